@@ -1,0 +1,148 @@
+"""The audit trail: one entry for each business fact, written in the transaction that made it true.
+
+Every event has its sentence here, once, so that portals, admin and API word the same fact alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils.translation import gettext_lazy as _
+
+from billing.actors import Actor
+from billing.models import AuditEntry, Seal
+
+SENTENCES: dict[str, Any] = {
+    "api_token.made": _("Made the API key %(name)s"),
+    "api_token.revoked": _("Revoked the API key %(name)s"),
+    "autopay.ended": _("Turned AutoPay off"),
+    "autopay.enrolled": _("Turned AutoPay on with %(method)s; first collection %(first)s"),
+    "biller.charging_started": _("Allowed charging again"),
+    "biller.charging_stopped": _("Stopped all charging"),
+    "case.closed": _("Closed a case: %(outcome)s"),
+    "customer.viewed_as": _("Looked at the customer portal as %(payer)s"),
+    "datapump.revealed": _("Looked at an update without its mask"),
+    "datapump.resent": _("Asked for %(count)s update(s) to be sent again"),
+    "datapump.skipped": _("Skipped an update"),
+    "endpoint.changed": _("Changed the endpoint for %(purpose)s: %(fields)s"),
+    "instrument.added": _("Added %(method)s"),
+    "instrument.defaulted": _("Made %(method)s the default method"),
+    "instrument.removed": _("Removed %(method)s"),
+    "invoice_file.loaded": _("Loaded invoice file %(name)s: %(count)s invoices, %(total)s"),
+    "invoice_file.received": _("Received invoice file %(name)s"),
+    "invoice_file.refused": _("Refused invoice file %(name)s: %(reason)s"),
+    "invoice_file.withdrawn": _("Withdrew invoice file %(name)s"),
+    "membership.changed": _("Gave %(email)s the role %(role)s"),
+    "membership.ended": _("Took %(email)s off the biller's people"),
+    "notice.resent": _("Sent a message again: %(kind)s"),
+    "paperless.ended": _("Turned paperless billing off"),
+    "paperless.enrolled": _("Turned paperless billing on"),
+    "payer.linked": _("Linked %(email)s to the account"),
+    "payer.unlinked": _("Unlinked %(email)s from the account"),
+    "payment.failed": _("A payment of %(amount)s did not go through: %(reason)s"),
+    "payment.posted": _("Paid %(amount)s with %(method)s, confirmation %(confirmation)s"),
+    "payment.started": _("Started a payment of %(amount)s with %(method)s"),
+    "payments.settled": _("Settled %(posted)s payments of %(total)s; %(failed)s did not go through"),
+    "run.finished": _("Finished the run"),
+    "run.started": _("Started a %(kind)s run"),
+    "run.stopped": _("Asked the run to stop"),
+    "setting.changed": _("Changed setting %(number)s"),
+}
+
+
+def record(
+    *,
+    actor: Actor,
+    event: str,
+    biller_id: int | None = None,
+    customer_id: int | None = None,
+    subject: str = "",
+    facts: dict[str, Any] | None = None,
+) -> None:
+    """Append one entry to the trail, inside the caller's transaction.
+
+    ``facts`` are what the event's sentence names, and whatever else is worth keeping; never a secret or a full number.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError(f"{event} must be recorded in the transaction that made it true.")
+    AuditEntry.objects.bulk_create(
+        [
+            AuditEntry(
+                biller_id=biller_id,
+                customer_id=customer_id,
+                event=event,
+                requestor=actor.requestor,
+                actor=actor.label[:120],
+                user_id=actor.user_id,
+                address=actor.address,
+                subject=subject,
+                facts=facts or {},
+            )
+        ]
+    )
+
+
+def sentence(entry: AuditEntry) -> str:
+    """Say in words what an entry records."""
+    words = SENTENCES.get(entry.event)
+    if words is None:
+        return entry.event
+    return str(words) % _Given(entry.facts)
+
+
+class _Given(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return "…"
+
+
+def seal() -> Seal | None:
+    """Close the trail up to the oldest transaction still running under one more link of the hash chain.
+
+    Entries that a running transaction may still bring in wait for the next seal, so that no writer ever waits for this.
+    Gives nothing where nothing is new. Source: the design's "audit entry".
+    """
+    with transaction.atomic(durable=True):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [0x5EA1])
+        before = Seal.objects.order_by("-last").first()
+        first = before.last + 1 if before else 1
+        with connection.cursor() as cursor:
+            # An id taken by a transaction that still runs is above every id that was committed before it began.
+            cursor.execute(
+                "SELECT max(id) FROM billing_auditentry WHERE id >= %s AND at < ("
+                "SELECT coalesce(min(xact_start), now()) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_backend_pid())",
+                [first],
+            )
+            (last,) = cursor.fetchone()
+        if last is None:
+            return None
+        digest, count = _digest(before.digest if before else "", first, last)
+        return Seal.objects.create(
+            first=first, last=last, count=count, previous=before.digest if before else "", digest=digest
+        )
+
+
+def broken_seals() -> Iterator[Seal]:
+    """Give each seal whose entries are no longer what they were when it was made."""
+    previous = ""
+    for link in Seal.objects.order_by("last").iterator():
+        digest, count = _digest(previous, link.first, link.last)
+        if (digest, count, previous) != (link.digest, link.count, link.previous):
+            yield link
+        previous = link.digest
+
+
+def _digest(previous: str, first: int, last: int) -> tuple[str, int]:
+    chain, count = hashlib.sha256(previous.encode()), 0
+    rows = AuditEntry.objects.filter(id__gte=first, id__lte=last).order_by("id").values_list(
+        "id", "biller_id", "customer_id", "at", "event", "requestor", "actor", "user_id", "address", "subject", "facts"
+    )
+    for row in rows.iterator(chunk_size=5000):
+        chain.update(json.dumps(row, default=str, sort_keys=True).encode())
+        count += 1
+    return chain.hexdigest(), count

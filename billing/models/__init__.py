@@ -1,0 +1,57 @@
+"""What is stored about who owes what to whom."""
+
+from billing.models.audits import AuditEntry, Seal
+from billing.models.billers import Biller, CollectRule, GuestSecret, Setting
+from billing.models.customers import Customer, CustomerStatus
+from billing.models.invoices import (
+    FileState,
+    Invoice,
+    InvoiceFile,
+    InvoiceFileError,
+    Item,
+    ItemKind,
+)
+from billing.models.ledgers import Entry, LedgerAccount, Posting, PostingKind
+from billing.models.notices import Notice, NoticeChannel, NoticeDelivery, NoticeKind, NoticeState
+from billing.models.runs import Chunk, ChunkState, Run, RunKind, RunState
+from billing.models.tokens import ApiToken, IdempotencyKey
+from billing.models.users import LinkKind, Membership, PayerLink, Role, SavedView, User
+
+__all__ = [
+    "ApiToken",
+    "AuditEntry",
+    "Biller",
+    "Chunk",
+    "ChunkState",
+    "CollectRule",
+    "Customer",
+    "CustomerStatus",
+    "Entry",
+    "FileState",
+    "GuestSecret",
+    "IdempotencyKey",
+    "Invoice",
+    "InvoiceFile",
+    "InvoiceFileError",
+    "Item",
+    "ItemKind",
+    "LedgerAccount",
+    "LinkKind",
+    "Membership",
+    "Notice",
+    "NoticeChannel",
+    "NoticeDelivery",
+    "NoticeKind",
+    "NoticeState",
+    "PayerLink",
+    "Posting",
+    "PostingKind",
+    "Role",
+    "Run",
+    "RunKind",
+    "RunState",
+    "SavedView",
+    "Seal",
+    "Setting",
+    "User",
+]

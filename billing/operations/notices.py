@@ -1,0 +1,58 @@
+"""Notices: what payers must be told, written with the change that made it true and sent later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+
+from billing.models import NoticeKind
+
+
+def write(*, biller_id: int, customer_id: int, kind: NoticeKind, key: str, facts: dict[str, Any]) -> None:
+    """Write one notice and a delivery to an e-mail address, inside the caller's transaction.
+
+    The address is ``facts["email"]`` where a guest gave one, else the customer's; without either there is a notice and no
+    delivery. The same key again writes nothing.
+    """
+    write_from(
+        kind=kind,
+        source="SELECT %s::bigint AS biller_id, %s::bigint AS customer_id, %s AS key, %s::jsonb AS facts",
+        params=[biller_id, customer_id, key, json.dumps(facts, default=str)],
+    )
+
+
+def write_from(*, kind: NoticeKind, source: str, params: Sequence[Any]) -> int:
+    """Write a notice for each row of a query, inside the caller's transaction; gives how many were new.
+
+    ``source`` is SQL whose columns are ``biller_id, customer_id, key, facts``. Set-based: two statements, however many
+    rows, tied by their ids and not by a chain of data-modifying subqueries, whose size the planner cannot guess.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("Notices are written in the transaction that made them true.")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO billing_notice (biller_id, customer_id, kind, key, facts)
+            SELECT s.biller_id, s.customer_id, %s, s.key, s.facts FROM ({source}) AS s
+            ON CONFLICT (biller_id, key) DO NOTHING
+            RETURNING id
+            """,  # noqa: S608 — the source is SQL of our own modules, its values are parameters
+            [kind, *params],
+        )
+        written = [pk for (pk,) in cursor.fetchall()]
+        if written:
+            cursor.execute(
+                """
+                INSERT INTO billing_noticedelivery
+                       (biller_id, customer_id, notice_id, channel, address, state, failure, subject, text)
+                SELECT n.biller_id, n.customer_id, n.id, 'email', coalesce(n.facts->>'email', c.email), 'waiting',
+                       '', '', ''
+                FROM billing_notice n JOIN billing_customer c ON c.id = n.customer_id
+                WHERE n.id = ANY(%s) AND coalesce(n.facts->>'email', c.email) <> ''
+                """,
+                [written],
+            )
+        return len(written)

@@ -1,0 +1,151 @@
+"""What a connector is: how one kind of biller's system is told of what happened.
+
+A connector writes and reads envelopes and does no input or output of its own: the delivery loop owns the sockets, so
+that one loop is fair to every endpoint and a connector can be tested with nothing but bytes. It knows no Django.
+``tests/contracts/test_connectors.py`` runs the same suite over every connector.
+
+Source: MSP-6 to MSP-17; the design's "Two outboxes".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+MAX_ANSWER = 2 * 1024 * 1024
+"""Bytes of an answer worth reading: the delivery loop stops there, and readers refuse more."""
+
+
+class ConnectorError(Exception):
+    """A message could not be told; the subclass says what to do, the text why, in words for a CSR.
+
+    ``answered`` is true where the biller's system was reached and answered, so that its endpoint is alive and the try
+    counts against this message, not against the endpoint. ``message_id`` names the one message of several that
+    cannot be written; empty where the fault is everybody's.
+    """
+
+    def __init__(self, reason: str = "", *, answered: bool = False, message_id: str = "") -> None:
+        super().__init__(reason)
+        self.answered = answered
+        self.message_id = message_id
+
+
+class NotSent(ConnectorError):
+    """Provably nothing reached the biller's system: send again when the endpoint is well."""
+
+
+class OutcomeUnknown(ConnectorError):
+    """It may have been processed (time-out, line dropped, unreadable answer): send again, byte for byte."""
+
+
+class Refused(ConnectorError):
+    """The biller's system understood and said no; the text says why."""
+
+
+class Misconfigured(ConnectorError):
+    """The endpoint's address, credentials or settings are wrong: stop and tell the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One endpoint as its connector needs it. ``options`` are the connector's own (service version, modes, header fields)."""
+
+    url: str
+    username: str = ""
+    password: str = field(default="", repr=False)
+    time_zone: str = "UTC"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One thing to tell.
+
+    ``kind`` is one of ``payment``, ``paperless``, ``autopay`` (``pay_by_text`` and ``scheduled`` come with their areas).
+    ``account`` is the account number as the biller's system writes it. ``facts`` by kind:
+
+    * payment: ``amount`` and ``currency`` (decimal text), ``tender`` (``card``, ``ach``, ``echeck``, ``cash``), ``approval_code``,
+      ``payment_guid``, ``source`` (payment source id, an int), ``obd`` (bool), ``kiosk`` (text, may be empty)
+    * paperless: ``enrolled`` (bool)
+    * autopay: ``enrolled`` (bool), ``service_location`` (text)
+    """
+
+    id: str
+    kind: str
+    account: str
+    occurred_at: datetime
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What goes over the wire, ready: ``body`` is the same for the same messages and target, byte for byte.
+
+    ``notes`` are things that the operator should hear of although the envelope can go, such as a payment source without
+    a mode of its own; the delivery loop logs them and the endpoint page shows them.
+    """
+
+    operation: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    message_ids: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The biller's system took this message."""
+
+    message_id: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """It did not; ``error`` says what to do and, in words for a CSR, why."""
+
+    message_id: str
+    error: ConnectorError
+
+
+class Connector(Protocol):
+    """One way of telling a biller's system."""
+
+    name: str
+
+    def batch_limit(self, kind: str, target: Target) -> int:
+        """How many messages of a kind may share an envelope for this target; each must be of another account."""
+        ...
+
+    def write(self, messages: Sequence[Message], target: Target) -> Envelope:
+        """Write the envelope for messages of one kind, no more than ``batch_limit`` of them.
+
+        :raises Misconfigured: the target lacks what the message needs.
+        :raises Refused: a message cannot be said (no account, no service location); the text says what is missing
+            and ``message_id`` of which message, so that the others can go without it.
+        :raises ValueError: messages of several kinds, too many, or two of one account: the caller's mistake.
+        """
+        ...
+
+    def read(self, messages: Sequence[Message], status: int, body: bytes) -> Sequence[Delivered | Undelivered]:
+        """Read the answer: exactly one result for each message, in their order; never raises, and an unreadable answer is
+        ``OutcomeUnknown`` for all."""
+        ...
+
+    def write_ping(self, target: Target) -> Envelope:
+        """Write a harmless question that tells whether the endpoint is well (PingURL)."""
+        ...
+
+    def read_ping(self, status: int, body: bytes) -> None:
+        """Return where the answer to a ping is good.
+
+        :raises ConnectorError: it is not; the text says why.
+        """
+        ...
+
+    def mask(self, body: bytes) -> str:
+        """The envelope or answer as text that may be kept and shown: credentials and full numbers replaced by dots."""
+        ...

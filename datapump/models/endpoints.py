@@ -1,0 +1,85 @@
+"""Where a biller's own system listens, and what it wants to hear."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Q
+
+from billing.models import Biller
+from billing.models.tenants import TenantQuerySet
+from billing.secrets import EncryptedTextField
+
+
+class Configuration(models.Model):
+    """Which updates a biller wants. A switch that is off makes no record; history keeps what was made before."""
+
+    biller = models.OneToOneField(Biller, on_delete=models.CASCADE, related_name="datapump")
+    payments = models.BooleanField(default=True)
+    paperless = models.BooleanField("paperless changes", default=True)
+    autopay = models.BooleanField("AutoPay changes", default=True)
+    pay_by_text_changes = models.BooleanField("Pay By Text Changes", default=False)
+
+    objects = TenantQuerySet["Configuration"].as_manager()
+
+    def __str__(self) -> str:
+        return f"DataPump of {self.biller}"
+
+
+class Purpose(models.TextChoices):
+    """What an endpoint is for; each has its own settings by number (MSP-35)."""
+
+    BALANCES = "balances", "Balances (settings 8-10)"
+    PAYMENTS = "payments", "Payments (settings 11-13)"
+    PAPERLESS = "paperless", "Paperless (settings 14-16)"
+    AUTOPAY = "autopay", "AutoPay, scheduled payments, pay by text (settings 17-19)"
+
+
+class Endpoint(models.Model):
+    """One address of the biller's system, how to speak to it, and how well it is.
+
+    ``options`` are the connector's own: service version (setting 35), modes (64, 65), header fields. The breaker's
+    columns are written by delivery alone: while ``closed_until`` lies ahead nothing is sent and nothing counts as a try.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    biller = models.ForeignKey(Biller, on_delete=models.CASCADE, related_name="endpoints")
+    purpose = models.CharField(max_length=10, choices=Purpose)
+    connector = models.CharField(max_length=20, default="multispeak")
+    url = models.URLField(max_length=300)
+    username = models.CharField(max_length=100, blank=True)
+    password = EncryptedTextField(bound_to=("id",), blank=True)
+    options = models.JSONField(default=dict, blank=True)
+    per_envelope = models.PositiveSmallIntegerField(
+        default=1, validators=[MinValueValidator(1)], help_text="Updates of different accounts that may share one call."
+    )
+    in_flight = models.PositiveSmallIntegerField(
+        default=8, validators=[MinValueValidator(1)], help_text="Calls that may be under way at once."
+    )
+    timeout_seconds = models.PositiveSmallIntegerField(default=20, validators=[MinValueValidator(1)])
+    attempts_allowed = models.PositiveSmallIntegerField(
+        default=10, validators=[MinValueValidator(1)], help_text="Refusals of one update after which it has failed."
+    )
+    hold_after_failure = models.BooleanField(
+        default=False, help_text="A failed update holds the customer's later ones until somebody acts."
+    )
+    paused = models.BooleanField(default=False)
+    failures_in_a_row = models.PositiveIntegerField(default=0, editable=False)
+    closed_until = models.DateTimeField(null=True, editable=False)
+    closed_since = models.DateTimeField(null=True, editable=False)
+    last_success_at = models.DateTimeField(null=True, editable=False)
+    last_failure_at = models.DateTimeField(null=True, editable=False)
+    last_failure = models.CharField(max_length=300, blank=True, editable=False)
+
+    objects = TenantQuerySet["Endpoint"].as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["biller", "purpose"], name="endpoint_once_per_purpose"),
+            models.CheckConstraint(condition=Q(per_envelope__gte=1, in_flight__gte=1), name="endpoint_limits"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_purpose_display()}"

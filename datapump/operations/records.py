@@ -1,0 +1,75 @@
+"""Records: what the biller's system must hear, written with the change that made it true."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+
+from billing.actors import Actor
+from datapump.models import OptionalSetting, Purpose, RecordType
+
+_SWITCH = {
+    RecordType.PAYMENT: ("payments", Purpose.PAYMENTS),
+    RecordType.PAPERLESS: ("paperless", Purpose.PAPERLESS),
+    RecordType.AUTOPAY: ("autopay", Purpose.AUTOPAY),
+    RecordType.PAY_BY_TEXT: ("pay_by_text_changes", Purpose.AUTOPAY),
+}
+
+
+def write(
+    *,
+    actor: Actor,
+    biller_id: int,
+    customer_id: int,
+    type: RecordType,  # noqa: A002 — the field's own name
+    facts: dict[str, Any],
+    before: str = "",
+    after: str = "",
+    optional_setting: OptionalSetting = OptionalSetting.INSERTED,
+) -> int:
+    """Write one record, inside the caller's transaction; gives 1, or 0 where the biller does not want to hear of it."""
+    return write_from(
+        actor=actor,
+        type=type,
+        optional_setting=optional_setting,
+        source="SELECT uuidv7() AS id, %s::bigint AS biller_id, %s::bigint AS customer_id, %s::jsonb AS facts,"
+        " %s AS before, %s AS after",
+        params=[biller_id, customer_id, json.dumps(facts, default=str), before, after],
+    )
+
+
+def write_from(
+    *,
+    actor: Actor | None,
+    type: RecordType,  # noqa: A002 — the field's own name
+    source: str,
+    params: Sequence[Any],
+    optional_setting: OptionalSetting = OptionalSetting.INSERTED,
+) -> int:
+    """Write a record for each row of a query, inside the caller's transaction; gives how many.
+
+    ``source`` is SQL whose columns are ``id, biller_id, customer_id, facts, before, after``, and ``requestor, made_by``
+    where ``actor`` is ``None``. A type that the biller has switched off makes no record; one without an endpoint waits
+    for it. Set-based: one statement, however many rows.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("Records are written in the transaction that made them true.")
+    switch, purpose = _SWITCH[type]
+    by, by_params = ("s.requestor, s.made_by", []) if actor is None else ("%s, %s", [actor.requestor, actor.label[:120]])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO datapump_record (id, biller_id, customer_id, endpoint_id, type, optional_setting, state,
+                                         requestor, made_by, facts, before, after, created_at, failure, closed_by)
+            SELECT s.id, s.biller_id, s.customer_id, e.id, %s, %s, 'waiting', {by}, s.facts, s.before, s.after,
+                   clock_timestamp(), '', ''
+            FROM ({source}) AS s
+            JOIN datapump_configuration c ON c.biller_id = s.biller_id AND c.{switch}
+            LEFT JOIN datapump_endpoint e ON e.biller_id = s.biller_id AND e.purpose = %s
+            """,  # noqa: S608 — the source is SQL of our own modules, its values are parameters
+            [int(type), int(optional_setting), *by_params, *params, purpose],
+        )
+        return cursor.rowcount

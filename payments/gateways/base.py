@@ -1,0 +1,221 @@
+"""What a payment gateway driver is: the one door through which real money moves.
+
+A driver knows its processor's wire and nothing of Django. It gets frozen requests, answers with frozen results, and
+raises one of four errors, each of which says what the caller must do next. A decline is a result, never an error.
+``tests/contracts/test_gateways.py`` runs the same suite over every driver; ``docs/adding-a-gateway.md`` is the recipe.
+
+Source: PAY-1, PAY-2, PAY-22, PAY-23.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Protocol
+
+
+class Command(enum.StrEnum):
+    """What the processor is asked to do (PAY-1)."""
+
+    VERIFY = "verify"
+    AUTHORIZE = "authorize"
+    CHARGE = "charge"  # the seed's conditional deposit: authorize and deposit in one
+    DEPOSIT = "deposit"
+    REFUND = "refund"
+
+
+class Result(enum.IntEnum):
+    """What came of an attempt (PAY-1); 999 and above are checkpoints, kept by the engine and never sent by a driver."""
+
+    PASS = 0
+    NO_ANSWER = 1
+    AVS_FAIL = 2
+    LOCATION_FAIL = 3
+    ZIP_FAIL = 4
+    BAD_CARD = 5
+    SERVICE_UNAVAILABLE = 6
+    SOFT_DECLINE = 7
+    HARD_DECLINE = 8
+    UNDER_MINIMUM = 9
+    INVALID_COMMAND = 10
+    FAIL_SELECT_ITEMS = 11
+    CVV_BAD = 12
+    NO_CREDIT_BALANCE = 13
+    LOGICAL_PROBLEM = 14
+    FORMAT_ERROR = 15
+    INVALID_CONTENT = 16
+    TECHNICAL_PROBLEM = 17
+
+
+class GatewayError(Exception):
+    """A driver could not get a result; the subclass says what to do."""
+
+
+class NotSent(GatewayError):
+    """Provably nothing reached the processor: the same attempt may be sent again."""
+
+
+class OutcomeUnknown(GatewayError):
+    """The processor may have acted (time-out, line dropped, unreadable answer): look it up, never retry blindly."""
+
+
+class Refused(GatewayError):
+    """The processor refused the message itself: final, no money moved."""
+
+
+class Misconfigured(GatewayError):
+    """Credentials, address or merchant are wrong: stop and tell the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeRequest:
+    """One message about money.
+
+    ``key`` is the attempt's id: our reference at the processor and its de-duplication key, the same on every resend.
+    ``amount`` has the currency's own places. ``account`` is the customer's display number, for the processor's reports.
+    ``reference`` is the processor's reference of the authorization to deposit, or of the charge to refund.
+    """
+
+    key: str
+    command: Command
+    amount: Decimal
+    currency: str
+    token: str
+    tender: str  # "card" or "bank"
+    transaction_type: str  # "internet", "moto" or "recurring" (PAY-19)
+    account: str = ""
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the processor decided about one key; ``result`` is ``Result.PASS`` when the command was carried out.
+
+    ``code`` is the processor's own word for it, kept so that a table of codes can be corrected afterwards (PAY-4).
+    """
+
+    key: str
+    result: int
+    approval_code: str = ""
+    processor_reference: str = ""
+    processor_code: str = ""
+    message: str = ""
+    code: str = ""
+    amount: Decimal | None = None
+    answered_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No result for one key of a ``send``; ``error`` says whether it may have reached the processor."""
+
+    key: str
+    error: GatewayError
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The processor does not know the key. Evidence only after the route's settle time, and only where it de-duplicates."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentDetails:
+    """What may be kept of a card or bank account: never its number."""
+
+    token: str  # ends in the last four digits (PAY-17)
+    kind: str  # "card" or "bank"
+    brand: str  # "visa", "mastercard", … or the bank's name
+    last4: str
+    holder: str = ""
+    expires_on: date | None = None  # last day of the expiry month, cards only
+
+
+@dataclass(frozen=True, slots=True)
+class HostedFields:
+    """Where the browser finds the processor's own card and bank fields.
+
+    ``origin`` is the only foreign origin that a payment page may frame. ``frame_url`` is opened in an ``<iframe>``; it
+    posts ``{"type": "ratepayer-token", "token": …}`` to the parent window when the details are good, and
+    ``{"type": "ratepayer-height", "height": …}`` (CSS pixels) whenever its height changes. ``redirect_url`` is the full
+    page for browsers without JavaScript; it comes back to ``return_url`` with ``token=…`` added to the query.
+    """
+
+    origin: str
+    frame_url: str
+    redirect_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFile:
+    """One of the processor's files of results; ``name`` is unique, ``answers`` may repeat what is known already.
+
+    ``covers_until`` is the moment up to which the file names every charge of the merchant. A request that was still under
+    way at that moment is in a later file: absence from a file says something only of what was sent long enough before.
+    """
+
+    name: str
+    covers_from: datetime
+    covers_until: datetime
+    answers: Sequence[Answer] = field(default_factory=tuple)
+
+
+class Gateway(Protocol):
+    """A processor, spoken to for one merchant.
+
+    ``dedupe_window`` is how long the processor recognises a repeated key, ``None`` where it does not: outside of it an
+    automatic resubmission is impossible. ``settle_time`` is how long after sending "absent" starts to count as evidence.
+    ``batch_limit`` is how many requests one ``send`` may carry; one means online only.
+    """
+
+    name: str
+    dedupe_window: timedelta | None
+    settle_time: timedelta
+    batch_limit: int
+
+    def send(self, requests: Sequence[ChargeRequest]) -> Iterator[Answer | Lost]:
+        """Send each request once and give exactly one result for each, in any order.
+
+        Never raises for a single request's trouble; an error that holds for all (the processor cannot be reached, the
+        credentials are wrong) is given as ``Lost`` for each.
+        """
+        ...
+
+    def lookup(self, keys: Sequence[str]) -> Iterator[Answer | Absent]:
+        """Ask what became of each key.
+
+        :raises OutcomeUnknown: the processor did not answer, nothing is known of any key not yet given.
+        :raises Misconfigured: the credentials are wrong.
+        """
+        ...
+
+    def response_files(self) -> Iterator[ResponseFile]:
+        """Give every file of results that the processor holds for the merchant, oldest first (PAY-10).
+
+        :raises OutcomeUnknown: the processor did not answer, or a file is damaged; files given before are good.
+        :raises Misconfigured: the credentials are wrong.
+        """
+        ...
+
+    def hosted_fields(
+        self, *, return_url: str, parent_origin: str, language: str, kind: str = "card"
+    ) -> HostedFields:
+        """Say where the browser finds the processor's own fields for a ``kind`` of "card" or "bank" (PAY-16, PAY-17)."""
+        ...
+
+    def describe_token(self, token: str) -> InstrumentDetails:
+        """Ask the processor what a token from the browser stands for.
+
+        :raises Refused: the processor does not know the token, or it was refused by validation.
+        :raises OutcomeUnknown: no answer.
+        :raises Misconfigured: the credentials are wrong.
+        """
+        ...
+
+    def ping(self) -> None:
+        """Return when the processor answers; raise one of the four errors where it does not."""
+        ...

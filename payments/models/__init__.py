@@ -1,0 +1,37 @@
+"""What is stored about money on its way: routes, instruments, payments, attempts, allocations, enrolments, cases."""
+
+from payments.models.cases import Case, CaseKind, CaseState
+from payments.models.enrolments import AutoPayEnrolment
+from payments.models.instruments import Instrument, InstrumentKind, InstrumentState
+from payments.models.payments import (
+    Allocation,
+    AllocationState,
+    Attempt,
+    AttemptState,
+    Channel,
+    Payment,
+    PaymentState,
+    Tender,
+)
+from payments.models.routes import AnswerCode, Exchange, Route
+
+__all__ = [
+    "Allocation",
+    "AllocationState",
+    "AnswerCode",
+    "Attempt",
+    "AttemptState",
+    "AutoPayEnrolment",
+    "Case",
+    "CaseKind",
+    "CaseState",
+    "Channel",
+    "Exchange",
+    "Instrument",
+    "InstrumentKind",
+    "InstrumentState",
+    "Payment",
+    "PaymentState",
+    "Route",
+    "Tender",
+]

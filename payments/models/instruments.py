@@ -1,0 +1,72 @@
+"""Methods of payment on file: a processor's token and what may be shown of it."""
+
+from __future__ import annotations
+
+import datetime
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from billing.models import Biller, Customer
+from billing.models.ids import UUID7
+from billing.models.tenants import CustomerOwnedQuerySet
+from payments.models.routes import Route
+
+
+class InstrumentKind(models.TextChoices):
+    CARD = "card", "Card"
+    BANK = "bank", "Bank account"
+
+
+class InstrumentState(models.TextChoices):
+    ACTIVE = "active", "Active"
+    ONE_TIME = "one_time", "Used once"
+    REMOVED = "removed", "Removed"
+    BAD = "bad", "Not usable"
+
+
+class InstrumentQuerySet(CustomerOwnedQuerySet["Instrument"]):
+    def on_file(self) -> InstrumentQuerySet:
+        """Narrow to methods that their customer keeps, usable or not."""
+        return self.filter(state__in=[InstrumentState.ACTIVE, InstrumentState.BAD])
+
+    def usable(self, today: datetime.date) -> InstrumentQuerySet:
+        """Narrow to methods that can be charged on that day."""
+        return self.filter(state=InstrumentState.ACTIVE).filter(Q(expires_on__isnull=True) | Q(expires_on__gte=today))
+
+
+class Instrument(models.Model):
+    """One card or bank account of a customer, as a token that ends in its last four digits (PAY-17)."""
+
+    id = models.UUIDField(primary_key=True, db_default=UUID7(), editable=False)
+    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="instruments")
+    route = models.ForeignKey(Route, on_delete=models.PROTECT, related_name="instruments")
+    kind = models.CharField(max_length=4, choices=InstrumentKind)
+    token = models.CharField(max_length=120)
+    brand = models.CharField(max_length=30, blank=True)
+    last4 = models.CharField(max_length=4)
+    holder = models.CharField(max_length=120, blank=True)
+    expires_on = models.DateField(null=True, blank=True)
+    nickname = models.CharField(max_length=40, blank=True)
+    state = models.CharField(max_length=8, choices=InstrumentState, default=InstrumentState.ACTIVE)
+    is_default = models.BooleanField(default=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = InstrumentQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["customer"], condition=Q(is_default=True, state="active"), name="one_default_instrument"
+            ),
+        ]
+        indexes = [models.Index(fields=["biller", "id"], name="instrument_by_biller")]
+
+    def __str__(self) -> str:
+        return f"{(self.brand or self.get_kind_display()).title()} •••• {self.last4}"
+
+    def expired(self, today: datetime.date) -> bool:
+        """Say whether a card's last month is over."""
+        return self.expires_on is not None and self.expires_on < today

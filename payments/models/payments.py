@@ -1,0 +1,215 @@
+"""Payments, the attempts to move their money, and the allocations that tie them to items."""
+
+from __future__ import annotations
+
+import uuid
+from decimal import Decimal
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from billing.actors import Requestor
+from billing.models import Biller, Customer
+from billing.models.ids import UUID7
+from billing.models.tenants import CustomerOwnedQuerySet, TenantQuerySet
+from payments.models.instruments import Instrument
+from payments.models.routes import Route
+
+
+class PaymentState(models.TextChoices):
+    PROCESSING = "processing", "Processing"
+    POSTED = "posted", "Paid"
+    FAILED = "failed", "Failed"
+    REVERSED = "reversed", "Reversed"
+
+
+class Tender(models.TextChoices):
+    """What was paid with, as the biller's system hears it."""
+
+    CARD = "card", "Card"
+    ACH = "ach", "Bank account"
+    ECHECK = "echeck", "eCheck"
+    CASH = "cash", "Cash"
+
+
+class Channel(models.IntegerChoices):
+    """Where a payment was made (PAY-44)."""
+
+    UNSPECIFIED = 0, "Unspecified"
+    WEB = 1, "Customer portal"
+    CSR = 2, "Biller portal"
+    AUTOPAY = 3, "AutoPay"
+    SCHEDULED = 4, "Scheduled"
+    TEXT = 5, "Text"
+    API = 6, "API"
+    IVR = 7, "Phone (IVR)"
+    OUTBOUND_CALL = 8, "Outbound call"
+    KIOSK = 9, "Kiosk"
+    LOCKBOX = 10, "Lockbox"
+    GUEST = 11, "Guest pay"
+
+
+class Payment(models.Model):
+    """Money that a customer gives. ``id`` is the payment's GUID for good, at the biller's system too.
+
+    ``amount`` is without ``fee``. ``posting_id`` names the posting that booked it, whose day is the biller's business day
+    of the payment. ``request_key`` is the caller's: the same key again is the same payment, with other input an error.
+    """
+
+    id = models.UUIDField(primary_key=True, db_default=UUID7(), editable=False)
+    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="payments", db_index=False)
+    instrument = models.ForeignKey(Instrument, on_delete=models.PROTECT, null=True, db_index=False, db_constraint=False)
+    route = models.ForeignKey(Route, on_delete=models.PROTECT, null=True, db_index=False, db_constraint=False)
+    tender = models.CharField(max_length=8, choices=Tender)
+    amount = models.DecimalField(max_digits=14, decimal_places=2)
+    fee = models.DecimalField(max_digits=14, decimal_places=2, default=Decimal("0.00"), db_default=Decimal("0.00"))
+    currency = models.CharField(max_length=3)
+    state = models.CharField(max_length=10, choices=PaymentState, default=PaymentState.PROCESSING)
+    channel = models.PositiveSmallIntegerField(choices=Channel)
+    requestor = models.PositiveSmallIntegerField(choices=[(r.value, r.name.title()) for r in Requestor])
+    made_by = models.CharField(max_length=120)
+    user_id = models.BigIntegerField(null=True)
+    email = models.EmailField(blank=True, help_text="Where a guest wants the receipt.")
+    run_id = models.BigIntegerField(null=True)
+    chunk_id = models.BigIntegerField(null=True)
+    request_key = models.CharField(max_length=64, null=True)  # noqa: DJ001 — null keeps it out of the unique index
+    request_hash = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    settled_at = models.DateTimeField(null=True)
+    posting_id = models.BigIntegerField(null=True)
+    result = models.PositiveSmallIntegerField(null=True)
+    failure = models.CharField(max_length=200, blank=True)
+    approval_code = models.CharField(max_length=60, blank=True)
+
+    objects = CustomerOwnedQuerySet["Payment"].as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0, fee__gte=0), name="payment_is_positive"),
+            models.CheckConstraint(
+                condition=~Q(state="posted") | Q(posting_id__isnull=False), name="posted_payment_has_posting"
+            ),
+            models.UniqueConstraint(
+                fields=["biller", "request_key"], condition=Q(request_key__isnull=False), name="payment_request_once"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["biller", "-created_at", "-id"], name="payment_by_time"),
+            models.Index(fields=["customer", "-created_at", "-id"], name="payment_by_customer"),
+            models.Index(fields=["biller", "id"], condition=Q(state="processing"), name="payment_processing"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Payment {self.confirmation}"
+
+    @property
+    def confirmation(self) -> str:
+        """The confirmation number: the first fifteen digits of the id that tell payments apart, in groups of five."""
+        return confirmation_of(self.id)
+
+
+def confirmation_of(payment_id: uuid.UUID) -> str:
+    """Give a payment's confirmation number, such as ``019AB-3C9D2-1F04A``.
+
+    It is the id's time and sequence digits without the version digit, so that a confirmation number can be found by a
+    range of the primary key and needs no column or index of its own.
+    """
+    digits = payment_id.hex[:12] + payment_id.hex[13:16]
+    return "-".join((digits[:5], digits[5:10], digits[10:15])).upper()
+
+
+class AttemptState(models.TextChoices):
+    OPEN = "open", "Open"
+    ANSWERED = "answered", "Answered"
+    APPLIED = "applied", "Applied"
+    ABANDONED = "abandoned", "Abandoned"
+
+
+CHECKPOINT = 999
+ANSWERED_OFFSET = 1000
+
+
+class Attempt(models.Model):
+    """One message about money to a processor; its ``id`` is our reference there and the key of every resend (PAY-1, PAY-2).
+
+    ``result`` is 999 from before the processor is spoken to, 1000 + code once it answered, the code once the payment is
+    recorded. No other attempt can be made for the payment while one is open or answered.
+    """
+
+    id = models.UUIDField(primary_key=True, db_default=UUID7(), editable=False)
+    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
+    payment = models.ForeignKey(
+        Payment, on_delete=models.PROTECT, related_name="attempts", db_index=False, db_constraint=False
+    )
+    route = models.ForeignKey(Route, on_delete=models.PROTECT, db_index=False, db_constraint=False)
+    command = models.CharField(max_length=10)
+    transaction_type = models.CharField(max_length=10)
+    sequence = models.PositiveSmallIntegerField(default=1, db_default=1)
+    amount = models.DecimalField(max_digits=14, decimal_places=2)
+    state = models.CharField(max_length=9, choices=AttemptState, default=AttemptState.OPEN)
+    result = models.PositiveSmallIntegerField(default=CHECKPOINT, db_default=CHECKPOINT)
+    approval_code = models.CharField(max_length=60, blank=True)
+    processor_reference = models.CharField(max_length=60, blank=True)
+    message = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    sent_at = models.DateTimeField(null=True, help_text="When it was last sent; the settle time counts from here.")
+    answered_at = models.DateTimeField(null=True)
+    looked_up_at = models.DateTimeField(null=True)
+    lookups = models.PositiveSmallIntegerField(default=0, db_default=0)
+
+    objects = TenantQuerySet["Attempt"].as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["payment", "sequence"], name="attempt_sequence_once"),
+            models.UniqueConstraint(
+                fields=["payment"], condition=Q(state__in=["open", "answered"]), name="one_live_attempt_per_payment"
+            ),
+            models.CheckConstraint(
+                name="attempt_result_fits_state",
+                condition=Q(state__in=["open", "abandoned"], result__in=[777, 888, 999])
+                | Q(state="answered", result__gte=ANSWERED_OFFSET, result__lt=2 * ANSWERED_OFFSET)
+                | Q(state="applied", result__lt=CHECKPOINT),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["biller", "created_at"], condition=Q(state="open"), name="attempt_open"),
+            models.Index(fields=["biller", "answered_at"], condition=Q(state="answered"), name="attempt_answered"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.command} {self.amount}"
+
+
+class AllocationState(models.TextChoices):
+    PENDING = "pending", "Pending"
+    POSTED = "posted", "Posted"
+    VOID = "void", "Void"
+
+
+class Allocation(models.Model):
+    """A part of a payment that settles an item: pending holds the item's money, posted pays it, void lets go."""
+
+    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
+    payment = models.ForeignKey(
+        Payment, on_delete=models.PROTECT, related_name="allocations", db_index=False, db_constraint=False
+    )
+    item = models.ForeignKey(
+        "billing.Item", on_delete=models.PROTECT, related_name="allocations", db_index=False, db_constraint=False
+    )
+    amount = models.DecimalField(max_digits=14, decimal_places=2)
+    state = models.CharField(max_length=7, choices=AllocationState, default=AllocationState.PENDING)
+
+    objects = TenantQuerySet["Allocation"].as_manager()
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(amount__gt=0), name="allocation_is_positive")]
+        indexes = [
+            models.Index(fields=["payment"], name="allocation_by_payment"),
+            models.Index(fields=["item"], name="allocation_by_item"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.state}"

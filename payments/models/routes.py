@@ -1,0 +1,79 @@
+"""Routes: a processor and the merchant account that a biller has there."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from billing.models import Biller
+from billing.models.tenants import TenantQuerySet
+from billing.secrets import EncryptedTextField
+
+
+class Route(models.Model):
+    """One way for one biller's money: gateway driver, merchant, secret, and what tenders it takes (PAY-20).
+
+    ``guid`` binds the encrypted secret to this row. What the processor promises about repeats is declared by the driver.
+    """
+
+    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, related_name="routes")
+    guid = models.UUIDField(default=uuid.uuid4, editable=False, unique=True)
+    name = models.CharField(max_length=60)
+    driver = models.CharField(max_length=30)
+    merchant = models.CharField(max_length=60)
+    currency = models.CharField(max_length=3, default="USD", validators=[RegexValidator(r"^[A-Z]{3}$")])
+    tenders = ArrayField(models.CharField(max_length=8), default=list, help_text="Tenders it takes: card, ach.")
+    options = models.JSONField(default=dict, blank=True, help_text="The driver's own settings.")
+    secret = EncryptedTextField(bound_to=("guid",), blank=True)
+    active = models.BooleanField(default=True)
+
+    objects = TenantQuerySet["Route"].as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["biller", "name"], name="route_name_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AnswerCode(models.Model):
+    """What a processor's own answer code means to us (PAY-4): an administrator edits these; what is not here is a hard decline."""
+
+    driver = models.CharField(max_length=30)
+    code = models.CharField(max_length=30)
+    result = models.PositiveSmallIntegerField(validators=[MinValueValidator(0), MaxValueValidator(899)])
+    words = models.CharField(max_length=120, blank=True, help_text="What a payer is told.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["driver", "code"], name="answer_code_once"),
+            models.CheckConstraint(
+                condition=Q(result__lt=1000) & ~Q(result__in=[777, 888, 999]), name="answer_code_is_no_checkpoint"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.driver} {self.code}"
+
+
+class Exchange(models.Model):
+    """What was said to and by a processor, numbers and secrets masked; purged after thirty days (PAY-13)."""
+
+    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
+    route = models.ForeignKey(Route, on_delete=models.CASCADE, db_index=False)
+    at = models.DateTimeField(db_default=Now())
+    direction = models.CharField(max_length=3, choices=[("out", "Sent"), ("in", "Received")])
+    text = models.TextField()
+
+    objects = TenantQuerySet["Exchange"].as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["route", "-id"], name="exchange_by_route")]
+
+    def __str__(self) -> str:
+        return f"{self.get_direction_display()} {self.at:%Y-%m-%d %H:%M:%S}"
