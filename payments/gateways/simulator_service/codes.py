@@ -1,0 +1,52 @@
+"""The simulated processor's own response codes: its words, which a driver has to translate."""
+
+from __future__ import annotations
+
+APPROVED = "100"
+FORMAT_ERROR = "405"
+INVALID_CONTENT = "406"
+
+# code -> message
+MESSAGES: dict[str, str] = {
+    APPROVED: "Approved",
+    "101": "Busy, nothing was done",
+    "201": "Address does not match",
+    "202": "Location is not served",
+    "203": "ZIP code does not match",
+    "204": "Security code does not match",
+    "301": "Card or account is not valid",
+    "302": "Declined, may be tried again",
+    "303": "Declined",
+    "304": "Amount is under the minimum",
+    "401": "Command is not known",
+    "402": "Transaction to act on is not known",
+    "403": "No balance left to refund",
+    "404": "Command does not fit the transaction",
+    FORMAT_ERROR: "Format error",
+    INVALID_CONTENT: "Content is not valid",
+    "500": "Technical problem",
+    "503": "Service unavailable",
+}
+
+# What a token does when it is used: outcome -> code. "verify_only" passes verification and soft declines every charge;
+# "refused" never becomes a usable token.
+OUTCOMES: dict[str, str] = {
+    "approve": APPROVED,
+    "busy": "101",
+    "avs_fail": "201",
+    "location_fail": "202",
+    "zip_fail": "203",
+    "cvv_fail": "204",
+    "bad_card": "301",
+    "soft_decline": "302",
+    "verify_only": "302",
+    "hard_decline": "303",
+    "under_minimum": "304",
+    "technical_problem": "500",
+    "service_unavailable": "503",
+    "refused": "301",
+}
+
+# What an address check can be made to say of cards that would pass.
+AVS_CODES: dict[str, str] = {"address": "201", "location": "202", "zip": "203"}
+CVV_CODE = "204"
