@@ -1,0 +1,24 @@
+"""What every request begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+from billing import tenancy
+
+
+class NothingInScope:
+    """Begins each request with no biller in scope; the page's own access rule lets some in.
+
+    The scope is not taken back at the end, because a streamed answer is still being read then: the thread's next request
+    begins here again.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        tenancy.enter(())
+        return self.get_response(request)
