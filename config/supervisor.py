@@ -335,9 +335,8 @@ def _secret(name: str) -> str:
     return path.read_text()
 
 
-def _keyset() -> Path:
-    """Give the file with the keys that encrypt secrets at rest, made once."""
-    path = VAR / "secrets" / "keyset.json"
+def keyset(path: Path) -> Path:
+    """Make the file with the keys that encrypt secrets at rest, unless it is there; gives its path."""
     if not path.exists():
         import tink  # noqa: PLC0415  (only the first start needs it)
         from tink import aead, secret_key_access  # noqa: PLC0415
@@ -393,7 +392,7 @@ def demo_environment() -> dict[str, str]:
         "DEMO": "1",
         "PUBLIC_URL": f"http://127.0.0.1:{ports['web']}",
         "SECRET_KEY": _secret("django"),
-        "RATEPAYER_KEYSET": str(_keyset()),
+        "RATEPAYER_KEYSET": str(keyset(VAR / "secrets" / "keyset.json")),
         "STATIC_COLLECTED": "0",
         "PROCESSOR_ORIGINS": processor,
         "SIMULATED_PROCESSOR_URL": processor,

@@ -41,14 +41,13 @@ class _ScopedCursorMixin:
     wrapper: DatabaseWrapper | None = None
 
     @contextmanager
-    def _scoped(self, what: str) -> Iterator[None]:
+    def _own_transaction(self) -> Iterator[None]:
         """Run what cannot share a message with the setting: in the open transaction, or in one of its own."""
-        if self.wrapper is None or not self.wrapper.outside_transaction():
-            if self.wrapper is not None:
-                self.wrapper.tell_scope()
+        if self.wrapper is None:
             yield
-        elif what:
-            raise TransactionManagementError(f"{what} needs a transaction: run it inside transaction.atomic().")
+        elif not self.wrapper.outside_transaction():
+            self.wrapper.tell_scope()
+            yield
         else:
             self.wrapper.begin()
             try:
@@ -58,18 +57,23 @@ class _ScopedCursorMixin:
                 raise
             self.connection.execute("COMMIT")
 
+    def _need_transaction(self, what: str) -> None:
+        if self.wrapper is not None:
+            if self.wrapper.outside_transaction():
+                raise TransactionManagementError(f"{what} needs a transaction: run it inside transaction.atomic().")
+            self.wrapper.tell_scope()
+
     def executemany(self, *args: Any, **kwargs: Any) -> Any:
-        with self._scoped(""):
+        with self._own_transaction():
             return super().executemany(*args, **kwargs)  # type: ignore[misc]  # mixed into a psycopg cursor
 
-    @contextmanager
-    def copy(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        with self._scoped("COPY"), super().copy(*args, **kwargs) as copy:  # type: ignore[misc]  # as above
-            yield copy
+    def copy(self, *args: Any, **kwargs: Any) -> Any:
+        self._need_transaction("COPY")
+        return super().copy(*args, **kwargs)  # type: ignore[misc]  # as above
 
-    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        with self._scoped("Streaming rows"):
-            yield from super().stream(*args, **kwargs)  # type: ignore[misc]  # as above
+    def stream(self, *args: Any, **kwargs: Any) -> Any:
+        self._need_transaction("Streaming rows")
+        return super().stream(*args, **kwargs)  # type: ignore[misc]  # as above
 
 
 class Cursor(_ScopedCursorMixin, base.Cursor):
@@ -97,7 +101,7 @@ class ServerSideCursor(_ScopedCursorMixin, base.ServerSideCursor):
     """A named cursor: declared in the open transaction, or WITH HOLD in one of its own."""
 
     def execute(self, *args: Any, **kwargs: Any) -> Any:
-        with self._scoped(""):
+        with self._own_transaction():
             return super().execute(*args, **kwargs)
 
 
@@ -159,10 +163,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _set_autocommit(self, autocommit: bool) -> None:
         super()._set_autocommit(autocommit)
-        if not autocommit:
-            # The scope of a transaction is in force from its beginning, not from its first statement.
+        if autocommit:
+            return
+        # The scope of a transaction is in force from its beginning, not from its first statement.
+        try:
             with self.wrap_database_errors:
                 self.begin()
+        except BaseException:
+            # Django has not noted the change yet, so psycopg must not stay behind.
+            if not self.connection.closed:
+                self.connection.rollback()
+                super()._set_autocommit(True)
+            raise
 
     def _savepoint_rollback(self, sid: str) -> None:
         # The setting goes back to what it was at the savepoint, which nobody remembers.
