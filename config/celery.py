@@ -6,15 +6,21 @@ any moment and beat alone brings everything forward.
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from celery import Celery
+import redis
+from celery import Celery, bootsteps
 from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+# Farther apart than this, a worker would hand out again what another one holds: the broker compares the clocks of hosts.
+CLOCKS_APART = 2.0  # seconds
 
 app = Celery("ratepayer")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -30,6 +36,47 @@ class Entry:
     does: str
     kwargs: dict[str, Any] = field(default_factory=dict)
 
+    def kwargs_as_json(self) -> str:
+        """Give the task's arguments as the table keeps them."""
+        return json.dumps(self.kwargs)
+
+    def expires_after(self) -> int:
+        """Give the seconds after which a wake-up that nobody took is dropped: the next one does as well."""
+        return max(60, int(self.every.total_seconds())) if isinstance(self.every, timedelta) else 3600
+
 
 # Name → entry. Written to django_celery_beat's tables when beat starts; an administrator's edits are kept.
 BEAT: dict[str, Entry] = {}
+
+
+class Clock(bootsteps.StartStopStep):  # type: ignore[misc]  # bootsteps have no types
+    """Refuses to start a worker whose clock is not PostgreSQL's and the broker's."""
+
+    def start(self, parent: Any) -> None:
+        """Compare the clocks.
+
+        :raises RuntimeError: they are more than two seconds apart.
+        """
+        compare_clocks()
+
+
+def compare_clocks() -> None:
+    """Compare this machine's clock with the broker's and PostgreSQL's.
+
+    :raises RuntimeError: one of them is more than two seconds away.
+    """
+    from django.conf import settings  # noqa: PLC0415  (Django may not be set up when this module loads)
+    from django.db import connection  # noqa: PLC0415
+
+    with redis.Redis.from_url(settings.REDIS_URL) as broker:
+        seconds, micros = broker.time()
+        apart = {"the broker": seconds + micros / 1e6 - time.time()}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+        apart["PostgreSQL"] = cursor.fetchone()[0] - time.time()
+    for whose, difference in apart.items():
+        if abs(difference) > CLOCKS_APART:
+            raise RuntimeError(f"The clock of {whose} is {difference:+.1f} seconds from this machine's: set them right.")
+
+
+app.steps["worker"].add(Clock)

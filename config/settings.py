@@ -30,6 +30,9 @@ SECURE = PUBLIC_URL.startswith("https://")
 if PRODUCTION and not SECURE:
     raise ImproperlyConfigured("PUBLIC_URL must be https:// in production. DEMO=1 allows http for a demonstration.")
 
+if DEMO and SECURE:
+    raise ImproperlyConfigured("DEMO=1 turns on simulators and open doors: it is for http on one machine, not for https.")
+
 SECRET_KEY = environment.text("SECRET_KEY")
 SECRET_KEY_FALLBACKS = environment.words("SECRET_KEY_FALLBACKS")
 KEYSET = environment.keyset("RATEPAYER_KEYSET")

@@ -338,14 +338,11 @@ def _secret(name: str) -> str:
 def keyset(path: Path) -> Path:
     """Make the file with the keys that encrypt secrets at rest, unless it is there; gives its path."""
     if not path.exists():
-        import tink  # noqa: PLC0415  (only the first start needs it)
-        from tink import aead, secret_key_access  # noqa: PLC0415
+        from billing.secrets import make_keyset  # noqa: PLC0415  (only the first start needs it)
 
-        aead.register()
-        handle = tink.new_keyset_handle(aead.aead_key_templates.AES256_GCM)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        path.write_text(tink.json_proto_keyset_format.serialize(handle, secret_key_access.TOKEN))
+        path.write_text(make_keyset())
     return path
 
 
