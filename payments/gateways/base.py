@@ -118,7 +118,10 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """The processor does not know the key. Evidence only after the route's settle time, and only where it de-duplicates."""
+    """The processor does not know the key.
+
+    Evidence only after the route's settle time, and only where it de-duplicates.
+    """
 
     key: str
 
@@ -154,8 +157,8 @@ class HostedFields:
 class ResponseFile:
     """One of the processor's files of results; ``name`` is unique, ``answers`` may repeat what is known already.
 
-    ``covers_until`` is the moment up to which the file names every charge of the merchant. A request that was still under
-    way at that moment is in a later file: absence from a file says something only of what was sent long enough before.
+    ``covers_until`` is the moment up to which the file names every charge of the merchant. A request that was still
+    under way then is in a later file: absence from a file says something only of what was sent long enough before.
     """
 
     name: str
@@ -168,7 +171,7 @@ class Gateway(Protocol):
     """A processor, spoken to for one merchant.
 
     ``dedupe_window`` is how long the processor recognises a repeated key, ``None`` where it does not: outside of it an
-    automatic resubmission is impossible. ``settle_time`` is how long after sending "absent" starts to count as evidence.
+    automatic resubmission is impossible. ``settle_time`` is how long after sending "absent" begins to be evidence.
     ``batch_limit`` is how many requests one ``send`` may carry; one means online only.
     """
 
@@ -201,10 +204,8 @@ class Gateway(Protocol):
         """
         ...
 
-    def hosted_fields(
-        self, *, return_url: str, parent_origin: str, language: str, kind: str = "card"
-    ) -> HostedFields:
-        """Say where the browser finds the processor's own fields for a ``kind`` of "card" or "bank" (PAY-16, PAY-17)."""
+    def hosted_fields(self, *, return_url: str, parent_origin: str, language: str, kind: str = "card") -> HostedFields:
+        """Say where the browser finds the processor's own fields for "card" or "bank" (PAY-16, PAY-17)."""
         ...
 
     def describe_token(self, token: str) -> InstrumentDetails:

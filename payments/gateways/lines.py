@@ -1,9 +1,9 @@
 """The line to a processor: one HTTP exchange that says truthfully whether anything can have been received.
 
-A driver needs three things that ordinary HTTP clients blur. What failed before the first byte of a request was written is
-``NotSent``; whatever goes wrong afterwards is ``OutcomeUnknown``, and is never repeated here; and a time-out is the time
-for the whole exchange, so that a peer that answers one byte a minute cannot hold a worker. Redirects are not followed, no
-proxy is used, and certificates are checked.
+A driver needs three things that ordinary HTTP clients blur. What failed before the first byte of a request was
+written is ``NotSent``; whatever goes wrong afterwards is ``OutcomeUnknown``, and is never repeated here; and a time-out
+is the time for the whole exchange, so that a peer that answers one byte a minute cannot hold a worker. Redirects are
+not followed, no proxy is used, and certificates are checked.
 
 Source: PAY-13, PAY-22.
 """

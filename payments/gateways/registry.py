@@ -19,8 +19,8 @@ def open_gateway(
 ) -> Gateway:
     """Give the named driver, set up for one merchant.
 
-    ``options`` are the driver's own, as the route keeps them; ``secret`` is the merchant's. ``on_exchange`` is told every
-    message, numbers masked (PAY-13).
+    ``options`` are the driver's own, as the route keeps them; ``secret`` is the merchant's. ``on_exchange`` is told
+    every message, numbers masked (PAY-13).
 
     :raises Misconfigured: there is no such driver, or it does not take these options.
     """

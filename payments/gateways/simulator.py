@@ -140,7 +140,7 @@ class SimulatorGateway:
         self._line.close()
 
     def send(self, requests: Sequence[ChargeRequest]) -> Iterator[Answer | Lost]:
-        """Send each request once: one batch message where there are many, else online, at most ``concurrency`` at once."""
+        """Send each request once: many in batch messages, else online, at most ``concurrency`` at once."""
         if len({request.key for request in requests}) != len(requests):
             raise ValueError("a key stands twice in one send")
         if self.batch_limit == 1 or len(requests) == 1:

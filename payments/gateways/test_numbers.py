@@ -1,7 +1,7 @@
 """The published test cards and test bank accounts of the simulated processor, and what each of them does.
 
-This is the only file in which a card or account number may stand. None of them belongs to anybody: they are numbers that
-processors publish for testing. The simulated processor takes these and no other.
+This is the only file in which a card or account number may stand. None of them belongs to anybody: they are numbers
+that processors publish for testing. The simulated processor takes these and no other.
 
 Source: PAY-23.
 """

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from payments.gateways.simulator_service.codes import (
     APPROVED,
@@ -57,8 +57,6 @@ COMMANDS = ("verify", "authorize", "charge", "deposit", "refund")
 KEY_LONGEST = 64
 NUMBER_FIRST = 1 << 40  # so that a reference has its full length from the first one on
 
-_ENTRY = "id, merchant, key, command, minor, currency, token, tender, type, account, parent, code, at, repeats"
-
 
 class BadMessage(ValueError):
     """A message that cannot be taken at all: nothing of it was done."""
@@ -78,9 +76,8 @@ class Token:
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One message that the processor acted on."""
+class Entry(NamedTuple):
+    """One message that the processor acted on; the fields are the table's columns, in its order."""
 
     id: int
     merchant: str
@@ -155,7 +152,7 @@ class Book:
         if switches.duplicate_detection:
             since = now - int(switches.duplicate_window_seconds * 1_000_000)
             known = self._db.execute(
-                f"select {_ENTRY} from entry where merchant = ? and key = ? and at >= ? order by id limit 1",
+                "select * from entry where merchant = ? and key = ? and at >= ? order by id limit 1",
                 (merchant, message["key"], since),
             ).fetchone()
             if known:
@@ -165,25 +162,7 @@ class Book:
                     return {"key": entry.key, "error": "this key was used for another message"}
                 return entry.answer()
         entry = self._decide(merchant, message, switches, now)
-        self._db.execute(
-            f"insert into entry ({_ENTRY}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                entry.id,
-                entry.merchant,
-                entry.key,
-                entry.command,
-                entry.minor,
-                entry.currency,
-                entry.token,
-                entry.tender,
-                entry.type,
-                entry.account,
-                entry.parent,
-                entry.code,
-                entry.at,
-                entry.repeats,
-            ),
-        )
+        self._db.execute("insert into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", entry)
         return entry.answer()
 
     def _decide(self, merchant: str, message: Mapping[str, Any], switches: Switches, now: int) -> Entry:
@@ -217,9 +196,7 @@ class Book:
             repeats=0,
         )
 
-    def _code(
-        self, merchant: str, text: Mapping[str, str], minor: int, parent: int | None, switches: Switches
-    ) -> str:
+    def _code(self, merchant: str, text: Mapping[str, str], minor: int, parent: int | None, switches: Switches) -> str:
         command = text["command"]
         if command not in COMMANDS:
             return "401"
@@ -248,9 +225,7 @@ class Book:
         return code
 
     def _code_of_child(self, merchant: str, text: Mapping[str, str], minor: int, parent: int | None) -> str:
-        row = self._db.execute(
-            f"select {_ENTRY} from entry where id = ? and merchant = ?", (parent, merchant)
-        ).fetchone()
+        row = self._db.execute("select * from entry where id = ? and merchant = ?", (parent, merchant)).fetchone()
         if row is None:
             return "402"
         original = Entry(*row)
@@ -274,7 +249,7 @@ class Book:
         for key in dict.fromkeys(keys):
             # The charge that happened first is what became of a key, whatever was asked under it afterwards.
             row = self._db.execute(
-                f"select {_ENTRY} from entry where merchant = ? and key = ? order by code <> ?, id limit 1",
+                "select * from entry where merchant = ? and key = ? order by code <> ?, id limit 1",
                 (merchant, key, APPROVED),
             ).fetchone()
             if row is None:
@@ -374,7 +349,7 @@ class Book:
         return [f"RFR-{merchant}-{number:06d}.csv" for (number,) in rows]
 
     def response_file(self, *, merchant: str, name: str) -> str | None:
-        """Give the text of a response file: a header, a line for every entry, a trailer with count and control total."""
+        """Give the text of a response file: header, a line for every entry, trailer with count and control total."""
         digits = name.removeprefix(f"RFR-{merchant}-").removesuffix(".csv")
         if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
             return None
@@ -391,7 +366,7 @@ class Book:
         lines.writerow(["H", name, merchant, moment(covers_from), moment(covers_until)])
         count, total = 0, Decimal(0)
         rows = self._db.execute(
-            f"select {_ENTRY} from entry where merchant = ? and id between ? and ? order by id", (merchant, first, last)
+            "select * from entry where merchant = ? and id between ? and ? order by id", (merchant, first, last)
         )
         for found in rows:
             entry = Entry(*found)

@@ -95,7 +95,9 @@ def read_bank(form: Mapping[str, str]) -> Entered | Errors:
         errors["account"] = "account_wrong"
     if form.get("account_type") not in {"checking", "savings"}:
         errors["account_type"] = "account_type_missing"
-    published = next((known for known in ACCOUNTS.values() if (known.routing, known.account) == (routing, account)), None)
+    published = next(
+        (known for known in ACCOUNTS.values() if (known.routing, known.account) == (routing, account)), None
+    )
     if published is None and not errors.keys() & {"routing", "account"}:
         errors["account"] = "account_not_test"
     if errors or published is None:

@@ -192,7 +192,7 @@ def form_page(
         main=f"""
 <h1>{title}</h1>
 <p class="demo">{words["demo"]}</p>
-{_summary(kind, words, errors)}
+{_summary(words, errors)}
 <form method="post" novalidate>
 {fields}
 <button type="submit">{words[f"{kind}_submit"]}</button>
@@ -254,7 +254,7 @@ def _page(*, language: str, theme: str, title: str, attributes: Mapping[str, str
 """
 
 
-def _summary(kind: str, words: Mapping[str, str], errors: Mapping[str, str]) -> str:
+def _summary(words: Mapping[str, str], errors: Mapping[str, str]) -> str:
     lines = "".join(
         f'<li><a href="#{name}">{words[message]}</a></li>' if name else f"<li>{words[message]}</li>"
         for name, message in errors.items()
@@ -267,9 +267,7 @@ def _summary(kind: str, words: Mapping[str, str], errors: Mapping[str, str]) -> 
     )
 
 
-def _field(
-    name: str, kind: str, words: Mapping[str, str], values: Mapping[str, str], errors: Mapping[str, str]
-) -> str:
+def _field(name: str, kind: str, words: Mapping[str, str], values: Mapping[str, str], errors: Mapping[str, str]) -> str:
     error = words[errors[name]] if name in errors else ""
     error_line = f'<p class="error" id="{name}-error"{"" if error else " hidden"}>{error}</p>'
     if name == "account_type":

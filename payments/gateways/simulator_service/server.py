@@ -1,6 +1,6 @@
 """The simulated processor on the network: what it answers to merchants, to browsers and to whoever tests it.
 
-Merchants speak JSON over HTTP with ``Authorization: Bearer SECRET`` and ``X-Merchant: NAME``. Everything about money goes
+Merchants speak JSON over HTTP with ``Authorization: Bearer SECRET`` and ``X-Merchant: NAME``. Whatever they ask goes
 through ``_perform``, where the faults of ``switches.py`` strike.
 
     POST /v1/transactions         one message            {"key", "command", "amount", "currency", "token", "tender", …}
@@ -136,9 +136,7 @@ class Processor:
         keys = (await _json(request)).get("keys")
         if not isinstance(keys, list) or len(keys) > LOOKUP_LIMIT or not all(isinstance(key, str) for key in keys):
             raise Problem(422, f"keys is a list of up to {LOOKUP_LIMIT} texts")
-        return await self._perform(
-            request, "lookup", keys, lambda some: self.book.lookup(merchant=merchant, keys=some)
-        )
+        return await self._perform(request, "lookup", keys, lambda some: self.book.lookup(merchant=merchant, keys=some))
 
     async def describe_token(self, request: web.Request) -> web.StreamResponse:
         """Say what a token stands for."""
@@ -226,7 +224,7 @@ class Processor:
             case "lose_batch_after":
                 return web.json_response({"accepted": len(items)}, status=202)
             case "garbage":
-                return web.Response(body=b"\x00\xff<html>{\"answers\": [", content_type="application/json")
+                return web.Response(body=b'\x00\xff<html>{"answers": [', content_type="application/json")
             case "truncated":
                 return await _truncate(request, _reply(answer))
             case "slow":
@@ -244,9 +242,7 @@ class Processor:
                 return _reply(answer)
         raise AssertionError(f"fault {name} has no behaviour")
 
-    def _hold(
-        self, seconds: float, act: Callable[[], web.StreamResponse]
-    ) -> asyncio.Task[web.StreamResponse]:
+    def _hold(self, seconds: float, act: Callable[[], web.StreamResponse]) -> asyncio.Task[web.StreamResponse]:
         async def wait() -> web.StreamResponse:
             await asyncio.sleep(seconds)
             return act()
@@ -713,6 +709,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         asyncio.run(_serve(processor, options.host, options.port))
     except OSError as failure:
-        sys.stderr.write(f"The simulated processor cannot listen on {options.host}:{options.port}: {failure.strerror}\n")
+        sys.stderr.write(
+            f"The simulated processor cannot listen on {options.host}:{options.port}: {failure.strerror}\n"
+        )
         return 1
     return 0

@@ -74,7 +74,7 @@ class Switches:
     seed: int = 0
     faults: dict[str, Fault] = field(default_factory=dict)
     struck: Counter[str] = field(default_factory=Counter)
-    _random: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311 - faults, not secrets
+    _random: random.Random = field(default_factory=lambda: random.Random(0))
 
     def draw(self, operation: str) -> tuple[str, Fault] | None:
         """Say which fault, if any, strikes the next message of an operation."""
@@ -190,7 +190,9 @@ def _origin(value: object) -> str:
     rebuilt = f"{parts.scheme}://{parts.hostname}" + (f":{port}" if port else "")
     _expect(parts.scheme in {"http", "https"} and rebuilt == value, "an origin is scheme://host[:port]")
     # It is written into a response header.
-    _expect(value.isascii() and value.isprintable() and not set(value) & set(" ;,'\""), "an origin has plain characters")
+    _expect(
+        value.isascii() and value.isprintable() and not set(value) & set(" ;,'\""), "an origin has plain characters"
+    )
     return value
 
 
@@ -203,7 +205,9 @@ def _fault(name: str, setting: object) -> Fault | None:
     unknown = set(setting) - {"probability", "next", "seconds", "on"}
     _expect(not unknown, f"{name} does not take {', '.join(sorted(map(str, unknown)))}")
     remaining = setting.get("next", 0)
-    _expect(isinstance(remaining, int) and not isinstance(remaining, bool) and remaining >= 0, f"{name}.next is a count")
+    _expect(
+        isinstance(remaining, int) and not isinstance(remaining, bool) and remaining >= 0, f"{name}.next is a count"
+    )
     operations = setting.get("on", list(CHARGING))
     _expect(
         isinstance(operations, list) and all(operation in OPERATIONS for operation in operations),
