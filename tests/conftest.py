@@ -5,7 +5,9 @@ Import order matters: settings read the environment, which ``servers.prepare`` s
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,10 +19,13 @@ import django  # noqa: E402
 
 django.setup()
 
-from django.test import TransactionTestCase  # noqa: E402
+from django.core.cache import cache  # noqa: E402
+from django.test import Client, TransactionTestCase  # noqa: E402
+from pytest_django.plugin import DjangoDbBlocker  # noqa: E402
 
 from billing import tenancy  # noqa: E402
 from tests import databases  # noqa: E402
+from tests.browsers import browser, page  # noqa: E402, F401  (fixtures that pytest finds by name)
 from tests.specs import (  # noqa: E402, F401  (hooks and options that pytest finds by name)
     pytest_addoption,
     pytest_collection_modifyitems,
@@ -29,6 +34,10 @@ from tests.specs import (  # noqa: E402, F401  (hooks and options that pytest fi
     pytest_terminal_summary,
 )
 
+if TYPE_CHECKING:
+    from tests.cis import Cis
+    from tests.processor import Processor
+
 
 def pytest_unconfigure() -> None:
     """Stop the servers, unless another run uses them."""
@@ -36,16 +45,16 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_blocker: pytest.FixtureRequest) -> Iterator[None]:
+def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Clone this process's database, in place of pytest-django's own making."""
-    with django_db_blocker.unblock():  # type: ignore[attr-defined]  # pytest_django.plugin.DjangoDbBlocker
+    with django_db_blocker.unblock():
         databases.clone()
     # Django's own way empties every table as the role that runs, which may not, and loses what migrations wrote.
     patch = pytest.MonkeyPatch()
     patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _: databases.restore())
     yield
     patch.undo()
-    with django_db_blocker.unblock():  # type: ignore[attr-defined]  # as above
+    with django_db_blocker.unblock():
         databases.drop()
 
 
@@ -58,3 +67,58 @@ def everything(request: pytest.FixtureRequest) -> Iterator[None]:
     request.getfixturevalue("_django_db_helper")
     with tenancy.acting_for(tenancy.EVERY_BILLER):
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def requests_keep_to_themselves() -> Iterator[None]:
+    """Let a request of the test client choose its own scope, as one that comes over a socket would."""
+    send = Client.request
+
+    def in_a_context_of_its_own(self: Client, **request: Any) -> Any:
+        return contextvars.copy_context().run(send, self, **request)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(Client, "request", in_a_context_of_its_own)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def fresh_cache(request: pytest.FixtureRequest) -> None:
+    """Begin with nothing in the cache: limits on attempts are counted there."""
+    if "_django_db_helper" in request.fixturenames:
+        cache.clear()
+
+
+@pytest.fixture(scope="session")
+def processor_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processor]:
+    """Run one simulated processor for all tests of this process."""
+    from tests.processor import Processor  # noqa: PLC0415  (most tests need none)
+
+    with Processor(tmp_path_factory.mktemp("processor")) as running:
+        yield running
+
+
+@pytest.fixture
+def processor(processor_service: Processor) -> Processor:
+    """Give the simulated processor, its book empty and its switches off."""
+    processor_service.reset()
+    return processor_service
+
+
+@pytest.fixture(scope="session")
+def cis_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cis]:
+    """Run one simulated CIS for all tests of this process."""
+    from tests.cis import Cis  # noqa: PLC0415  (most tests need none)
+
+    running = Cis(tmp_path_factory.mktemp("cis"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def cis(cis_service: Cis) -> Cis:
+    """Give the simulated CIS, its book empty and its switches off."""
+    cis_service.reset()
+    return cis_service
