@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from allauth.account.decorators import secure_admin_login
+from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
+
+from billing import branding, sessions
 
 # The admin's own sign-in page knows no second factor.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # as allauth documents it
@@ -13,4 +16,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
+    path("look/accent-<str:accent>.css", branding.accent_stylesheet, name="accent-css"),
+    path("look/logo/<slug:slug>", branding.logo, name="biller-logo"),
+    path("sessions/extend", sessions.extend, name="session-extend"),
 ]
+if settings.DEBUG:
+    urlpatterns.append(path("styleguide/", include("billing.biller_portal.styleguide")))
