@@ -46,10 +46,16 @@ class Run(models.Model):
     objects = TenantQuerySet["Run"].as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["biller", "key"], name="run_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["biller", "key"], name="run_once")
+        ]
         indexes = [
             models.Index(fields=["biller", "-created_at", "-id"], name="run_by_time"),
-            models.Index(fields=["created_at"], condition=Q(state__in=["planned", "working"]), name="run_live"),
+            models.Index(
+                fields=["created_at"],
+                condition=Q(state__in=["planned", "working"]),
+                name="run_live",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -66,25 +72,49 @@ class Chunk(models.Model):
     """A part of a run: the customers from ``first`` to ``last``. Its counts are what the run's page adds up."""
 
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="chunks", db_index=False)
+    run = models.ForeignKey(
+        Run, on_delete=models.CASCADE, related_name="chunks", db_index=False
+    )
     number = models.PositiveIntegerField()
     first = models.BigIntegerField()
     last = models.BigIntegerField()
     expected = models.PositiveIntegerField(default=0)
-    state = models.CharField(max_length=8, choices=ChunkState, default=ChunkState.WAITING)
+    expected_total = models.DecimalField(
+        max_digits=16, decimal_places=2, default=Decimal("0.00")
+    )
+    state = models.CharField(
+        max_length=8, choices=ChunkState, default=ChunkState.WAITING
+    )
     claimed_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
-    sent_count = models.PositiveIntegerField(default=0)
-    sent_total = models.DecimalField(max_digits=16, decimal_places=2, default=Decimal("0.00"))
-    passed_count = models.PositiveIntegerField(default=0)
-    passed_total = models.DecimalField(max_digits=16, decimal_places=2, default=Decimal("0.00"))
-    declined_count = models.PositiveIntegerField(default=0)
-    declined_total = models.DecimalField(max_digits=16, decimal_places=2, default=Decimal("0.00"))
+    sent_count = models.PositiveIntegerField(default=0, db_default=0)
+    sent_total = models.DecimalField(
+        max_digits=16,
+        decimal_places=2,
+        default=Decimal("0.00"),
+        db_default=Decimal("0.00"),
+    )
+    passed_count = models.PositiveIntegerField(default=0, db_default=0)
+    passed_total = models.DecimalField(
+        max_digits=16,
+        decimal_places=2,
+        default=Decimal("0.00"),
+        db_default=Decimal("0.00"),
+    )
+    declined_count = models.PositiveIntegerField(default=0, db_default=0)
+    declined_total = models.DecimalField(
+        max_digits=16,
+        decimal_places=2,
+        default=Decimal("0.00"),
+        db_default=Decimal("0.00"),
+    )
 
     objects = TenantQuerySet["Chunk"].as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["run", "number"], name="chunk_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "number"], name="chunk_once")
+        ]
 
     def __str__(self) -> str:
         return f"Chunk {self.number}"

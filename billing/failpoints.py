@@ -1,0 +1,18 @@
+"""Places where the crash harness may kill a process; in any other process they cost one comparison."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+_AT = os.environ.get("RATEPAYER_CRASH_AT", "")
+_reached: dict[str, int] = {}
+
+
+def failpoint(name: str) -> None:
+    """Die by SIGKILL where ``RATEPAYER_CRASH_AT`` says ``name:n`` and this is the n-th time that the point is reached."""
+    if not _AT:
+        return
+    _reached[name] = _reached.get(name, 0) + 1
+    if f"{name}:{_reached[name]}" in _AT.split(","):
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,168 @@
+"""Cases: what a person decides, because no rule may."""
+
+from __future__ import annotations
+
+import datetime
+
+from django.db import transaction
+
+from billing import audit
+from billing.actors import Actor
+from billing.errors import DomainError
+from billing.models import Biller
+from payments.gateways.base import Answer, Result
+from payments.models import (
+    Attempt,
+    AttemptState,
+    Case,
+    CaseKind,
+    CaseState,
+    Payment,
+    PaymentState,
+)
+from payments.operations import settlements
+
+
+class CaseRefused(DomainError):
+    """The case cannot be closed like this; the sentence says why."""
+
+
+def open_case(*, attempt: Attempt, kind: CaseKind, reason: str) -> None:
+    """Open a case for an attempt unless one of the kind is open, inside the caller's transaction."""
+    Case.objects.bulk_create(
+        [
+            Case(
+                biller_id=attempt.biller_id,
+                customer_id=attempt.payment.customer_id,
+                attempt=attempt,
+                kind=kind,
+                reason=reason,
+            )
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def close_as_charged(
+    *,
+    case: Case,
+    approval_code: str,
+    evidence: str,
+    actor: Actor,
+    now: datetime.datetime,
+) -> None:
+    """Settle an attempt of unknown outcome as charged, on a person's evidence.
+
+    :raises CaseRefused: there is no evidence, or the attempt has ended meanwhile.
+    """
+    _check(case, evidence)
+    answer = Answer(
+        str(case.attempt_id),
+        Result.PASS,
+        approval_code=approval_code,
+        message=f"{actor.label}: {evidence}"[:200],
+    )
+    settlements.settle(biller=case_biller(case), answers=[answer], actor=actor, now=now)
+    _close(case, f"Charged. {evidence}", actor, now)
+
+
+def close_as_not_charged(
+    *, case: Case, evidence: str, actor: Actor, now: datetime.datetime
+) -> None:
+    """Abandon an attempt of unknown outcome, on a person's evidence that no money moved; its payment fails.
+
+    Not within the processor's duplicate window, where a late request could still be taken and recovery resolves it
+    without anybody's help (PAY-9).
+
+    :raises CaseRefused: there is no evidence, or the attempt has ended meanwhile.
+    """
+    _check(case, evidence)
+    abandon(attempt=case.attempt, why=f"{actor.label}: {evidence}", now=now)
+    _close(case, f"Not charged. {evidence}", actor, now)
+
+
+def close_conflict(
+    *, case: Case, outcome: str, actor: Actor, now: datetime.datetime
+) -> None:
+    """Close a case of contradicting answers with what was found out; it changes no payment.
+
+    :raises CaseRefused: nothing was found out, or the case is of another kind.
+    """
+    if case.kind != CaseKind.CONFLICTING_ANSWER:
+        raise CaseRefused("Say whether the payment was charged.")
+    if not outcome.strip():
+        raise CaseRefused("Say what you found out.", field="evidence")
+    _close(case, outcome, actor, now)
+
+
+@transaction.atomic(durable=True)
+def abandon(*, attempt: Attempt, why: str, now: datetime.datetime) -> bool:
+    """End an open attempt without an answer, on evidence, and fail its payment; gives False where it had ended already.
+
+    Nothing is deleted: the attempt keeps its 999 and says why it ended.
+    """
+    ended = Attempt.objects.filter(pk=attempt.pk, state=AttemptState.OPEN).update(
+        state=AttemptState.ABANDONED, message=why[:200], answered_at=now
+    )
+    if not ended:
+        return False
+    Payment.objects.filter(pk=attempt.payment_id, state=PaymentState.PROCESSING).update(
+        state=PaymentState.FAILED,
+        settled_at=now,
+        result=Result.NO_ANSWER,
+        failure=settlements.words_for(Result.NO_ANSWER),
+    )
+    settlements.release([attempt.payment_id])
+    Case.objects.filter(
+        attempt=attempt, kind=CaseKind.UNKNOWN_OUTCOME, state=CaseState.OPEN
+    ).update(state=CaseState.DONE, closed_at=now, closed_by="", outcome=why[:200])
+    audit.record(
+        actor=Actor.system("recover"),
+        event="payment.failed",
+        biller_id=attempt.biller_id,
+        customer_id=attempt.payment.customer_id,
+        subject=str(attempt.payment_id),
+        facts={"amount": str(attempt.amount), "reason": why[:200]},
+    )
+    return True
+
+
+def case_biller(case: Case) -> Biller:
+    """Give the biller of a case."""
+    return Biller.objects.get(pk=case.biller_id)
+
+
+def _check(case: Case, evidence: str) -> None:
+    if not evidence.strip():
+        raise CaseRefused(
+            "Say how you know: the processor's report, its web page, a call.",
+            field="evidence",
+        )
+    if case.state != CaseState.OPEN or case.kind != CaseKind.UNKNOWN_OUTCOME:
+        raise CaseRefused("This case is closed already.")
+    if (
+        Attempt.objects.filter(pk=case.attempt_id)
+        .exclude(state=AttemptState.OPEN)
+        .exists()
+    ):
+        raise CaseRefused(
+            "The processor has answered meanwhile; look at the payment again."
+        )
+
+
+def _close(case: Case, outcome: str, actor: Actor, now: datetime.datetime) -> None:
+    with transaction.atomic(durable=True):
+        Case.objects.filter(pk=case.pk).update(
+            state=CaseState.DONE,
+            closed_at=now,
+            closed_by=actor.label[:120],
+            outcome=outcome[:200],
+        )
+        audit.record(
+            actor=actor,
+            event="case.closed",
+            biller_id=case.biller_id,
+            customer_id=case.customer_id,
+            subject=f"case:{case.pk}",
+            facts={"outcome": outcome[:200]},
+        )

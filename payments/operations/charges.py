@@ -1,0 +1,375 @@
+"""Charging one customer now: a payer or a CSR pays, and is told at once what came of it.
+
+Reserve, then pay: one transaction holds the items' money and commits the attempt; then the processor is spoken to, with
+no transaction open; then the answer is settled. Without an answer the payment stays processing and recovery finds out.
+
+Source: PAY-1, PAY-2, PAY-3, PAY-15, PAY-24, PAY-44; the design's five rules, 1 and 2.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db import connection, transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from billing import audit
+from billing.actors import Actor
+from billing.errors import Conflict, DomainError
+from billing.failpoints import failpoint
+from billing.models import Biller, Customer, Item, ItemKind
+from billing.money import quantise
+from payments.gateways.base import ChargeRequest, Command
+from payments.models import (
+    Allocation,
+    Attempt,
+    Channel,
+    Instrument,
+    InstrumentKind,
+    InstrumentState,
+    Payment,
+    PaymentState,
+    Tender,
+)
+from payments.operations import settlements
+from payments.operations.routes import open_route
+
+# Through these doors nobody pays more than is owed; a CSR may take money on account.
+_PAYER_CHANNELS = frozenset({Channel.WEB, Channel.GUEST, Channel.TEXT, Channel.IVR})
+
+TENDER_OF = {InstrumentKind.CARD: Tender.CARD, InstrumentKind.BANK: Tender.ACH}
+TRANSACTION_TYPE = {
+    Channel.WEB: "internet",
+    Channel.GUEST: "internet",
+    Channel.API: "internet",
+    Channel.AUTOPAY: "recurring",
+    Channel.SCHEDULED: "recurring",
+}
+
+
+class ChargingStopped(DomainError):
+    """The biller's stop switch is on."""
+
+    default = _("This biller takes no payments at the moment. No money has been taken.")  # type: ignore[assignment]
+
+
+class MethodBlocked(DomainError):
+    """The customer may not pay this way."""
+
+    default = _("This account cannot be paid this way. Choose another method.")  # type: ignore[assignment]
+
+
+class MethodUnusable(DomainError):
+    """The method is expired, removed, or another customer's."""
+
+    default = _("This method cannot be used. Choose another one.")  # type: ignore[assignment]
+
+
+class NothingDue(DomainError):
+    """There is nothing to pay."""
+
+    default = _("Nothing is due on this account.")  # type: ignore[assignment]
+
+
+class AmountRefused(DomainError):
+    """The amount is more than is owed, or a part where parts are not taken."""
+
+
+class AlreadyBeingPaid(DomainError):
+    """Another payment of the same bill is on its way."""
+
+    default = _(
+        "A payment of this bill is already on its way. Wait for its result before paying again."
+    )  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A payment whose reservation and attempt are committed, and the message to send for it."""
+
+    payment_id: uuid.UUID
+    request: ChargeRequest
+
+
+def pay(
+    *,
+    customer: Customer,
+    amount: Decimal,
+    instrument: Instrument,
+    channel: Channel,
+    actor: Actor,
+    request_key: str,
+    item_ids: Sequence[int] | None = None,
+    email: str = "",
+    now: datetime.datetime | None = None,
+) -> Payment:
+    """Charge a customer's instrument and give the payment: posted, failed, or processing where the outcome is unknown.
+
+    ``amount`` is in the biller's currency; ``item_ids`` are the items to pay, by default every open bill, oldest first.
+    ``request_key`` is the caller's own: the same key with the same input gives the same payment again and charges nothing.
+
+    :raises Conflict: the key was used with other input.
+    :raises ChargingStopped: the biller's switch is on.
+    :raises MethodBlocked: the customer or biller does not take this kind of method.
+    :raises MethodUnusable: the instrument cannot be charged.
+    :raises NothingDue: no item is open.
+    :raises AmountRefused: too much, too little, or a part where parts are not taken.
+    :raises AlreadyBeingPaid: another payment holds the items.
+    """
+    now = now or timezone.now()
+    started = start(
+        customer=customer,
+        amount=amount,
+        instrument=instrument,
+        channel=channel,
+        actor=actor,
+        request_key=request_key,
+        item_ids=item_ids,
+        email=email,
+        now=now,
+    )
+    if isinstance(started, Payment):
+        return started
+    failpoint("pay.checkpointed")
+    gateway = open_route(instrument.route)
+    answers = settlements.answers_of(gateway.send([started.request]))
+    failpoint("pay.answered")
+    settlements.settle(
+        biller=customer.biller, answers=answers, actor=actor, now=timezone.now()
+    )
+    return Payment.objects.select_related("customer", "instrument").get(
+        pk=started.payment_id
+    )
+
+
+@transaction.atomic(durable=True)
+def start(
+    *,
+    customer: Customer,
+    amount: Decimal,
+    instrument: Instrument,
+    channel: Channel,
+    actor: Actor,
+    request_key: str,
+    item_ids: Sequence[int] | None,
+    email: str,
+    now: datetime.datetime,
+) -> Started | Payment:
+    """Hold the items' money and commit the attempt, before the processor hears of it; see :func:`pay`.
+
+    Gives the payment itself where the key was used before.
+    """
+    biller: Biller = customer.biller
+    amount = quantise(amount, biller.currency)
+    fingerprint = _fingerprint(customer, amount, instrument, item_ids)
+    if earlier := Payment.objects.filter(
+        biller=biller, request_key=request_key
+    ).first():
+        return _same(earlier, fingerprint)
+    _check_method(customer, instrument, now)
+    # Locked in order of age, so that two payers of one account wait for each other instead of for both.
+    items = list(
+        Item.objects.filter(
+            customer=customer, kind__in=[ItemKind.BILL, ItemKind.ADJUSTMENT], open__gt=0
+        )
+        .order_by("pk")
+        .select_for_update(no_key=True)
+    )
+    if item_ids is not None:
+        items = [item for item in items if item.pk in set(item_ids)]
+    _check_amount(biller, items, amount, channel)
+    with connection.cursor() as cursor:
+        # Two requests with one key may come at once; the second one waits here and then finds the first.
+        cursor.execute(
+            "INSERT INTO payments_payment (biller_id, customer_id, instrument_id, route_id, tender, amount, currency, state,"
+            " channel, requestor, made_by, user_id, email, request_key, request_hash, failure, approval_code, created_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, 'processing', %s, %s, %s, %s, %s, %s, %s, '', '', %s)"
+            " ON CONFLICT (biller_id, request_key) WHERE request_key IS NOT NULL DO NOTHING RETURNING id",
+            [
+                *(
+                    biller.pk,
+                    customer.pk,
+                    instrument.pk,
+                    instrument.route_id,
+                    TENDER_OF[InstrumentKind(instrument.kind)],
+                ),
+                *(
+                    amount,
+                    biller.currency,
+                    channel,
+                    actor.requestor,
+                    actor.label[:120],
+                    actor.user_id,
+                    email,
+                ),
+                *(request_key, fingerprint, now),
+            ],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return _same(
+            Payment.objects.get(biller=biller, request_key=request_key), fingerprint
+        )
+    (payment_id,) = row
+    reserve(payment_id=payment_id, biller_id=biller.pk, items=items, amount=amount)
+    attempt = Attempt.objects.create(
+        biller=biller,
+        payment_id=payment_id,
+        route_id=instrument.route_id,
+        command=Command.CHARGE,
+        transaction_type=TRANSACTION_TYPE.get(channel, "moto"),
+        amount=amount,
+        created_at=now,
+        sent_at=now,
+    )
+    audit.record(
+        actor=actor,
+        event="payment.started",
+        biller_id=biller.pk,
+        customer_id=customer.pk,
+        subject=str(payment_id),
+        facts={"amount": f"{amount} {biller.currency}", "method": str(instrument)},
+    )
+    return Started(
+        payment_id,
+        ChargeRequest(
+            key=str(attempt.pk),
+            command=Command.CHARGE,
+            amount=amount,
+            currency=biller.currency,
+            token=instrument.token,
+            tender=instrument.kind,
+            transaction_type=attempt.transaction_type,
+            account=customer.shown_number,
+        ),
+    )
+
+
+def reserve(
+    *, payment_id: uuid.UUID, biller_id: int, items: Sequence[Item], amount: Decimal
+) -> None:
+    """Hold as much of the items, oldest first, as the amount covers; the caller has locked them."""
+    left = amount
+    for item in items:
+        part = min(left, item.open - item.reserved)
+        if part <= 0:
+            continue
+        item.reserved += part
+        item.save(update_fields=["reserved"])
+        Allocation.objects.create(
+            biller_id=biller_id, payment_id=payment_id, item=item, amount=part
+        )
+        left -= part
+
+
+def _same(earlier: Payment, fingerprint: str) -> Payment:
+    if earlier.request_hash != fingerprint:
+        raise Conflict(
+            _("This payment was already sent with other details. Start again.")
+        )  # type: ignore[arg-type]
+    return earlier
+
+
+def _fingerprint(
+    customer: Customer,
+    amount: Decimal,
+    instrument: Instrument,
+    item_ids: Sequence[int] | None,
+) -> str:
+    given = f"{customer.pk}|{amount}|{instrument.pk}|{sorted(item_ids) if item_ids is not None else ''}"
+    return hashlib.sha256(given.encode()).hexdigest()
+
+
+def _check_method(
+    customer: Customer, instrument: Instrument, now: datetime.datetime
+) -> None:
+    biller = customer.biller
+    # Read again inside the transaction: the switch must hold from the moment it is turned.
+    if Biller.objects.filter(pk=biller.pk, charging_stopped=True).exists():
+        raise ChargingStopped
+    blocked = (
+        customer.blocks_card
+        if instrument.kind == InstrumentKind.CARD
+        else customer.blocks_bank
+    )
+    if blocked:
+        raise MethodBlocked(field="method")
+    usable = (
+        instrument.state in {InstrumentState.ACTIVE, InstrumentState.ONE_TIME}
+        and instrument.route.active
+    )
+    if (
+        instrument.customer_id != customer.pk
+        or not usable
+        or instrument.expired(biller.business_date(now))
+    ):
+        raise MethodUnusable(field="method")
+
+
+def _check_amount(
+    biller: Biller, items: Sequence[Item], amount: Decimal, channel: Channel
+) -> None:
+    if amount <= 0:
+        raise AmountRefused(_("Enter an amount above zero."), field="amount")  # type: ignore[arg-type]
+    owed = sum((item.open for item in items), Decimal("0.00"))
+    free = sum((item.open - item.reserved for item in items), Decimal("0.00"))
+    if channel in _PAYER_CHANNELS:
+        if owed == 0:
+            raise NothingDue
+        if amount > owed:
+            words = _("Enter an amount of at most %(owed)s, which is what is due.") % {
+                "owed": f"{owed} {biller.currency}"
+            }
+            raise AmountRefused(words, field="amount")
+    if owed > 0 and free < min(amount, owed):
+        raise AlreadyBeingPaid
+    if amount < owed:
+        _check_part(biller, items, amount)
+
+
+def _check_part(biller: Biller, items: Sequence[Item], amount: Decimal) -> None:
+    """Refuse a part where the newest bill or the biller does not take parts, or where it is under the bill's minimum."""
+    newest = max(
+        (item.invoice for item in items if item.invoice),
+        key=lambda invoice: invoice.issued_on,
+        default=None,
+    )
+    allowed = biller.allow_partial_payments
+    if newest is not None and newest.allow_partial_payments is not None:
+        allowed = newest.allow_partial_payments
+    if not allowed:
+        raise AmountRefused(_("This bill can only be paid in full."), field="amount")  # type: ignore[arg-type]
+    if (
+        newest is not None
+        and newest.minimum_due is not None
+        and amount < newest.minimum_due
+    ):
+        words = _(
+            "Enter at least %(least)s, the least that is taken for this bill."
+        ) % {"least": f"{newest.minimum_due} {biller.currency}"}
+        raise AmountRefused(words, field="amount")
+
+
+def paid_today(*, customer: Customer, now: datetime.datetime) -> list[Payment]:
+    """Give the payments of the customer's account on the biller's business day that went through or are on their way.
+
+    Pages say so before a second payment of the same bill.
+    """
+    biller = customer.biller
+    recent = Payment.objects.filter(
+        customer=customer,
+        state__in=[PaymentState.POSTED, PaymentState.PROCESSING],
+        created_at__gte=now - datetime.timedelta(days=2),
+    ).order_by("-created_at", "-id")
+    today = biller.business_date(now)
+    return [
+        payment
+        for payment in recent
+        if biller.business_date(payment.created_at) == today
+    ]

@@ -1,0 +1,287 @@
+"""Enrolments: AutoPay and paperless, on and off, from whichever door; the biller's system hears of each change.
+
+Source: PAY-12, MSP-13, MSP-14, MSP-17.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from billing import audit
+from billing.actors import Actor
+from billing.errors import DomainError
+from billing.models import CollectRule, Customer, Item, ItemKind, NoticeKind
+from billing.operations import notices
+from datapump.models import OptionalSetting, RecordType
+from datapump.operations import records
+from payments.models import (
+    AutoPayEnrolment,
+    Instrument,
+    InstrumentKind,
+    InstrumentState,
+)
+
+CONSENT_VERSION = "2026-11"
+
+
+class AlreadyEnrolled(DomainError):
+    """The customer has AutoPay with this very method."""
+
+    default = _("AutoPay already uses this method.")  # type: ignore[assignment]
+
+
+class NotEnrolled(DomainError):
+    """There is nothing to end."""
+
+    default = _("AutoPay is not on for this account.")  # type: ignore[assignment]
+
+
+class MethodRefused(DomainError):
+    """The method cannot be charged by AutoPay."""
+
+    default = _("This method cannot be used for AutoPay. Choose another one.")  # type: ignore[assignment]
+
+
+class ConsentMissing(DomainError):
+    """Nobody agreed to the terms."""
+
+    default = _("Agree to the AutoPay terms first.")  # type: ignore[assignment]
+
+
+class PaperlessRefused(DomainError):
+    """Paperless billing cannot be changed."""
+
+    default = _("Paperless billing needs an e-mail address.")  # type: ignore[assignment]
+
+
+def consent_text(*, biller_name: str, method: str) -> str:
+    """Give the words to which a payer agrees, for this biller and method; the text is kept with the enrolment."""
+    return str(
+        _(
+            "I authorize %(biller)s to charge %(method)s for the amount due of every bill on its collection date, until I "
+            "turn AutoPay off. I can turn it off at any time before a bill is collected."
+        )
+        % {"biller": biller_name, "method": method}
+    )
+
+
+def first_collection(
+    *, customer: Customer, now: datetime.datetime
+) -> datetime.date | None:
+    """Say when AutoPay would first collect: the earliest collection date of an open bill, today at the earliest.
+
+    ``None`` where no bill is open: the first one will be the next bill.
+    """
+    today = customer.biller.business_date(now)
+    dates = Item.objects.filter(
+        customer=customer, kind=ItemKind.BILL, open__gt=0
+    ).values_list("collect_on", "due_on")
+    known = [
+        collect_on or due_on for collect_on, due_on in dates if collect_on or due_on
+    ]
+    return max(today, min(known)) if known else None
+
+
+@transaction.atomic(durable=True)
+def enrol_autopay(
+    *,
+    customer: Customer,
+    instrument: Instrument,
+    agreed: bool,
+    actor: Actor,
+    now: datetime.datetime | None = None,
+) -> AutoPayEnrolment:
+    """Turn AutoPay on with a method on file, or move it to another method; keeps the consent and says when it begins.
+
+    Open bills whose collection date has passed are collected from today on. A change of method is told nobody but the
+    payer: for the biller's system AutoPay is on as before.
+
+    :raises ConsentMissing: nobody agreed.
+    :raises MethodRefused: the method is another customer's, not usable, expired or blocked.
+    :raises AlreadyEnrolled: it is on with this method.
+    """
+    now = now or timezone.now()
+    if not agreed:
+        raise ConsentMissing(field="agreed")
+    customer = (
+        Customer.objects.select_for_update(no_key=True)
+        .select_related("biller")
+        .get(pk=customer.pk)
+    )
+    biller, today = customer.biller, customer.biller.business_date(now)
+    blocked = (
+        customer.blocks_card
+        if instrument.kind == InstrumentKind.CARD
+        else customer.blocks_bank
+    )
+    unusable = instrument.state != InstrumentState.ACTIVE or instrument.expired(today)
+    if instrument.customer_id != customer.pk or blocked or unusable:
+        raise MethodRefused(field="method")
+    current = AutoPayEnrolment.objects.filter(
+        customer=customer, ended_at__isnull=True
+    ).first()
+    if current is not None:
+        if current.instrument_id == instrument.pk:
+            raise AlreadyEnrolled(field="method")
+        current.ended_at, current.ended_by = now, actor.label[:120]
+        current.save(update_fields=["ended_at", "ended_by"])
+    _put_on_calendar(customer, today)
+    begins = first_collection(customer=customer, now=now)
+    before = AutoPayEnrolment.objects.filter(customer=customer).exists()
+    enrolment = AutoPayEnrolment.objects.create(
+        biller=biller,
+        customer=customer,
+        instrument=instrument,
+        consent_version=CONSENT_VERSION,
+        consent_text=consent_text(biller_name=biller.name, method=str(instrument)),
+        consent_by=actor.label[:120],
+        consent_requestor=actor.requestor,
+        consent_address=actor.address,
+        consented_at=now,
+        first_collection_on=begins,
+    )
+    if current is None:
+        records.write(
+            actor=actor,
+            biller_id=biller.pk,
+            customer_id=customer.pk,
+            type=RecordType.AUTOPAY,
+            optional_setting=OptionalSetting.UPDATED
+            if before
+            else OptionalSetting.INSERTED,
+            facts={"enrolled": True},
+            before="Off",
+            after="On",
+        )
+    notices.write(
+        biller_id=biller.pk,
+        customer_id=customer.pk,
+        kind=NoticeKind.AUTOPAY_ON,
+        key=f"autopay-on:{enrolment.pk}",
+        facts={
+            "method": str(instrument),
+            "first": begins,
+            "consent": enrolment.consent_text,
+        },
+    )
+    audit.record(
+        actor=actor,
+        event="autopay.enrolled",
+        biller_id=biller.pk,
+        customer_id=customer.pk,
+        subject=f"autopay:{enrolment.pk}",
+        facts={"method": str(instrument), "first": str(begins or "with the next bill")},
+    )
+    return enrolment
+
+
+@transaction.atomic(durable=True)
+def end_autopay(
+    *, customer: Customer, actor: Actor, now: datetime.datetime | None = None
+) -> None:
+    """Turn AutoPay off; a payment that is already on its way is not called back.
+
+    :raises NotEnrolled: it is not on.
+    """
+    now = now or timezone.now()
+    customer = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+    enrolment = AutoPayEnrolment.objects.filter(
+        customer=customer, ended_at__isnull=True
+    ).first()
+    if enrolment is None:
+        raise NotEnrolled
+    enrolment.ended_at, enrolment.ended_by = now, actor.label[:120]
+    enrolment.save(update_fields=["ended_at", "ended_by"])
+    records.write(
+        actor=actor,
+        biller_id=customer.biller_id,
+        customer_id=customer.pk,
+        type=RecordType.AUTOPAY,
+        optional_setting=OptionalSetting.UPDATED,
+        facts={"enrolled": False},
+        before="On",
+        after="Off",
+    )
+    notices.write(
+        biller_id=customer.biller_id,
+        customer_id=customer.pk,
+        kind=NoticeKind.AUTOPAY_OFF,
+        key=f"autopay-off:{enrolment.pk}",
+        facts={"method": str(enrolment.instrument)},
+    )
+    audit.record(
+        actor=actor,
+        event="autopay.ended",
+        biller_id=customer.biller_id,
+        customer_id=customer.pk,
+        subject=f"autopay:{enrolment.pk}",
+    )
+
+
+@transaction.atomic(durable=True)
+def set_paperless(*, customer: Customer, enrolled: bool, actor: Actor) -> bool:
+    """Turn paperless billing on or off; gives False where it was so already, and then nothing is written (MSP-13).
+
+    :raises PaperlessRefused: there is no e-mail address to send bills to.
+    """
+    customer = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+    if customer.paperless == enrolled:
+        return False
+    if enrolled and not customer.email:
+        raise PaperlessRefused
+    customer.paperless = enrolled
+    customer.save(update_fields=["paperless"])
+    records.write(
+        actor=actor,
+        biller_id=customer.biller_id,
+        customer_id=customer.pk,
+        type=RecordType.PAPERLESS,
+        optional_setting=OptionalSetting.UPDATED,
+        facts={"enrolled": enrolled},
+        before="Off" if enrolled else "On",
+        after="On" if enrolled else "Off",
+    )
+    now = timezone.now()
+    notices.write(
+        biller_id=customer.biller_id,
+        customer_id=customer.pk,
+        kind=NoticeKind.PAPERLESS_ON if enrolled else NoticeKind.PAPERLESS_OFF,
+        key=f"paperless:{customer.pk}:{now.timestamp()}",
+        facts={},
+    )
+    audit.record(
+        actor=actor,
+        event="paperless.enrolled" if enrolled else "paperless.ended",
+        biller_id=customer.biller_id,
+        customer_id=customer.pk,
+        subject=f"customer:{customer.pk}",
+    )
+    return True
+
+
+def _put_on_calendar(customer: Customer, today: datetime.date) -> None:
+    """Give each open bill a collection date that is not in the past, by the customer's rule or the biller's (PAY-12)."""
+    rule = customer.collect_rule or customer.biller.collect_rule
+    days = (
+        customer.collect_days if customer.collect_rule else customer.biller.collect_days
+    )
+    bills = Item.objects.filter(
+        customer=customer, kind=ItemKind.BILL, open__gt=0
+    ).select_for_update(no_key=True)
+    for item in bills.order_by("pk"):
+        on = item.collect_on
+        if on is None:
+            due = item.due_on or today
+            on = {
+                CollectRule.FINALIZED: today,
+                CollectRule.DUE: due,
+                CollectRule.BEFORE_DUE: due - datetime.timedelta(days=days or 0),
+            }[CollectRule(rule)]
+        if (on := max(on, today)) != item.collect_on:
+            item.collect_on = on
+            item.collect_tries = 0
+            item.save(update_fields=["collect_on", "collect_tries"])

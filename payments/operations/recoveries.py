@@ -1,0 +1,261 @@
+"""Recovery: attempts whose outcome nobody was told are looked up and settled; nothing is blindly sent again.
+
+In this order: answered attempts that took no effect yet take it; open ones are looked up by our own reference; one that
+the processor does not know is sent again under the same key, but only after the route's settle time, only where the
+processor de-duplicates and only within its window; everything else is a case for a person. Response files settle whatever
+they name, and prove absence for the time they cover.
+
+Source: PAY-3, PAY-9, PAY-10; the design's five rules, 4 and 5.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from billing.actors import Actor
+from billing.failpoints import failpoint
+from billing.models import Biller
+from payments.gateways.base import Answer, ChargeRequest, Command, Gateway, GatewayError
+from payments.models import Attempt, AttemptState, CaseKind, Route
+from payments.operations import settlements
+from payments.operations.cases import abandon, open_case
+from payments.operations.routes import open_route
+from payments.operations.settlements import Settled
+
+# Younger attempts are left to whoever is waiting for their answer.
+LEAST_AGE = datetime.timedelta(seconds=30)
+# Between two look-ups of the same attempt; doubled each time, up to an hour.
+FIRST_PAUSE = datetime.timedelta(seconds=30)
+_LONGEST_PAUSE = datetime.timedelta(hours=1)
+BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a recovery found: payments settled, attempts sent again, cases opened, attempts still open."""
+
+    settled: Settled = Settled()
+    resent: int = 0
+    abandoned: int = 0
+    cases: int = 0
+    waiting: int = 0
+
+
+def recover(
+    *,
+    biller: Biller,
+    actor: Actor,
+    least_age: datetime.timedelta = LEAST_AGE,
+    pause: datetime.timedelta = FIRST_PAUSE,
+) -> Recovered:
+    """Resolve what can be resolved of one biller's attempts; may run any number of times, by any number of workers."""
+    settled = finish_answered(biller=biller, actor=actor)
+    resent = cases = 0
+    for route in Route.objects.filter(biller=biller).order_by("pk"):
+        while attempts := _claim(route, least_age, pause):
+            gateway = open_route(route)
+            try:
+                answers, absent = _look_up(gateway, attempts)
+            except GatewayError:
+                break  # the pause of each claimed attempt has begun; the next recovery asks again
+            failpoint("recover.looked_up")
+            settled += settlements.settle(
+                biller=biller, answers=answers, actor=actor, now=timezone.now()
+            )
+            again, unknown = _sort(gateway, absent)
+            settled += _resend(biller, gateway, again, actor)
+            resent += len(again)
+            cases += _open_cases(unknown)
+            if len(attempts) < BATCH:
+                break
+    waiting = Attempt.objects.filter(biller=biller, state=AttemptState.OPEN).count()
+    return Recovered(settled=settled, resent=resent, cases=cases, waiting=waiting)
+
+
+def finish_answered(*, biller: Biller, actor: Actor) -> Settled:
+    """Let every recorded answer of the biller take effect that has not done so yet (PAY-10's "recover payment")."""
+    settled = Settled()
+    while True:
+        ids = list(
+            Attempt.objects.filter(biller=biller, state=AttemptState.ANSWERED)
+            .order_by("answered_at", "pk")
+            .values_list("pk", flat=True)[:BATCH]
+        )
+        if not ids:
+            return settled
+        done = settlements.take_effect(
+            biller=biller, attempt_ids=ids, actor=actor, now=timezone.now()
+        )
+        if done == Settled():
+            return settled  # another worker holds them and has finished them meanwhile
+        settled += done
+
+
+def read_response_files(*, biller: Biller, actor: Actor) -> Recovered:
+    """Settle whatever the processors' response files name, and abandon what they prove absent (PAY-10, ``--rfr``).
+
+    A file proves absence for an attempt last sent, with the settle time, within what it covers. Any number of times.
+
+    :raises GatewayError: a processor did not give its files; those read before stay settled.
+    """
+    settled, abandoned = Settled(), 0
+    for route in Route.objects.filter(biller=biller).order_by("pk"):
+        gateway = open_route(route)
+        for file in gateway.response_files():
+            settled += settlements.settle(
+                biller=biller,
+                answers=list(file.answers),
+                actor=actor,
+                now=timezone.now(),
+            )
+            named = {answer.key for answer in file.answers}
+            covered = Attempt.objects.select_related("payment").filter(
+                biller=biller,
+                route=route,
+                state=AttemptState.OPEN,
+                created_at__gte=file.covers_from,
+                sent_at__lte=file.covers_until - gateway.settle_time,
+            )
+            for attempt in covered:
+                if str(attempt.pk) not in named:
+                    abandoned += abandon(
+                        attempt=attempt,
+                        why=f"Not in response file {file.name}, which covers it.",
+                        now=timezone.now(),
+                    )
+    waiting = Attempt.objects.filter(biller=biller, state=AttemptState.OPEN).count()
+    return Recovered(settled=settled, abandoned=abandoned, waiting=waiting)
+
+
+def _claim(
+    route: Route, least_age: datetime.timedelta, pause: datetime.timedelta
+) -> list[Attempt]:
+    """Take a batch of open attempts that are due for a look-up, and begin their next pause."""
+    now = timezone.now()
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE payments_attempt SET looked_up_at = %s, lookups = least(lookups + 1, 1000)
+            WHERE id IN (
+                SELECT a.id FROM payments_attempt a
+                WHERE a.biller_id = %s AND a.route_id = %s AND a.state = 'open' AND a.sent_at < %s
+                  AND (a.looked_up_at IS NULL
+                       OR a.looked_up_at < %s - least(%s * power(2, least(a.lookups, 12) - 1), %s))
+                  AND NOT EXISTS (SELECT 1 FROM payments_case c WHERE c.attempt_id = a.id AND c.state = 'open'
+                                  AND c.kind = 'unknown' AND a.looked_up_at > %s - %s)
+                ORDER BY a.created_at LIMIT %s FOR UPDATE SKIP LOCKED
+            ) RETURNING id
+            """,
+            [
+                now,
+                route.biller_id,
+                route.pk,
+                now - least_age,
+                now,
+                pause,
+                _LONGEST_PAUSE,
+                now,
+                _LONGEST_PAUSE,
+                BATCH,
+            ],
+        )
+        claimed = [pk for (pk,) in cursor.fetchall()]
+    return list(
+        Attempt.objects.filter(pk__in=claimed).select_related(
+            "payment__instrument", "payment__customer"
+        )
+    )
+
+
+def _look_up(
+    gateway: Gateway, attempts: Sequence[Attempt]
+) -> tuple[list[Answer], list[Attempt]]:
+    by_key = {str(attempt.pk): attempt for attempt in attempts}
+    answers: list[Answer] = []
+    absent: list[Attempt] = []
+    for found in gateway.lookup(list(by_key)):
+        if isinstance(found, Answer):
+            answers.append(found)
+        else:
+            absent.append(by_key[found.key])
+    return answers, absent
+
+
+def _sort(
+    gateway: Gateway, absent: Sequence[Attempt]
+) -> tuple[list[Attempt], list[Attempt]]:
+    """Part what may be sent again under its own key from what needs a person; what is too young for either waits."""
+    now = timezone.now()
+    again: list[Attempt] = []
+    unknown: list[Attempt] = []
+    for attempt in absent:
+        if now - (attempt.sent_at or attempt.created_at) < gateway.settle_time:
+            continue
+        window = gateway.dedupe_window
+        # The margin keeps a resend from arriving after the window although it left before its end.
+        if (
+            window is not None
+            and now - attempt.created_at < window - gateway.settle_time
+        ):
+            again.append(attempt)
+        else:
+            unknown.append(attempt)
+    return again, unknown
+
+
+def _resend(
+    biller: Biller, gateway: Gateway, attempts: Sequence[Attempt], actor: Actor
+) -> Settled:
+    settled = Settled()
+    for begin in range(0, len(attempts), gateway.batch_limit):
+        part = attempts[begin : begin + gateway.batch_limit]
+        with transaction.atomic(durable=True):
+            Attempt.objects.filter(
+                pk__in=[attempt.pk for attempt in part], state=AttemptState.OPEN
+            ).update(sent_at=timezone.now())
+        failpoint("recover.resending")
+        results = list(gateway.send([_message(attempt, biller) for attempt in part]))
+        # "Not sent" now says nothing of the first sending: those stay open and are looked up again.
+        answers = [result for result in results if isinstance(result, Answer)]
+        settled += settlements.settle(
+            biller=biller, answers=answers, actor=actor, now=timezone.now()
+        )
+    return settled
+
+
+def _message(attempt: Attempt, biller: Biller) -> ChargeRequest:
+    instrument = attempt.payment.instrument
+    if instrument is None:
+        raise RuntimeError("An attempt without an instrument cannot be sent again.")
+    return ChargeRequest(
+        key=str(attempt.pk),
+        command=Command(attempt.command),
+        amount=attempt.amount,
+        currency=biller.currency,
+        token=instrument.token,
+        tender=instrument.kind,
+        transaction_type=attempt.transaction_type,
+        account=attempt.payment.customer.shown_number,
+    )
+
+
+def _open_cases(attempts: Sequence[Attempt]) -> int:
+    with transaction.atomic(durable=True):
+        for attempt in attempts:
+            open_case(
+                attempt=attempt,
+                kind=CaseKind.UNKNOWN_OUTCOME,
+                reason="The processor does not know this charge, and would not recognise a repeat: it may still arrive.",
+            )
+    return len(attempts)
+
+
+def unresolved() -> Q:
+    """Give the condition of attempts that are not finished: 777, 888, 999 and everything at 1000 or above (PAY-3)."""
+    return Q(state__in=[AttemptState.OPEN, AttemptState.ANSWERED])

@@ -1,0 +1,24 @@
+"""Opening the door to a processor for one route."""
+
+from __future__ import annotations
+
+from payments.gateways.base import Gateway
+from payments.gateways.registry import open_gateway
+from payments.models import AnswerCode, Exchange, Route
+
+
+def open_route(route: Route) -> Gateway:
+    """Give the gateway of a route, with its secret and the administrator's table of what its codes mean (PAY-4).
+
+    :raises payments.gateways.base.Misconfigured: the route's driver or options are wrong.
+    """
+    return open_gateway(
+        route.driver, {**route.options, "merchant": route.merchant}, route.secret
+    )
+
+
+def keep_exchange(*, route: Route, direction: str, text: str) -> None:
+    """Keep one masked message of a conversation with a processor; for exchanges worth reading, not for every charge."""
+    Exchange.objects.create(
+        biller_id=route.biller_id, route=route, direction=direction, text=text[:20_000]
+    )
