@@ -2,22 +2,26 @@
 
 from datapump.models.endpoints import Configuration, Endpoint, Purpose
 from datapump.models.records import (
+    LIVE,
     ChangeLog,
     Delivery,
     Envelope,
     OptionalSetting,
+    Outcome,
     Record,
     RecordState,
     RecordType,
 )
 
 __all__ = [
+    "LIVE",
     "ChangeLog",
     "Configuration",
     "Delivery",
     "Endpoint",
     "Envelope",
     "OptionalSetting",
+    "Outcome",
     "Purpose",
     "Record",
     "RecordState",

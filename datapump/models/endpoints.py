@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
@@ -40,8 +40,9 @@ class Purpose(models.TextChoices):
 class Endpoint(models.Model):
     """One address of the biller's system, how to speak to it, and how well it is.
 
-    ``options`` are the connector's own: service version (setting 35), modes (64, 65), header fields. The breaker's
-    columns are written by delivery alone: while ``closed_until`` lies ahead nothing is sent and nothing counts as a try.
+    ``options`` are the connector's own: service version (setting 35), modes (64, 65), header fields. The columns from
+    ``failures_in_a_row`` on are written by delivery alone: while ``closed_until`` lies ahead nothing is sent and nothing
+    counts as a try. ``paused_for`` says why delivery paused it by itself; empty where a person did.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -58,7 +59,9 @@ class Endpoint(models.Model):
     in_flight = models.PositiveSmallIntegerField(
         default=8, validators=[MinValueValidator(1)], help_text="Calls that may be under way at once."
     )
-    timeout_seconds = models.PositiveSmallIntegerField(default=20, validators=[MinValueValidator(1)])
+    timeout_seconds = models.PositiveSmallIntegerField(
+        default=20, validators=[MinValueValidator(1), MaxValueValidator(120)]
+    )
     attempts_allowed = models.PositiveSmallIntegerField(
         default=10, validators=[MinValueValidator(1)], help_text="Refusals of one update after which it has failed."
     )
@@ -66,12 +69,25 @@ class Endpoint(models.Model):
         default=False, help_text="A failed update holds the customer's later ones until somebody acts."
     )
     paused = models.BooleanField(default=False)
+    paused_for = models.CharField(max_length=300, blank=True, default="", db_default="", editable=False)
     failures_in_a_row = models.PositiveIntegerField(default=0, editable=False)
     closed_until = models.DateTimeField(null=True, editable=False)
     closed_since = models.DateTimeField(null=True, editable=False)
     last_success_at = models.DateTimeField(null=True, editable=False)
     last_failure_at = models.DateTimeField(null=True, editable=False)
     last_failure = models.CharField(max_length=300, blank=True, editable=False)
+    window_from = models.DateTimeField(null=True, editable=False)
+    window_calls = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    window_failures = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    note = models.CharField(
+        max_length=300,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="What the operator should hear of although updates go out.",
+    )
+    noted_at = models.DateTimeField(null=True, editable=False)
 
     objects = TenantQuerySet["Endpoint"].as_manager()
 

@@ -36,6 +36,16 @@ class RecordState(models.TextChoices):
 LIVE = (RecordState.WAITING, RecordState.SENDING, RecordState.RETRYING)
 
 
+class Outcome(models.TextChoices):
+    """How one try ended; of a record, its last try where that was no success."""
+
+    DELIVERED = "delivered", "Delivered"
+    NOT_SENT = "not_sent", "Not sent"
+    UNKNOWN = "unknown", "Unknown"
+    REFUSED = "refused", "Refused"
+    SETUP = "setup", "Set-up is wrong"
+
+
 class OptionalSetting(models.IntegerChoices):
     """Whether a record tells of a first row or of a change to one (PBT-5)."""
 
@@ -73,6 +83,9 @@ class Record(models.Model):
     refusals = models.PositiveSmallIntegerField(default=0, db_default=0)
     delivered_at = models.DateTimeField(null=True)
     failure = models.CharField(max_length=300, blank=True, help_text="The last result, in words.")
+    trouble = models.CharField(
+        max_length=9, choices=Outcome, blank=True, default="", db_default="", help_text="What kind of failure it was."
+    )
     closed_by = models.CharField(max_length=120, blank=True, help_text="Who skipped it.")
 
     objects = CustomerOwnedQuerySet["Record"].as_manager()
@@ -86,6 +99,11 @@ class Record(models.Model):
                 fields=["endpoint", "customer", "created_at", "id"],
                 condition=Q(state__in=["waiting", "sending", "retrying"]),
                 name="record_live",
+            ),
+            models.Index(
+                fields=["endpoint", "customer", "created_at", "id"],
+                condition=Q(state="failed"),
+                name="record_failed",
             ),
         ]
 
@@ -118,45 +136,47 @@ class ChangeLog(models.Model):
 
 
 class Envelope(models.Model):
-    """One call to an endpoint: what was sent and what came back, credentials masked. Aged out; its deliveries stay."""
+    """One call to an endpoint: what was sent and what came back, credentials masked. Aged out; its deliveries stay.
 
-    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
-    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, db_index=False)
+    ``failures`` is how many of its records it did not deliver.
+    """
+
+    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False, db_constraint=False)
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, db_index=False, db_constraint=False)
     operation = models.CharField(max_length=60)
     at = models.DateTimeField()
     milliseconds = models.PositiveIntegerField()
     status = models.PositiveSmallIntegerField(null=True)
     request = models.TextField()
     answer = models.TextField(blank=True)
+    failures = models.PositiveSmallIntegerField(default=0, db_default=0)
 
     objects = TenantQuerySet["Envelope"].as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["endpoint", "-at"], name="envelope_by_endpoint")]
+        indexes = [
+            models.Index(fields=["endpoint", "-at"], name="envelope_by_endpoint"),
+            models.Index(fields=["endpoint", "-at"], condition=Q(failures__gt=0), name="envelope_failed"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.operation} {self.at:%Y-%m-%d %H:%M:%S}"
 
 
 class Delivery(models.Model):
-    """One try to tell one record, and how it ended."""
+    """One try to tell one record, and how it ended. Its envelope may have been aged out."""
 
-    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
-    record = models.ForeignKey(Record, on_delete=models.PROTECT, related_name="deliveries", db_index=False)
-    envelope = models.ForeignKey(Envelope, on_delete=models.SET_NULL, null=True, db_index=False)
+    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False, db_constraint=False)
+    record = models.ForeignKey(
+        Record, on_delete=models.PROTECT, related_name="deliveries", db_index=False, db_constraint=False
+    )
+    envelope = models.ForeignKey(
+        Envelope, on_delete=models.DO_NOTHING, null=True, db_index=False, db_constraint=False
+    )
     at = models.DateTimeField()
     milliseconds = models.PositiveIntegerField()
     status = models.PositiveSmallIntegerField(null=True)
-    outcome = models.CharField(
-        max_length=10,
-        choices=[
-            ("delivered", "Delivered"),
-            ("not_sent", "Not sent"),
-            ("unknown", "Unknown"),
-            ("refused", "Refused"),
-            ("setup", "Set-up is wrong"),
-        ],
-    )
+    outcome = models.CharField(max_length=10, choices=Outcome)
     words = models.CharField(max_length=300, blank=True)
 
     objects = TenantQuerySet["Delivery"].as_manager()
