@@ -1,0 +1,128 @@
+"""The MultiSpeak 3.0 connector: four of CB_Server's operations, with PingURL to ask how it is.
+
+Source: MSP-6 to MSP-11, MSP-13, MSP-14; ``docs/multispeak.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datapump.connectors.base import (
+    Delivered,
+    Envelope,
+    Message,
+    Refused,
+    Target,
+    Undelivered,
+)
+from datapump.connectors.multispeak import envelopes, masking, reader
+from datapump.connectors.multispeak.envelopes import Plan
+
+PLANS_KEPT = 1_000
+
+
+class MultiSpeak:
+    """Tells a MultiSpeak 3.0 CB_Server; ``options`` of the target are those of ``Options``.
+
+    A target is read once and remembered for as long as the same object comes back, so keep targets between calls and
+    make a new one when its endpoint changes.
+    """
+
+    name = "multispeak"
+
+    def __init__(self) -> None:
+        self._plans: dict[int, tuple[Target, Plan]] = {}
+
+    def batch_limit(self, kind: str, target: Target) -> int:
+        """Return ``payments_per_envelope`` for payments, else 1, since an errorObject does not say whose it is.
+
+        Payments travel alone where the transactionId is the approval code: two of one envelope might share it, and the
+        biller's system would take the second for a duplicate (MSP-7).
+        """
+        if kind != "payment":
+            return 1
+        options = self._plan(target).options
+        return options.payments_per_envelope if options.transaction_id_is_payment_guid else 1
+
+    def write(self, messages: Sequence[Message], target: Target) -> Envelope:
+        """Write the envelope for messages of one kind."""
+        plan = self._plan(target)
+        kind = messages[0].kind if messages else ""
+        if not messages or any(message.kind != kind for message in messages):
+            raise ValueError("an envelope holds messages of one kind")
+        if len(messages) > self.batch_limit(kind, target):
+            raise ValueError(f"too many messages of the kind {kind} for one envelope")
+        if len({message.account for message in messages}) != len(messages):
+            raise ValueError("an envelope holds one message of an account: answers tell accounts apart, not messages")
+        for message in messages:
+            if not message.account.strip():
+                raise Refused("the record has no account number", message_id=message.id)
+        if kind == "payment":
+            return self._write_payments(messages, target, plan)
+        if kind == "paperless":
+            content = f"<customerData>{envelopes.paperless(messages[0], plan)}</customerData>"
+            return _envelope("ModifyCBDataForCustomer", content, messages, target, plan)
+        if kind == "autopay":
+            content = f"<comments>{envelopes.autopay(messages[0], plan)}</comments>"
+            return _envelope("WriteAccountHistoryComments", content, messages, target, plan)
+        raise Refused(f"this connector does not tell of {kind!r}", message_id=messages[0].id)
+
+    def read(self, messages: Sequence[Message], status: int, body: bytes) -> Sequence[Delivered | Undelivered]:
+        """Read the answer by the rules of ``reader``."""
+        if messages and messages[0].kind == "payment":
+            return reader.read_payments(messages, status, body)
+        operation = (
+            "WriteAccountHistoryComments" if messages and messages[0].kind == "autopay" else "ModifyCBDataForCustomer"
+        )
+        return reader.read_errors(messages, status, body, operation)
+
+    def write_ping(self, target: Target) -> Envelope:
+        """Write PingURL."""
+        return _envelope("PingURL", "", (), target, self._plan(target))
+
+    def read_ping(self, status: int, body: bytes) -> None:
+        """Return where PingURL was answered without an error."""
+        reader.read_ping(status, body)
+
+    def mask(self, body: bytes) -> str:
+        """Return the envelope or answer as text without credentials and card numbers."""
+        return masking.mask(body)
+
+    def _write_payments(self, messages: Sequence[Message], target: Target, plan: Plan) -> Envelope:
+        written: list[str] = []
+        notes: dict[str, None] = {}
+        transaction_ids: set[str] = set()
+        for message in messages:
+            xml, transaction_id, note = envelopes.payment(message, plan)
+            if transaction_id in transaction_ids:
+                raise Refused("two payments of one envelope have the same transactionId", message_id=message.id)
+            transaction_ids.add(transaction_id)
+            written.append(xml)
+            if note:
+                notes[note] = None
+        content = f"<transactions>{''.join(written)}</transactions>"
+        return _envelope("CommitPaymentTransaction", content, messages, target, plan, tuple(notes))
+
+    def _plan(self, target: Target) -> Plan:
+        kept = self._plans.get(id(target))
+        # The target is kept with its plan, so the id cannot have passed to another object meanwhile.
+        if kept is not None and kept[0] is target:
+            return kept[1]
+        plan = envelopes.plan(target)
+        if len(self._plans) >= PLANS_KEPT:
+            self._plans.clear()
+        self._plans[id(target)] = (target, plan)
+        return plan
+
+
+def _envelope(
+    operation: str, content: str, messages: Sequence[Message], target: Target, plan: Plan, notes: tuple[str, ...] = ()
+) -> Envelope:
+    return Envelope(
+        operation=operation,
+        url=target.url,
+        headers=plan.headers[operation],
+        body=f"{plan.before[operation]}{content}{plan.after[operation]}".encode(),
+        message_ids=tuple(message.id for message in messages),
+        notes=notes,
+    )

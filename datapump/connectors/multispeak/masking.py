@@ -1,0 +1,76 @@
+"""What may be kept and shown of an envelope or an answer: all but credentials and card or bank numbers.
+
+Source: evidence of real servers that echo a whole request, escaped, inside a Fault; PAY-17.
+"""
+
+from __future__ import annotations
+
+import re
+
+DOTS = "••••••••"
+MAX_KEPT = 64 * 1024
+"""Characters kept of one body; a batch of a hundred payments stays below."""
+
+_SECRET = "UserID|UserName|User|Pwd|Passwd|Password"
+_QUOTE = r"\"|'|&quot;|&apos;|&#0*3[49];|&#[xX]0*2[27];|&amp;quot;|&amp;apos;"
+# An attribute in any quotes, also in an escaped echo, also cut off before its closing quote.
+_ATTRIBUTE = re.compile(rf"\b({_SECRET})(\s*=\s*)({_QUOTE})(?:(?!\3)[^<])*(\3|(?=<)|\Z)", re.IGNORECASE)
+_ELEMENT_ONLY = "creditCardInfo|checkInfo|cardNumber|cardID|cvv2?|cvc2?|routingNumber|bankAccountNumber"
+# An element, plain or escaped, up to its end tag or the end of what there is.
+_ELEMENT = re.compile(
+    rf"((?:<|&lt;)(?:[\w.-]+:)?({_SECRET}|{_ELEMENT_ONLY})(?=[\s/>&])(?:(?!>|&gt;).)*(?:>|&gt;))"
+    r"(?:(?!(?:<|&lt;)/(?:[\w.-]+:)?\2(?=[\s>&])).)+",
+    re.IGNORECASE | re.DOTALL,
+)
+# In words: "invalid password hunter2", "Pwd: hunter2".
+_WORDS = re.compile(
+    r"\b(Pwd|Passwd|Password)(\s*[:=]\s*|\s+(?:is\s+)?[\"'])(?!\s*[\"'&•])([^\s\"'<&•]+)", re.IGNORECASE
+)
+# A GUID is kept whole although some of its parts may look like a card number.
+_NUMBER = re.compile(
+    r"(?P<guid>(?<![0-9A-Fa-f])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Fa-f]))"
+    r"|(?<![0-9])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])"
+)
+# The delivery loop masks every body, so the usual one takes a short way: our own header, then nothing else that could
+# need a mask. The long way, for all others, masks whatever the short one would.
+_OUR_HEADER = re.compile(r'\b(UserID|Pwd)="[^"<]*"')
+_SECRET_STEMS = ("user", "pwd", "passw")
+_ELEMENT_STEMS = tuple(stem.lower() for stem in _ELEMENT_ONLY.replace("2?", "").split("|"))
+_LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){12}")
+_UNKEEPABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+
+
+def mask(body: bytes) -> str:
+    """Return at most ``MAX_KEPT`` characters of a body, with dots for credentials and for numbers that pass a card's check digit.
+
+    Whatever the bytes are, the text can be stored in PostgreSQL: characters that cannot are replaced.
+    """
+    if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        decoded = body.decode("utf-16", errors="replace")
+    else:
+        # Zero bytes go first: they are how UTF-16 without its mark would slip past the patterns.
+        decoded = body.replace(b"\x00", b"").decode("utf-8", errors="replace")
+    # Masked before it is cut, so that the cut cannot separate a secret from the name that gives it away.
+    masked = mask_text(decoded[: 4 * MAX_KEPT])
+    return masked if len(masked) <= MAX_KEPT else masked[:MAX_KEPT] + " … (cut)"
+
+
+def mask_text(text: str) -> str:
+    """Return a text, such as a Fault's, masked as ``mask`` does."""
+    text = _UNKEEPABLE.sub("\ufffd", text)
+    text, masked = _OUR_HEADER.subn(rf'\1="{DOTS}"', text)
+    lowered = text.lower()
+    if sum(map(lowered.count, _SECRET_STEMS)) > masked or any(stem in lowered for stem in _ELEMENT_STEMS):
+        text = _ATTRIBUTE.sub(rf"\1\2\3{DOTS}\4", text)
+        text = _ELEMENT.sub(rf"\1{DOTS}", text)
+        text = _WORDS.sub(rf"\1\2{DOTS}", text)
+    return _NUMBER.sub(_mask_number, text) if _LONG_NUMBER.search(text) else text
+
+
+def _mask_number(match: re.Match[str]) -> str:
+    found = match[0]
+    if match["guid"] is not None:
+        return found
+    digits = [int(digit) for digit in found if digit.isdigit()]
+    total = sum(digits[-1::-2]) + sum(sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
+    return found if total % 10 else DOTS + found[-4:]
