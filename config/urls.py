@@ -8,11 +8,13 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 from billing import branding, sessions
+from config.health import health
 
 # The admin's own sign-in page knows no second factor.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # as allauth documents it
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("health", health, name="health"),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import IO
 
 from config import supervisor
-from config.supervisor import PostgreSQL, Valkey
+from config.servers import PostgreSQL, Valkey, server_directory
 
 SLOTS = 60
 
-_DIRECTORY = supervisor.server_directory("tests")
+_DIRECTORY = server_directory("tests")
 # Open files hold locks, which the kernel lets go when we end, however we end.
 _held: list[IO[str]] = []
 
