@@ -121,8 +121,11 @@ def pay(
     :raises NothingDue: no item is open.
     :raises AmountRefused: too much, too little, or a part where parts are not taken.
     :raises AlreadyBeingPaid: another payment holds the items.
+    :raises payments.gateways.base.Misconfigured: the route is set up wrongly; an operator must mend it.
     """
     now = now or timezone.now()
+    # Before anything is held: a route that is set up wrongly must not leave an attempt behind.
+    gateway = open_route(instrument.route)
     started = start(
         customer=customer,
         amount=amount,
@@ -137,7 +140,6 @@ def pay(
     if isinstance(started, Payment):
         return started
     failpoint("pay.checkpointed")
-    gateway = open_route(instrument.route)
     answers = settlements.answers_of(gateway.send([started.request]))
     failpoint("pay.answered")
     settlements.settle(

@@ -35,7 +35,7 @@ from billing.models import (
     RunKind,
     RunState,
 )
-from payments.gateways.base import ChargeRequest, Command, NotSent
+from payments.gateways.base import ChargeRequest, Command, Lost, Misconfigured, NotSent
 from payments.models import Channel, Route
 from payments.operations import settlements
 from payments.operations.routes import open_route
@@ -241,20 +241,22 @@ def collect_chunk(*, biller: Biller, run: Run, chunk: Chunk, actor: Actor) -> bo
         _take_over(biller, chunk, actor)
         _close(chunk)
         return True
+    # Before anything is held: a route that is set up wrongly must not leave attempts behind.
+    try:
+        gateways = {route.pk: open_route(route) for route in Route.objects.filter(biller=biller, active=True)}
+    except Misconfigured as error:
+        _fail_run(run, f"A route is set up wrongly: {error}. Nothing was charged for the bills not sent.")
+        Chunk.objects.filter(pk=chunk.pk).update(state=ChunkState.WAITING, claimed_at=None)
+        return False
     requests = _checkpoint(biller, run, chunk)
     failpoint("collect.checkpointed")
     reached = True
     for route_id, batch in requests.items():
-        route = Route.objects.get(pk=route_id, biller=biller)
-        gateway = open_route(route)
+        gateway = gateways[route_id]
         for begin in range(0, len(batch), gateway.batch_limit):
             results = list(gateway.send(batch[begin : begin + gateway.batch_limit]))
             failpoint("collect.answered")
-            unsent = sum(
-                1
-                for one in results
-                if hasattr(one, "error") and isinstance(one.error, NotSent)
-            )
+            unsent = sum(isinstance(one, Lost) and isinstance(one.error, NotSent) for one in results)
             reached = reached and unsent < len(results)
             settlements.settle(
                 biller=biller,
@@ -265,10 +267,12 @@ def collect_chunk(*, biller: Biller, run: Run, chunk: Chunk, actor: Actor) -> bo
     failpoint("collect.settled")
     _close(chunk)
     if not reached:
-        Run.objects.filter(pk=run.pk).update(
-            failure="The payment processor could not be reached. Nothing was charged for the bills not sent."
-        )
+        _fail_run(run, "The payment processor could not be reached. Nothing was charged for the bills not sent.")
     return reached
+
+
+def _fail_run(run: Run, why: str) -> None:
+    Run.objects.filter(pk=run.pk).update(failure=why[:300])
 
 
 def _claim(run: Run) -> Chunk | None:

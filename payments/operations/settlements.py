@@ -113,7 +113,6 @@ def answers_of(results: Iterable[Answer | Lost]) -> list[Answer]:
 def settle(
     *,
     biller: Biller,
-    driver: str,
     answers: Sequence[Answer],
     actor: Actor,
     now: datetime.datetime,
@@ -135,7 +134,7 @@ def settle(
 
 
 def record_answers(
-    *, biller: Biller, driver: str, answers: Sequence[Answer], now: datetime.datetime
+    *, biller: Biller, answers: Sequence[Answer], now: datetime.datetime
 ) -> None:
     """Write 1000 + code on each open attempt that was answered, and commit (PAY-2).
 
@@ -144,9 +143,7 @@ def record_answers(
     rows = [
         (
             answer.key,
-            table.get(answer.processor_code, answer.result)
-            if answer.processor_code
-            else answer.result,
+            answer.result,
             answer.approval_code[:60],
             answer.processor_reference[:60],
             answer.message[:200],
