@@ -27,7 +27,9 @@ class Customer(models.Model):
     A positive balance is owed; a negative one is a credit.
     """
 
-    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, related_name="customers", db_index=False)
+    biller = models.ForeignKey(
+        Biller, on_delete=models.PROTECT, related_name="customers", db_index=False
+    )
     number = models.CharField("account number", max_length=40)
     display_number = models.CharField(max_length=40, blank=True)
     base = models.CharField(max_length=20, blank=True)
@@ -38,33 +40,71 @@ class Customer(models.Model):
     city = models.CharField(max_length=60, blank=True)
     state = models.CharField(max_length=40, blank=True)
     zip = models.CharField("ZIP code", max_length=12, blank=True)
-    phone = models.CharField(max_length=20, blank=True, help_text="E.164. From the invoice file; never used for texts.")
+    phone = models.CharField(
+        max_length=20,
+        blank=True,
+        help_text="E.164. From the invoice file; never used for texts.",
+    )
     email = models.EmailField(blank=True)
-    language = models.CharField(max_length=2, default="en", choices=[("en", "English"), ("es", "Español")])
+    language = models.CharField(
+        max_length=2, default="en", choices=[("en", "English"), ("es", "Español")]
+    )
     service_location = models.CharField(max_length=40, blank=True)
-    status = models.CharField(max_length=8, choices=CustomerStatus, default=CustomerStatus.ACTIVE)
+    status = models.CharField(
+        max_length=8, choices=CustomerStatus, default=CustomerStatus.ACTIVE
+    )
     paperless = models.BooleanField(default=False)
     blocks_card = models.BooleanField("card payments blocked", default=False)
     blocks_bank = models.BooleanField("bank account payments blocked", default=False)
     collect_rule = models.CharField(
-        max_length=12, choices=CollectRule, blank=True, help_text="Empty: the biller's rule (PAY-12)."
+        max_length=12,
+        choices=CollectRule,
+        blank=True,
+        help_text="Empty: the biller's rule (PAY-12).",
     )
     collect_days = models.PositiveSmallIntegerField(null=True, blank=True)
-    balance = models.DecimalField(max_digits=14, decimal_places=2, default=Decimal("0.00"), editable=False)
+    balance = models.DecimalField(
+        max_digits=14, decimal_places=2, default=Decimal("0.00"), editable=False
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     # Equality and ranges on a stored column may use an index below row security; lower(name) may not.
     search_name = models.GeneratedField(
-        expression=Lower("name"), output_field=models.CharField(max_length=120), db_persist=True
+        expression=Lower("name"),
+        output_field=models.CharField(max_length=120),
+        db_persist=True,
+    )
+    # The last word of the name, by which people are asked for on the telephone.
+    search_surname = models.GeneratedField(
+        expression=models.Func(
+            Lower("name"), models.Value(r"^.*\s(?=\S)"), models.Value(""), function="regexp_replace", output_field=models.TextField()
+        ),
+        output_field=models.CharField(max_length=120),
+        db_persist=True,
     )
 
     objects = CustomerQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["biller", "number"], name="customer_number_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["biller", "number"], name="customer_number_once"
+            )
+        ]
         indexes = [
-            models.Index(fields=["biller", "search_name", "id"], name="customer_by_name"),
-            models.Index(fields=["biller", "email"], name="customer_by_email", condition=~models.Q(email="")),
-            models.Index(fields=["biller", "phone"], name="customer_by_phone", condition=~models.Q(phone="")),
+            models.Index(
+                fields=["biller", "search_name", "id"], name="customer_by_name"
+            ),
+            models.Index(fields=["biller", "search_surname", "id"], name="customer_by_surname"),
+            models.Index(
+                fields=["biller", "email"],
+                name="customer_by_email",
+                condition=~models.Q(email=""),
+            ),
+            models.Index(
+                fields=["biller", "phone"],
+                name="customer_by_phone",
+                condition=~models.Q(phone=""),
+            ),
             models.Index(
                 fields=["biller", "display_number"],
                 name="customer_by_display_number",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from decimal import Decimal
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -99,6 +100,10 @@ class Payment(models.Model):
             models.Index(fields=["biller", "-created_at", "-id"], name="payment_by_time"),
             models.Index(fields=["customer", "-created_at", "-id"], name="payment_by_customer"),
             models.Index(fields=["biller", "id"], condition=Q(state="processing"), name="payment_processing"),
+            models.Index(fields=["run_id"], condition=Q(state="failed"), name="payment_failed_by_run"),
+            models.Index(fields=["biller", "email"], condition=~Q(email=""), name="payment_by_email"),
+            # Postings rise with time as payments do: a few pages say where those of some days are.
+            BrinIndex(fields=["posting_id"], pages_per_range=32, name="payment_by_posting"),
         ]
 
     def __str__(self) -> str:
