@@ -1,0 +1,58 @@
+"""``manage.py recover``: resolves attempts whose outcome nobody was told (PAY-10)."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from billing import tenancy
+from billing.actors import Actor
+from billing.models import Biller
+from payments.gateways.base import GatewayError
+from payments.operations import recoveries
+
+
+class Command(BaseCommand):
+    help = "Looks up unresolved attempts and settles them; --rfr reads the processors' response files first."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--biller", default="all", help="The biller's slug, or 'all'.")
+        parser.add_argument("--rfr", action="store_true", help="Read the processors' response files.")
+        parser.add_argument(
+            "--recover-payment", action="store_true", help="Only record payments that were charged and not recorded."
+        )
+        parser.add_argument("--now", action="store_true", help="Look up young attempts too, without a pause.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with tenancy.acting_for(tenancy.EVERY_BILLER):
+            wanted = Biller.objects.all() if options["biller"] == "all" else Biller.objects.filter(slug=options["biller"])
+            billers = list(wanted)
+        if not billers:
+            raise CommandError(f"There is no biller {options['biller']!r}.")
+        actor = Actor.system("manage.py recover")
+        for biller in billers:
+            with tenancy.acting_for([biller.pk]):
+                self._recover(biller, actor, options)
+
+    def _recover(self, biller: Biller, actor: Actor, options: dict[str, Any]) -> None:
+        if options["recover_payment"]:
+            done = recoveries.finish_answered(biller=biller, actor=actor)
+            self.stdout.write(f"{biller}: {done.posted} payments of {done.posted_total} recorded, {done.failed} failed")
+            return
+        if options["rfr"]:
+            try:
+                read = recoveries.read_response_files(biller=biller, actor=actor)
+            except GatewayError as error:
+                raise CommandError(f"{biller}: the response files could not be read: {error}") from None
+            self.stdout.write(
+                f"{biller}: response files settled {read.settled.posted} payments of {read.settled.posted_total}, "
+                f"{read.settled.failed} failed, {read.abandoned} abandoned as absent"
+            )
+        timing = {"least_age": datetime.timedelta(0), "pause": datetime.timedelta(0)} if options["now"] else {}
+        found = recoveries.recover(biller=biller, actor=actor, **timing)
+        self.stdout.write(
+            f"{biller}: {found.settled.posted} payments of {found.settled.posted_total} settled, {found.settled.failed} failed, "
+            f"{found.resent} sent again, {found.cases} cases, {found.waiting} still open"
+        )

@@ -1,0 +1,88 @@
+"""Celery's face of payments: each task finds its work in the database, calls one operation and ends."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+from celery import shared_task
+from django.utils import timezone
+
+from billing import tenancy
+from billing.actors import Actor
+from billing.errors import DomainError
+from billing.models import Biller, Run, RunKind, RunState
+from payments.gateways.base import GatewayError
+from payments.models import Attempt
+from payments.operations import collections, recoveries
+
+# A task hands over after so long, so that a worker can be stopped and billers take turns.
+TURN_SECONDS = 60.0
+
+
+@shared_task
+def collect_run(run_id: int, **_: Any) -> None:
+    """Work on a run for a minute, then let another task go on; harmless as often as it is asked for."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        run = Run.objects.select_related("biller").get(pk=run_id)
+    began = time.monotonic()
+    with tenancy.acting_for([run.biller_id]):
+        for _chunk in collections.work(run=run, actor=Actor.system("collect")):
+            if time.monotonic() - began > TURN_SECONDS:
+                collect_run.delay(run_id)
+                return
+
+
+@shared_task
+def collect_due(**_: Any) -> None:
+    """Plan today's usual run for each biller, and wake workers for every run that has not ended."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        billers = list(Biller.objects.filter(charging_stopped=False))
+    now = timezone.now()
+    for biller in billers:
+        with tenancy.acting_for([biller.pk]), contextlib.suppress(DomainError):
+            options = collections.Options.usual(biller.business_date(now))
+            collections.plan(biller=biller, options=options, actor=Actor.system("beat"), now=now)
+    wake_runs()
+
+
+@shared_task
+def wake_runs(**_: Any) -> None:
+    """Wake a worker for every collect run that has not ended: whatever was lost, beat brings it forward."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        live = list(
+            Run.objects.filter(kind=RunKind.COLLECT, state__in=[RunState.PLANNED, RunState.WORKING])
+            .order_by("created_at")
+            .values_list("pk", flat=True)
+        )
+    for run_id in live:
+        collect_run.delay(run_id)
+
+
+@shared_task
+def recover(**_: Any) -> None:
+    """Look up and settle the unresolved attempts of every biller that has some."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        billers = list(
+            Biller.objects.filter(
+                pk__in=Attempt.objects.filter(recoveries.unresolved()).order_by().values("biller_id").distinct()
+            )
+        )
+    for biller in billers:
+        with tenancy.acting_for([biller.pk]):
+            recoveries.recover(biller=biller, actor=Actor.system("recover"))
+
+
+@shared_task
+def read_response_files(**_: Any) -> None:
+    """Read the processors' response files of every biller with unresolved attempts (PAY-10)."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        billers = list(
+            Biller.objects.filter(
+                pk__in=Attempt.objects.filter(recoveries.unresolved()).order_by().values("biller_id").distinct()
+            )
+        )
+    for biller in billers:
+        with tenancy.acting_for([biller.pk]), contextlib.suppress(GatewayError):
+            recoveries.read_response_files(biller=biller, actor=Actor.system("recover"))

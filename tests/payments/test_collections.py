@@ -1,0 +1,343 @@
+"""The collect run: what it takes, what it leaves, and that two at once never take the same bill."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from billing import tenancy
+from billing.actors import Actor
+from billing.models import Biller, Chunk, Customer, Entry, Item, Notice, Run
+from datapump.models import Record
+from payments.models import Attempt, Payment, Route
+from payments.operations import collections
+from payments.operations.collections import Options
+from tests.factories import (
+    make_autopay,
+    make_biller,
+    make_customer,
+    make_endpoint,
+    make_instrument,
+    make_invoice,
+    make_route,
+)
+from tests.processor import Processor
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SYSTEM = Actor.system("test")
+
+
+@pytest.fixture
+def biller(processor: Processor) -> Biller:
+    biller = make_biller(time_zone="UTC")
+    make_endpoint(biller)
+    make_route(biller, processor.url)
+    return biller
+
+
+def today() -> datetime.date:
+    return timezone.now().date()
+
+
+def due_bill(biller: Biller, processor: Processor, outcome: str = "approve", amount: str = "84.10", **fields: Any) -> Item:
+    """Make a customer with AutoPay and a bill whose collection date is today."""
+    route = fields.pop("route", None) or Route.objects.filter(biller=biller).order_by("pk")[0]
+    customer = make_customer(biller, **fields.pop("customer", {}))
+    instrument = make_instrument(
+        customer, route, processor.token(route.merchant, outcome), **fields.pop("instrument", {})
+    )
+    if fields.pop("autopay", True):
+        make_autopay(customer, instrument)
+    invoice = make_invoice(customer, amount, **{"due_on": today(), "collect_on": today(), **fields})
+    return invoice.items.get()
+
+
+def collect(biller: Biller, options: Options | None = None, **others: Any) -> Run:
+    run = collections.plan(
+        biller=biller, options=options or Options.usual(today()), actor=SYSTEM, now=timezone.now(), **others
+    )
+    for _chunk in collections.work(run=run, actor=SYSTEM):
+        pass
+    run.refresh_from_db()
+    return run
+
+
+@pytest.mark.spec("PAY-1", "PAY-2", "PAY-6")
+def test_run_charges_each_due_bill_once_and_tells_both_outboxes(biller: Biller, processor: Processor) -> None:
+    for n in range(7):
+        due_bill(biller, processor, amount=f"{10 + n}.05")
+    declined = due_bill(biller, processor, "hard_decline", amount="99.99")
+    run = collect(biller, chunk_size=3)
+
+    assert run.state == "done"
+    chunks = list(Chunk.objects.filter(run=run).order_by("number"))
+    assert [chunk.expected for chunk in chunks] == [3, 3, 2]
+    assert sum(chunk.sent_count for chunk in chunks) == 8
+    assert (sum(c.passed_count for c in chunks), sum(c.passed_total for c in chunks)) == (7, Decimal("91.35"))
+    assert (sum(c.declined_count for c in chunks), sum(c.declined_total for c in chunks)) == (1, Decimal("99.99"))
+    book = processor.book()
+    assert {row["key"] for row in book["rows"] if row["times_charged"]} == {
+        str(pk) for pk in Attempt.objects.filter(result=0).values_list("pk", flat=True)
+    }
+    assert book["charged_twice"] == 0
+    assert Payment.objects.filter(state="posted", channel=3).count() == 7
+    assert set(Record.objects.values_list("pk", flat=True)) == set(
+        Payment.objects.filter(state="posted").values_list("pk", flat=True)
+    )
+    assert Notice.objects.filter(kind="receipt").count() == 7
+    assert Notice.objects.filter(kind="autopay_failed").count() == 1
+    assert sum(Customer.objects.values_list("balance", flat=True)) == Decimal("99.99")
+    declined.refresh_from_db()
+    # A hard decline takes the bill off the calendar: it is not tried again by itself.
+    assert (declined.open, declined.reserved, declined.collect_on) == (Decimal("99.99"), Decimal("0.00"), None)
+    totals = _totals()
+    assert totals == {"clearing": Decimal("91.35"), "receivable": Decimal("-91.35")}
+
+
+def _totals() -> dict[str, Decimal]:
+    totals: dict[str, Decimal] = {}
+    for account, amount in Entry.objects.filter(posting__kind="receipts").values_list("account", "amount"):
+        totals[account] = totals.get(account, Decimal("0.00")) + amount
+    return totals
+
+
+def test_second_run_of_the_day_is_the_same_run_and_charges_nothing(biller: Biller, processor: Processor) -> None:
+    due_bill(biller, processor)
+    first = collect(biller)
+    again = collect(biller)
+    assert again.pk == first.pk
+    assert sum(processor.charges().values()) == 1
+
+
+def expected_customers(biller: Biller, options: Options) -> set[int]:
+    """Say in plain Python which customers a run must collect from: the oracle of the SQL."""
+    wanted = set()
+    for item in Item.objects.filter(biller=biller).select_related("customer", "invoice"):
+        enrolment = item.customer.autopay_enrolments.filter(ended_at=None).first()
+        if enrolment is None or item.kind != "bill" or item.open <= 0 or item.reserved != 0:
+            continue
+        method = enrolment.instrument
+        if item.open < (options.minimum or biller.minimum_collected):
+            continue
+        if (item.customer.status == "active") != (options.status == "active"):
+            continue
+        if method.state != "active" or (method.expires_on and method.expires_on < today()):
+            continue
+        if item.customer.blocks_card if method.kind == "card" else item.customer.blocks_bank:
+            continue
+        if options.route_id and method.route_id != options.route_id:
+            continue
+        if options.tender and {"card": "card", "ach": "bank"}[options.tender] != method.kind:
+            continue
+        if not options.rebill and not (item.collect_on and options.start <= item.collect_on <= options.end):
+            continue
+        wanted.add(item.customer_id)
+    return wanted
+
+
+@pytest.mark.spec("PAY-6")
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"start": 0},
+        {"start": 30, "end": 2},
+        {"status": "inactive"},
+        {"tender": "ach"},
+        {"tender": "card"},
+        {"rebill": True},
+        {"minimum": Decimal("50.00")},
+        {"minimum": Decimal("1.00")},
+        {"route": True},
+    ],
+)
+def test_options_choose_exactly_the_bills_they_name(biller: Biller, processor: Processor, given: dict[str, Any]) -> None:
+    day = datetime.timedelta(days=1)
+    other = make_route(biller, processor.url)
+    for fields in (
+        {},
+        {"collect_on": today() - day},
+        {"collect_on": today() - 2 * day},
+        {"collect_on": today() - 30 * day},
+        {"collect_on": today() + day},
+        {"collect_on": None},
+        {"autopay": False},
+        {"amount": "1.99"},
+        {"amount": "2.00"},
+        {"amount": "60.00"},
+        {"customer": {"status": "inactive"}},
+        {"customer": {"status": "closed"}},
+        {"customer": {"blocks_card": True}},
+        {"customer": {"blocks_bank": True}},
+        {"instrument": {"kind": "bank", "expires_on": None}},
+        {"instrument": {"kind": "bank", "expires_on": None}, "customer": {"blocks_bank": True}},
+        {"instrument": {"expires_on": today() - day}},
+        {"instrument": {"expires_on": today()}},
+        {"instrument": {"state": "removed", "is_default": False}},
+        {"route": other},
+    ):
+        due_bill(biller, processor, **fields)
+    days = {key: today() - given[key] * day for key in ("start", "end") if key in given}
+    others = {key: value for key, value in given.items() if key not in {"start", "end", "route"}}
+    if "route" in given:
+        others["route_id"] = other.pk
+    options = Options(**{"start": today() - day, "end": today(), **days, **others})
+    wanted = expected_customers(biller, options)
+    assert wanted, "an empty window proves nothing"
+
+    collect(biller, options)
+
+    assert set(Payment.objects.values_list("customer_id", flat=True)) == wanted
+    assert Payment.objects.count() == len(wanted)
+
+
+@pytest.mark.spec("PAY-6")
+def test_dry_run_counts_and_changes_nothing(biller: Biller, processor: Processor) -> None:
+    due_bill(biller, processor, amount="10.00")
+    due_bill(biller, processor, amount="20.50")
+    before = list(Item.objects.order_by("id").values_list("id", "reserved", "allocated", "collect_on"))
+    run = collect(biller, dry_run=True)
+    assert run.state == "done"
+    assert [(chunk.expected, chunk.expected_total) for chunk in run.chunks.all()] == [(2, Decimal("30.50"))]
+    assert list(Item.objects.order_by("id").values_list("id", "reserved", "allocated", "collect_on")) == before
+    assert Payment.objects.count() == 0
+    assert processor.charges() == {}
+
+
+@pytest.mark.spec("PAY-5")
+def test_soft_decline_is_tried_again_on_the_billers_days_and_then_no_more(biller: Biller, processor: Processor) -> None:
+    Biller.objects.filter(pk=biller.pk).update(retry_days=[3, 5])
+    biller.refresh_from_db()
+    item = due_bill(biller, processor, "soft_decline")
+    seen = []
+    for n in range(3):
+        options = Options(start=today(), end=today() + datetime.timedelta(days=9), repeat=str(n))
+        collect(biller, options)
+        item.refresh_from_db()
+        seen.append(item.collect_on)
+    assert seen == [today() + datetime.timedelta(days=3), today() + datetime.timedelta(days=5), None]
+    assert Payment.objects.filter(state="failed").count() == 3
+
+
+@pytest.mark.spec("PAY-3")
+def test_bill_with_an_unresolved_attempt_is_not_collected_again(biller: Biller, processor: Processor) -> None:
+    due_bill(biller, processor)
+    processor.strike("drop_after")
+    collect(biller)
+    assert Attempt.objects.get().result == 999
+    collect(biller, Options.usual(today(), repeat="again"))
+    collect(biller, Options.usual(today(), rebill=True))
+    assert Attempt.objects.count() == 1
+    assert list(processor.charges().values()) == [1]
+
+
+@pytest.mark.spec("PAY-8")
+def test_two_runs_at_once_never_take_the_same_bill(biller: Biller, processor: Processor) -> None:
+    for _ in range(40):
+        due_bill(biller, processor)
+    processor.control(faults={"slow": {"next": 4, "seconds": 0.3}})
+    failures: list[BaseException] = []
+
+    def work(n: int) -> None:
+        try:
+            with tenancy.acting_for([biller.pk]):
+                collect(biller, Options.usual(today(), repeat=str(n)), chunk_size=5)
+        except BaseException as error:  # noqa: BLE001  (a thread's error must reach the test)
+            failures.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work, args=[n]) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    assert Payment.objects.filter(state="posted").count() == 40
+    assert sorted(processor.charges().values()) == [1] * 40
+
+
+@pytest.mark.spec("PAY-8")
+def test_two_workers_share_one_run(biller: Biller, processor: Processor) -> None:
+    for _ in range(20):
+        due_bill(biller, processor)
+    run = collections.plan(
+        biller=biller, options=Options.usual(today()), actor=SYSTEM, now=timezone.now(), chunk_size=2
+    )
+    done: list[list[int]] = [[], []]
+
+    def work(n: int) -> None:
+        with tenancy.acting_for([biller.pk]):
+            done[n] = [chunk.number for chunk in collections.work(run=run, actor=SYSTEM)]
+        connection.close()
+
+    threads = [threading.Thread(target=work, args=[n]) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(done[0] + done[1]) == list(range(1, 11))
+    run.refresh_from_db()
+    assert run.state == "done"
+    assert sorted(processor.charges().values()) == [1] * 20
+
+
+def test_stop_switch_ends_the_run_before_the_next_chunk(biller: Biller, processor: Processor) -> None:
+    for _ in range(4):
+        due_bill(biller, processor)
+    run = collections.plan(
+        biller=biller, options=Options.usual(today()), actor=SYSTEM, now=timezone.now(), chunk_size=1
+    )
+    work = collections.work(run=run, actor=SYSTEM)
+    next(work)
+    collections.stop(run=run, actor=SYSTEM)
+    assert list(work) == []
+    run.refresh_from_db()
+    assert run.state == "stopped"
+    assert sum(processor.charges().values()) == 1
+    assert Item.objects.exclude(reserved=0).count() == 0
+
+
+def test_unreachable_processor_fails_the_run_and_keeps_the_bills_for_the_next(biller: Biller, processor: Processor) -> None:
+    item = due_bill(biller, processor)
+    route = Route.objects.get()
+    good = dict(route.options)
+    route.options["base_url"] = "http://127.0.0.1:9"
+    route.save()
+    run = collect(biller)
+    assert (run.state, "could not be reached" in run.failure) == ("failed", True)
+    item.refresh_from_db()
+    assert (item.reserved, item.collect_on) == (Decimal("0.00"), today())
+    route.options = good
+    route.save()
+    collect(biller, Options.usual(today(), repeat="later"))
+    assert list(processor.charges().values()) == [1]
+
+
+def test_charging_stopped_refuses_the_run(biller: Biller) -> None:
+    Biller.objects.filter(pk=biller.pk).update(charging_stopped=True)
+    biller.refresh_from_db()
+    with pytest.raises(collections.RunRefused):
+        collect(biller)
+    assert Run.objects.count() == 0
+
+
+def test_chunk_of_a_dead_worker_is_finished_and_never_sent_again(biller: Biller, processor: Processor) -> None:
+    due_bill(biller, processor)
+    run = collections.plan(biller=biller, options=Options.usual(today()), actor=SYSTEM, now=timezone.now())
+    chunk = collections._claim(run)
+    assert chunk is not None
+    collections._checkpoint(biller, run, chunk)
+    # The worker dies here, having sent nothing; its lease runs out.
+    Chunk.objects.update(claimed_at=timezone.now() - 2 * collections.LEASE)
+    assert [one.number for one in collections.work(run=run, actor=SYSTEM)] == [1]
+    run.refresh_from_db()
+    assert run.state == "done"
+    assert processor.charges() == {}
+    assert Attempt.objects.get().result == 999
