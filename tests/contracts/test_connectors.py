@@ -216,7 +216,7 @@ def test_every_trouble_says_what_to_do_and_saying_it_again_makes_it_good(
 @pytest.mark.parametrize("kind", KINDS)
 def test_wrong_credentials_are_the_operators_business_and_change_nothing(line: Line, kind: str) -> None:
     for target in (
-        dataclasses.replace(line.target, password="wrong"),  # noqa: S106  # a fixture
+        dataclasses.replace(line.target, password="wrong"),
         dataclasses.replace(line.target, username="wrong"),
     ):
         [error] = line.errors(make_message(kind), target=target)

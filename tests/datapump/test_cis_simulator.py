@@ -133,7 +133,7 @@ def test_soap_1_2_is_answered_in_kind(cis: Cis) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        payment(item="extensionsltem"),  # the seed's copying error
+        payment(item="extensionsltem"),  # a copying error seen in the wild: a small L for a capital I
         payment(amount=""),
         payment(amount="NaN"),
         payment(amount="1,000.00"),

@@ -15,8 +15,8 @@ from lxml import etree
 
 from datapump.connectors.base import Envelope, Message, Misconfigured, Refused, Target
 from datapump.connectors.multispeak import definitions
+from datapump.connectors.multispeak.amounts import amount_text
 from datapump.connectors.multispeak.connector import MultiSpeak
-from datapump.connectors.multispeak.envelopes import amount_text
 from datapump.connectors.multispeak.options import BadOption, parse_modes
 
 NS = "http://www.multispeak.org/Version_3.0"
@@ -65,7 +65,7 @@ def sent(envelope: Envelope, name: str) -> str | None:
     return body_of(envelope).findtext(f".//{MSP}{name}")
 
 
-# ---- the seed's samples, element for element
+# ---- the samples of the interface description, element for element
 
 
 def sample(header: str, body: str) -> str:

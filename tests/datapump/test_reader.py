@@ -27,7 +27,7 @@ from datapump.connectors.base import (
     Refused,
     Undelivered,
 )
-from datapump.connectors.multispeak import reader
+from datapump.connectors.multispeak import amounts, reader
 from datapump.connectors.multispeak.connector import MultiSpeak
 
 NS = "http://www.multispeak.org/Version_3.0"
@@ -383,7 +383,7 @@ def test_a_ping_is_good_or_says_why_not() -> None:
     ],
 )  # fmt: skip
 def test_amounts_are_read(text: str, amount: str) -> None:
-    assert reader.read_amount(text) == Decimal(amount)
+    assert amounts.read_amount(text) == Decimal(amount)
 
 
 @pytest.mark.parametrize(
@@ -395,21 +395,21 @@ def test_amounts_are_read(text: str, amount: str) -> None:
     ],
 )  # fmt: skip
 def test_an_amount_that_cannot_be_read_is_never_guessed(text: str) -> None:
-    with pytest.raises(reader.Unreadable):
-        reader.read_amount(text)
+    with pytest.raises(amounts.UnreadableAmount):
+        amounts.read_amount(text)
 
 
 @given(st.decimals(min_value="-999999999999.99", max_value="999999999999.99", places=2))
 def test_every_way_an_amount_is_written_reads_as_the_amount(amount: Decimal) -> None:
     for text in (f"{amount}", f"{amount:,}", f"{amount:E}", f"{amount.normalize():f}", f"  {amount:.4f} "):
-        assert reader.read_amount(text) == amount
+        assert amounts.read_amount(text) == amount
 
 
 @given(st.text(alphabet="0123456789.,-+$eE() NaINF٣_\n", max_size=14))
 def test_what_is_read_as_an_amount_is_what_decimal_says_it_is(text: str) -> None:
     try:
-        amount = reader.read_amount(text)
-    except reader.Unreadable:
+        amount = amounts.read_amount(text)
+    except amounts.UnreadableAmount:
         return
     assert amount == Decimal(text.strip().replace("$", "").replace(",", ""))
     if "," in text:

@@ -22,7 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="cis", description="A simulated CIS that speaks MultiSpeak 3.0.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8083)
-    parser.add_argument("--book", type=Path, required=True, help="its SQLite file, made where it is missing")
+    parser.add_argument(
+        "--book",
+        type=Path,
+        required=True,
+        help="its SQLite file, made where it is missing",
+    )
     parser.add_argument("--username", required=True, help="the UserID that it accepts")
     parser.add_argument("--password", required=True, help="the Pwd that it accepts")
     parser.add_argument("--control-secret", required=True, help="what X-Control-Secret must say")

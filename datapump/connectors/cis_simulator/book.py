@@ -85,7 +85,8 @@ class Book:
         cents = int(payment.amount * 100)
         now, position = _now(), self._position()
         known = self._database.execute(
-            "SELECT account, cents FROM payment WHERE transaction_id = ?", (payment.transaction_id,)
+            "SELECT account, cents FROM payment WHERE transaction_id = ?",
+            (payment.transaction_id,),
         ).fetchone()
         if known is None:
             self._database.execute(
@@ -104,7 +105,8 @@ class Book:
         if not same:
             return "transactionId was used by another payment"
         self._database.execute(
-            "UPDATE payment SET times_received = times_received + 1 WHERE transaction_id = ?", (payment.transaction_id,)
+            "UPDATE payment SET times_received = times_received + 1 WHERE transaction_id = ?",
+            (payment.transaction_id,),
         )
         return ""
 
@@ -116,13 +118,15 @@ class Book:
             said,
         ).fetchone()[0]
         self._database.execute(
-            "INSERT INTO comment VALUES (?, ?, ?, ?, ?, ?, ?)", (self._position(), *said, _now(), seen)
+            "INSERT INTO comment VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (self._position(), *said, _now(), seen),
         )
 
     def change_paperless(self, account: str, ebill: str, ext_type: str) -> None:
         """Add a change of a customer's EBILL flag."""
         self._database.execute(
-            "INSERT INTO paperless VALUES (?, ?, ?, ?, ?)", (self._position(), account, ebill, ext_type, _now())
+            "INSERT INTO paperless VALUES (?, ?, ?, ?, ?)",
+            (self._position(), account, ebill, ext_type, _now()),
         )
 
     def set_payable(self, account: str, answer: dict[str, Any]) -> None:

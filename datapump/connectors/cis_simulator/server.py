@@ -26,7 +26,11 @@ class Cis:
         self._book = Book(book)
         self._switches = Switches()
         self._reader = soap.Reader()
-        self._username, self._password, self._secret = username, password, control_secret
+        self._username, self._password, self._secret = (
+            username,
+            password,
+            control_secret,
+        )
 
     async def serve(self, host: str, port: int) -> None:
         """Serve until SIGINT or SIGTERM."""
@@ -51,7 +55,10 @@ class Cis:
         stopped = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(name, stopped.set)
-        print(f"cis: listening on http://{host}:{runner.addresses[0][1]}{PATH}", flush=True)
+        print(
+            f"cis: listening on http://{host}:{runner.addresses[0][1]}{PATH}",
+            flush=True,
+        )
         try:
             await stopped.wait()
         finally:
@@ -72,7 +79,10 @@ class Cis:
         return answer if isinstance(answer, web.Response) else _respond(answer, call.soap, 200)
 
     def _knows(self, call: Call) -> bool:
-        expected, given = f"{self._username}\n{self._password}", f"{call.user}\n{call.password}"
+        expected, given = (
+            f"{self._username}\n{self._password}",
+            f"{call.user}\n{call.password}",
+        )
         return hmac.compare_digest(expected.encode(), given.encode())
 
     async def _answer(self, request: web.Request, call: Call, rule: Rule | None) -> bytes | web.Response:
@@ -100,7 +110,11 @@ class Cis:
                 request.transport.abort()
             return web.Response()  # to nobody
         elif rule.action == "error_object":
-            return soap.answer(call.soap, call.operation, soap.error_object("", rule.text, call.operation))
+            return soap.answer(
+                call.soap,
+                call.operation,
+                soap.error_object("", rule.text, call.operation),
+            )
         elif rule.action == "garbage":
             return _garbage(call, rule, answer)
         return None
@@ -152,7 +166,11 @@ class Cis:
                 self._book.change_paperless(account, ebill, ext_type)
             else:
                 errors.append(
-                    soap.error_object(account, "objectID and the extension EBILL (Y or N) must be sent", "customer")
+                    soap.error_object(
+                        account,
+                        "objectID and the extension EBILL (Y or N) must be sent",
+                        "customer",
+                    )
                 )
         return "".join(errors)
 
@@ -223,14 +241,22 @@ class Cis:
 
 
 def _respond(body: bytes, version: str, status: int) -> web.Response:
-    return web.Response(status=status, body=body, content_type=soap.CONTENT_TYPES[version], charset="utf-8")
+    return web.Response(
+        status=status,
+        body=body,
+        content_type=soap.CONTENT_TYPES[version],
+        charset="utf-8",
+    )
 
 
 def _garbage(call: Call, rule: Rule, answer: bytes) -> web.Response:
     whole = answer or soap.answer(call.soap, call.operation, "")
     other = "GetMethods" if call.operation == "PingURL" else "PingURL"
     body, content_type = {
-        "html": (b"<html><body><h1>Server Error in '/' Application.</h1><br></body></html>", "text/html"),
+        "html": (
+            b"<html><body><h1>Server Error in '/' Application.</h1><br></body></html>",
+            "text/html",
+        ),
         "truncated": (whole[: len(whole) * 2 // 3], "text/xml"),
         "empty": (b"", "text/xml"),
         "binary": (b"\x00\xff\x1f\x8b" * 64, "application/octet-stream"),

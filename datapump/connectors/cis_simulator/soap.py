@@ -87,11 +87,15 @@ class Reader:
         operation = soap_action.strip().strip('"').rpartition("/")[2] or etree.QName(element).localname
         if operation not in OPERATIONS:
             raise Fault(
-                "Client", f"Server did not recognize the value of HTTP Header SOAPAction: {operation}", soap=soap
+                "Client",
+                f"Server did not recognize the value of HTTP Header SOAPAction: {operation}",
+                soap=soap,
             )
         if str(element.tag) != f"{{{NAMESPACE}}}{operation}":
             raise Fault(
-                "Client", f"The Body holds {etree.QName(element).localname}, SOAPAction says {operation}", soap=soap
+                "Client",
+                f"The Body holds {etree.QName(element).localname}, SOAPAction says {operation}",
+                soap=soap,
             )
         for part in (header, element):
             if part is None:
@@ -236,7 +240,10 @@ def _extensions_list(extensions: dict[str, Any] | None) -> str:
 
 def _extensions(element: etree._Element) -> dict[str, tuple[str, str]]:
     return {
-        item.findtext(_tag("extName"), ""): (item.findtext(_tag("extValue"), ""), item.findtext(_tag("extType"), ""))
+        item.findtext(_tag("extName"), ""): (
+            item.findtext(_tag("extValue"), ""),
+            item.findtext(_tag("extType"), ""),
+        )
         for item in element.findall(f"{_tag('extensionsList')}/{_tag('extensionsItem')}")
     }
 

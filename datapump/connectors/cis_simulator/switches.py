@@ -117,7 +117,11 @@ class Switches:
 
     def as_json(self) -> dict[str, Any]:
         """Return the rules in force, what is left of each ``next`` and how often each fired."""
-        return {"seed": self.seed, "rules": [asdict(rule) for rule in self.rules], "actions": ACTIONS}
+        return {
+            "seed": self.seed,
+            "rules": [asdict(rule) for rule in self.rules],
+            "actions": ACTIONS,
+        }
 
     def decide(self, operation: str, accounts: Collection[str]) -> Rule | None:
         """Return the rule that this request falls to, if any."""

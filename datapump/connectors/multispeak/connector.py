@@ -95,7 +95,10 @@ class MultiSpeak:
         for message in messages:
             xml, transaction_id, note = envelopes.payment(message, plan)
             if transaction_id in transaction_ids:
-                raise Refused("two payments of one envelope have the same transactionId", message_id=message.id)
+                raise Refused(
+                    "two payments of one envelope have the same transactionId",
+                    message_id=message.id,
+                )
             transaction_ids.add(transaction_id)
             written.append(xml)
             if note:
@@ -116,7 +119,12 @@ class MultiSpeak:
 
 
 def _envelope(
-    operation: str, content: str, messages: Sequence[Message], target: Target, plan: Plan, notes: tuple[str, ...] = ()
+    operation: str,
+    content: str,
+    messages: Sequence[Message],
+    target: Target,
+    plan: Plan,
+    notes: tuple[str, ...] = (),
 ) -> Envelope:
     return Envelope(
         operation=operation,

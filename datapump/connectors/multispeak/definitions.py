@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 from lxml import etree
 
 from datapump.connectors.base import Message, Target
-from datapump.connectors.multispeak.envelopes import TENDERS, amount_text, payment_mode
+from datapump.connectors.multispeak.amounts import amount_text
+from datapump.connectors.multispeak.envelopes import TENDERS, payment_mode
 from datapump.connectors.multispeak.options import NAMESPACE, Options, read_options
 
 WSDL = Path(__file__).with_name("cb_server.wsdl")
@@ -33,7 +34,11 @@ def client(transport: Any = None) -> Any:
     import zeep
 
     settings = zeep.Settings(
-        strict=True, forbid_dtd=True, forbid_entities=True, forbid_external=True, xml_huge_tree=False
+        strict=True,
+        forbid_dtd=True,
+        forbid_entities=True,
+        forbid_external=True,
+        xml_huge_tree=False,
     )
     make: Any = zeep.Client  # zeep has no types
     return make(str(WSDL), transport=transport, settings=settings)
@@ -89,13 +94,23 @@ def _payment(message: Message, options: Options) -> dict[str, Any]:
         "authorizationCode": facts["approval_code"],
         "paymentMode": payment_mode(facts, options)[0],
     }
-    return {"accountNumber": message.account, TENDERS[facts["tender"]]: [{"tender": tender}]}
+    return {
+        "accountNumber": message.account,
+        TENDERS[facts["tender"]]: [{"tender": tender}],
+    }
 
 
 def _customer(message: Message, options: Options) -> dict[str, Any]:
     value = "Y" if message.facts["enrolled"] else "N"
-    extension = {"extName": "EBILL", "extValue": value, "extType": options.ebill_extension_type}
-    return {"objectID": message.account, "extensionsList": {"extensionsItem": [extension]}}
+    extension = {
+        "extName": "EBILL",
+        "extValue": value,
+        "extType": options.ebill_extension_type,
+    }
+    return {
+        "objectID": message.account,
+        "extensionsList": {"extensionsItem": [extension]},
+    }
 
 
 def _comment(message: Message, zone: ZoneInfo) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 ``tests/datapump/test_multispeak.py`` holds every envelope equal to zeep's, as canonical XML, and valid against
 ``multispeak.xsd``.
 
-Source: MSP-6 to MSP-10, MSP-13, MSP-14; the seed's samples.
+Source: MSP-6 to MSP-10, MSP-13, MSP-14; the samples of the interface description.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from datapump.connectors.base import Message, Misconfigured, Refused, Target
+from datapump.connectors.multispeak.amounts import amount_text
 from datapump.connectors.multispeak.options import (
     ILLEGAL,
     NAMESPACE,
@@ -68,18 +69,6 @@ def attribute(value: str) -> str:
     return value.translate(_ATTRIBUTE)
 
 
-def amount_text(amount: Decimal, service_version: int) -> str:
-    """Write an amount of at most two places: version 1 in the shortest form (``232.1``), version 2 with two places (``232.10``).
-
-    The seed does not print the two formats; this choice is ours and stands here alone.
-
-    Source: MSP-10, setting 35
-    """
-    if service_version == 2:
-        return f"{amount:.2f}"
-    return f"{amount:.2f}".rstrip("0").rstrip(".")
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A target made ready: everything that is the same in each of its envelopes."""
@@ -118,7 +107,10 @@ def plan(target: Target) -> Plan:
             f'<MultiSpeakMsgHeader xmlns="{NAMESPACE}"{header}/></soap:Header><soap:Body><{name.element} xmlns="{NAMESPACE}">'
         )
         after[operation] = f"</{name.element}></soap:Body></soap:Envelope>"
-        headers[operation] = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{name.soap_action}"'}
+        headers[operation] = {
+            "Content-Type": "text/xml; charset=utf-8",
+            "SOAPAction": f'"{name.soap_action}"',
+        }
     return Plan(options=options, zone=zone, before=before, after=after, headers=headers)
 
 
@@ -132,10 +124,16 @@ def payment(message: Message, plan: Plan) -> tuple[str, str, str]:
     facts, options = message.facts, plan.options
     tender = TENDERS.get(facts.get("tender", ""))
     if tender is None:
-        raise Refused(f"MultiSpeak has no payment of the kind {facts.get('tender')!r}", message_id=message.id)
+        raise Refused(
+            f"MultiSpeak has no payment of the kind {facts.get('tender')!r}",
+            message_id=message.id,
+        )
     written = str(facts.get("amount", ""))
     if not _AMOUNT.fullmatch(written) or not (amount := Decimal(written)):
-        raise Refused("the amount is not a sum above zero with at most two decimal places", message_id=message.id)
+        raise Refused(
+            "the amount is not a sum above zero with at most two decimal places",
+            message_id=message.id,
+        )
     approval_code = _required(message, "approval_code", "the payment has no approval code")
     if options.transaction_id_is_payment_guid:
         transaction_id = _required(message, "payment_guid", "the payment has no GUID")
@@ -211,7 +209,9 @@ def autopay(message: Message, plan: Plan) -> str:
     """
     enrolled = _enrolled(message)
     location = _required(
-        message, "service_location", "the account has no service location (Custom4 of its latest invoice)"
+        message,
+        "service_location",
+        "the account has no service location (Custom4 of its latest invoice)",
     )
     if message.occurred_at.tzinfo is None:
         raise ValueError("occurred_at needs a time zone")

@@ -1,6 +1,6 @@
 """What may be kept and shown of an envelope or an answer: all but credentials and card or bank numbers.
 
-Source: evidence of real servers that echo a whole request, escaped, inside a Fault; PAY-17.
+Source: PAY-17; real servers that echo a whole request, escaped, inside a Fault.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _ELEMENT = re.compile(
 )
 # In words: "invalid password hunter2", "Pwd: hunter2".
 _WORDS = re.compile(
-    r"\b(Pwd|Passwd|Password)(\s*[:=]\s*|\s+(?:is\s+)?[\"'])(?!\s*[\"'&•])([^\s\"'<&•]+)", re.IGNORECASE
+    r"\b(Pwd|Passwd|Password)(\s*[:=]\s*|\s+(?:is\s+)?[\"'])(?!\s*[\"'&•])([^\s\"'<&•]+)",
+    re.IGNORECASE,
 )
 # A GUID is kept whole although some of its parts may look like a card number.
 _NUMBER = re.compile(

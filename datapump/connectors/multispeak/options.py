@@ -173,7 +173,10 @@ def _operations(value: Any) -> dict[str, OperationName]:
     for operation, given in value.items():
         if operation not in OPERATIONS:
             raise BadOption(f"unknown operation {operation!r}; there are: {', '.join(OPERATIONS)}")
-        if not isinstance(given, Mapping) or not set(given) <= {"element", "soap_action"}:
+        if not isinstance(given, Mapping) or not set(given) <= {
+            "element",
+            "soap_action",
+        }:
             raise BadOption(f'{operation}: it is {{"element": name, "soap_action": text}}, either may be missing')
         element = given.get("element", operation)
         if not isinstance(element, str) or not _NAME.fullmatch(element):
