@@ -12,8 +12,15 @@ from billing.models.invoices import (
     ItemKind,
 )
 from billing.models.ledgers import Entry, LedgerAccount, Posting, PostingKind
-from billing.models.notices import Notice, NoticeChannel, NoticeDelivery, NoticeKind, NoticeState
+from billing.models.notices import (
+    Notice,
+    NoticeChannel,
+    NoticeDelivery,
+    NoticeKind,
+    NoticeState,
+)
 from billing.models.runs import Chunk, ChunkState, Run, RunKind, RunState
+from billing.models.throttles import Throttle
 from billing.models.tokens import ApiToken, IdempotencyKey
 from billing.models.users import LinkKind, Membership, PayerLink, Role, SavedView, User
 
@@ -53,5 +60,6 @@ __all__ = [
     "SavedView",
     "Seal",
     "Setting",
+    "Throttle",
     "User",
 ]
