@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies: ClassVar = [("billing", "0002_integrity")]
+    dependencies: ClassVar = [("billing", "0003_search_by_surname")]
 
     operations: ClassVar = [
         migrations.CreateModel(
