@@ -26,6 +26,8 @@ SENTENCES: dict[str, Any] = {
     "biller.look_changed": _("Changed the look and contact: %(fields)s"),
     "biller.rules_changed": _("Changed the payment rules: %(fields)s"),
     "case.closed": _("Closed a case: %(outcome)s"),
+    "customer.email_changed": _("Made %(email)s the address for notices"),
+    "customer.language_changed": _("Chose the language of notices: %(language)s"),
     "customer.viewed_as": _("Looked at the customer portal as %(payer)s"),
     "datapump.revealed": _("Looked at an update without its mask"),
     "datapump.resent": _("Asked for %(count)s update(s) to be sent again"),
