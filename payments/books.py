@@ -1,0 +1,203 @@
+"""The proof of the books: the engine's invariants as SQL over whole tables, for any moment at any size.
+
+Each check compares two things that were written apart. ``manage.py check_books`` prints them; the suite runs them after
+everything that moves money. Source: the design's invariants 1 to 11, and the references that PostgreSQL is told not to
+enforce row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.db import connection
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One invariant. ``counted`` counts what it covers; ``wrong`` gives a line of text for each row that breaks it."""
+
+    number: str
+    says: str
+    counted: str
+    wrong: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found: how many rows it covered, how many break it, and the first few of those in words."""
+
+    check: Check
+    counted: int
+    wrong: int
+    examples: tuple[str, ...]
+
+
+# Not enforced by PostgreSQL for the engine's own rows: (table, column, target).
+REFERENCES = [
+    ("payments_payment", "instrument_id", "payments_instrument"),
+    ("payments_payment", "route_id", "payments_route"),
+    ("payments_payment", "posting_id", "billing_posting"),
+    ("payments_payment", "run_id", "billing_run"),
+    ("payments_payment", "chunk_id", "billing_chunk"),
+    ("payments_attempt", "payment_id", "payments_payment"),
+    ("payments_attempt", "route_id", "payments_route"),
+    ("payments_allocation", "payment_id", "payments_payment"),
+    ("payments_allocation", "item_id", "billing_item"),
+    ("payments_case", "attempt_id", "payments_attempt"),
+    ("datapump_record", "customer_id", "billing_customer"),
+    ("datapump_record", "endpoint_id", "datapump_endpoint"),
+    ("billing_item", "posting_id", "billing_posting"),
+]
+
+_ALLOCATED = """
+    SELECT item_id, sum(amount) FILTER (WHERE state = 'posted') AS posted,
+           sum(amount) FILTER (WHERE state = 'pending') AS pending
+    FROM payments_allocation GROUP BY item_id"""
+
+CHECKS = [
+    Check(
+        "1",
+        "Nothing is settled beyond its amount",
+        "SELECT count(*) FROM billing_item",
+        """SELECT 'item ' || id FROM billing_item WHERE
+           CASE WHEN amount > 0 THEN allocated < 0 OR transferred < 0 OR allocated + transferred > amount
+                ELSE allocated > 0 OR transferred > 0 OR allocated + transferred < amount END""",
+    ),
+    Check(
+        "2",
+        "Nothing is reserved beyond what is open",
+        "SELECT count(*) FROM billing_item WHERE amount > 0",
+        "SELECT 'item ' || id FROM billing_item WHERE amount > 0 AND (reserved < 0 OR reserved > open)",
+    ),
+    Check(
+        "3",
+        "Each payment is allocated in full or leaves a credit",
+        "SELECT count(*) FROM payments_payment",
+        """SELECT 'payment ' || p.id FROM payments_payment p
+           LEFT JOIN (SELECT payment_id, sum(amount) FILTER (WHERE state = 'posted') AS posted,
+                             sum(amount) FILTER (WHERE state <> 'void') AS live
+                      FROM payments_allocation GROUP BY payment_id) a ON a.payment_id = p.id
+           LEFT JOIN (SELECT payment_id, sum(open) AS open FROM billing_item WHERE payment_id IS NOT NULL
+                      GROUP BY payment_id) c ON c.payment_id = p.id
+           WHERE coalesce(a.live, 0) > p.amount
+              OR (p.state = 'posted' AND p.amount - coalesce(a.posted, 0) <> -coalesce(c.open, 0))
+              OR (p.state IN ('failed', 'reversed') AND coalesce(a.live, 0) <> 0)
+              OR (p.state = 'processing' AND coalesce(a.posted, 0) <> 0)""",
+    ),
+    Check(
+        "4",
+        "What items say is allocated and reserved is what allocations say",
+        "SELECT count(*) FROM billing_item",
+        f"""SELECT 'item ' || i.id FROM billing_item i LEFT JOIN ({_ALLOCATED}) a ON a.item_id = i.id
+            WHERE i.payment_id IS NULL
+              AND (i.allocated <> coalesce(a.posted, 0) OR i.reserved <> coalesce(a.pending, 0))""",
+    ),
+    Check(
+        "5",
+        "Each customer's balance is the sum of what is open",
+        "SELECT count(*) FROM billing_customer",
+        """SELECT 'customer ' || c.id FROM billing_customer c
+           LEFT JOIN (SELECT customer_id, sum(open) AS open FROM billing_item GROUP BY customer_id) i ON i.customer_id = c.id
+           WHERE c.balance <> coalesce(i.open, 0)""",
+    ),
+    Check(
+        "6",
+        "Each posting balances in every currency",
+        "SELECT count(*) FROM billing_posting",
+        """SELECT 'posting ' || posting_id FROM billing_entry
+           GROUP BY posting_id, currency HAVING sum(amount) <> 0""",
+    ),
+    Check(
+        "7",
+        "The receivable account is the sum of open items",
+        "SELECT count(*) FROM billing_biller",
+        """SELECT 'biller ' || b.id || ': ' || coalesce(e.total, 0) || ' booked, ' || coalesce(i.total, 0) || ' open'
+           FROM billing_biller b
+           LEFT JOIN (SELECT biller_id, sum(amount) AS total FROM billing_entry WHERE account = 'receivable'
+                      GROUP BY biller_id) e ON e.biller_id = b.id
+           LEFT JOIN (SELECT biller_id, sum(open) AS total FROM billing_item GROUP BY biller_id) i ON i.biller_id = b.id
+           WHERE coalesce(e.total, 0) <> coalesce(i.total, 0)""",
+    ),
+    Check(
+        "8",
+        "The suspense account is the sum of suspended payments",
+        "SELECT count(*) FROM billing_biller",
+        # No payment can be suspended yet, so the account must be empty.
+        """SELECT 'biller ' || biller_id FROM billing_entry WHERE account = 'suspense'
+           GROUP BY biller_id HAVING sum(amount) <> 0""",
+    ),
+    Check(
+        "9",
+        "The clearing account of each route and tender is the sum of its payments, in number too",
+        "SELECT count(*) FROM payments_route",
+        """SELECT 'route ' || coalesce(e.route_id, p.route_id) || ' ' || coalesce(e.tender, p.tender)
+           FROM (SELECT biller_id, route_id, tender, sum(amount) AS total, sum(count) AS n FROM billing_entry
+                 WHERE account = 'clearing' GROUP BY 1, 2, 3) e
+           FULL JOIN (SELECT biller_id, route_id, tender, sum(amount) AS total, count(*) AS n FROM payments_payment
+                      WHERE state = 'posted' GROUP BY 1, 2, 3) p
+             ON p.biller_id = e.biller_id AND p.route_id = e.route_id AND p.tender = e.tender
+           WHERE coalesce(e.total, 0) <> coalesce(p.total, 0) OR coalesce(e.n, 0) <> coalesce(p.n, 0)""",
+    ),
+    Check(
+        "10",
+        "Debits equal credits, and the journal cannot be changed",
+        "SELECT count(*) FROM billing_entry",
+        """SELECT 'currency ' || currency FROM billing_entry GROUP BY currency HAVING sum(amount) <> 0
+           UNION ALL
+           SELECT 'no guard on ' || t FROM unnest(ARRAY['billing_entry', 'billing_posting']) t WHERE NOT EXISTS (
+               SELECT 1 FROM pg_trigger WHERE tgrelid = t::regclass AND tgname = 'append_only' AND tgenabled <> 'D')""",
+    ),
+    Check(
+        "11",
+        "Amounts are positive and in the biller's currency",
+        "SELECT count(*) FROM payments_payment",
+        """SELECT 'payment ' || p.id FROM payments_payment p JOIN billing_biller b ON b.id = p.biller_id
+           WHERE p.amount <= 0 OR p.currency <> b.currency
+           UNION ALL SELECT 'allocation ' || id FROM payments_allocation WHERE amount <= 0
+           UNION ALL SELECT 'item ' || i.id FROM billing_item i JOIN billing_biller b ON b.id = i.biller_id
+           WHERE i.amount = 0 OR i.currency <> b.currency""",
+    ),
+    Check(
+        "once",
+        "A payment is posted exactly when one of its attempts passed, and one alone",
+        "SELECT count(*) FROM payments_attempt",
+        """SELECT 'payment ' || p.id FROM payments_payment p
+           LEFT JOIN (SELECT payment_id, count(*) FILTER (WHERE state = 'applied' AND result = 0) AS passed,
+                             count(*) FILTER (WHERE state IN ('open', 'answered')) AS live
+                      FROM payments_attempt GROUP BY payment_id) a ON a.payment_id = p.id
+           WHERE p.route_id IS NOT NULL
+             AND ((p.state IN ('posted', 'reversed')) <> (coalesce(a.passed, 0) = 1)
+                  OR coalesce(a.passed, 0) > 1 OR (p.state = 'processing') <> (coalesce(a.live, 0) = 1))""",
+    ),
+    Check(
+        "told",
+        "Each posted payment has the record that tells of it, if the biller wants to hear of payments",
+        "SELECT count(*) FROM datapump_record WHERE type = 1",
+        """SELECT 'record ' || r.id FROM datapump_record r LEFT JOIN payments_payment p ON p.id = r.id
+           WHERE r.type = 1 AND (p.id IS NULL OR p.state NOT IN ('posted', 'reversed')
+                                 OR (r.facts->>'amount')::numeric <> p.amount OR r.customer_id <> p.customer_id)""",
+    ),
+    *[
+        Check(
+            "ref",
+            f"{table}.{column} names a row of {target} of the same biller",
+            f"SELECT count(*) FROM {table} WHERE {column} IS NOT NULL",  # noqa: S608
+            f"""SELECT '{table} ' || t.id FROM {table} t LEFT JOIN {target} r ON r.id = t.{column}
+                WHERE t.{column} IS NOT NULL AND (r.id IS NULL OR r.biller_id <> t.biller_id)""",  # noqa: S608
+        )
+        for table, column, target in REFERENCES
+    ],
+]
+
+
+def findings() -> Iterator[Finding]:
+    """Run every check over the billers in scope, inside the caller's transaction; gives each as it is done."""
+    with connection.cursor() as cursor:
+        for check in CHECKS:
+            cursor.execute(check.counted)
+            (counted,) = cursor.fetchone()
+            cursor.execute(check.wrong)
+            examples = tuple(text for (text,) in cursor.fetchmany(5))
+            wrong = len(examples) + len(cursor.fetchall())
+            yield Finding(check, counted, wrong, examples)

@@ -1,0 +1,86 @@
+"""The proof of the books finds each kind of fault that can be planted."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from django.db import connections, transaction
+
+from billing.models import Item
+from payments.books import CHECKS, findings
+from payments.models import Payment
+from tests.factories import make_biller, make_customer, make_instrument, make_invoice, make_route
+from tests.payments.test_charges import pay
+from tests.processor import Processor
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
+
+
+def wrong() -> dict[str, int]:
+    found: dict[str, int] = {}
+    with transaction.atomic():
+        for finding in findings():
+            if finding.wrong:
+                found[finding.check.number] = finding.wrong
+    return found
+
+
+@pytest.fixture
+def paid(processor: Processor) -> Payment:
+    """Books with a paid bill, an open one and another biller's."""
+    biller = make_biller()
+    customer = make_customer(biller)
+    make_invoice(customer, "84.10")
+    route = make_route(biller, processor.url)
+    instrument = make_instrument(customer, route, processor.token(route.merchant))
+    make_invoice(make_customer(biller), "20.00")
+    make_invoice(make_customer(make_biller()), "33.00")
+    return pay(instrument)
+
+
+def test_sound_books_have_no_findings_and_every_check_ran(paid: Payment) -> None:
+    with transaction.atomic():
+        assert [(finding.check.number, finding.wrong) for finding in findings()] == [
+            (check.number, 0) for check in CHECKS
+        ]
+
+
+# Constraints and rights would stop most of these; the proof must not depend on them.
+FAULTS = {
+    "1": "ALTER TABLE billing_item DROP CONSTRAINT item_settled_within_amount;"
+    "ALTER TABLE billing_item DROP CONSTRAINT item_reserved_within_open; UPDATE billing_item SET allocated = amount + 1",
+    "2": "ALTER TABLE billing_item DROP CONSTRAINT item_reserved_within_open; UPDATE billing_item SET reserved = 1000",
+    "3": "UPDATE payments_allocation SET amount = amount - 1",
+    "4": "UPDATE billing_item SET reserved = 1 WHERE open = 20",
+    "5": "UPDATE billing_customer SET balance = balance + 0.01 WHERE balance = 20",
+    "6": "ALTER TABLE billing_entry DISABLE TRIGGER USER; UPDATE billing_entry SET amount = amount + 0.01 WHERE account = 'clearing'",
+    "7": "ALTER TABLE billing_entry DISABLE TRIGGER USER; UPDATE billing_entry SET amount = amount + 1 WHERE account = 'receivable'",
+    "8": "ALTER TABLE billing_entry DISABLE TRIGGER USER; UPDATE billing_entry SET account = 'suspense' WHERE account = 'clearing'",
+    "9": "ALTER TABLE billing_entry DISABLE TRIGGER USER; UPDATE billing_entry SET tender = 'ach' WHERE account = 'clearing'",
+    "10": "ALTER TABLE billing_entry DISABLE TRIGGER append_only",
+    "11": "UPDATE billing_item SET currency = 'EUR'",
+    "once": "UPDATE payments_attempt SET result = 8",
+    "told": "UPDATE datapump_record SET facts = jsonb_set(facts, '{amount}', '\"1.00\"')",
+    "ref": "UPDATE payments_payment SET route_id = route_id + 1000",
+}
+
+
+@pytest.mark.parametrize("number", FAULTS)
+def test_planted_fault_is_found(paid: Payment, number: str) -> None:
+    assert wrong() == {}
+    with connections["owner"].cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SET LOCAL app.billers = '*'")
+        cursor.execute(FAULTS[number])
+        for check in CHECKS:
+            if check.number == number:
+                cursor.execute(check.wrong)
+                if cursor.fetchall():
+                    break
+        else:
+            cursor.execute("ROLLBACK")
+            pytest.fail(f"check {number} does not see {FAULTS[number]}")
+        cursor.execute("ROLLBACK")
+    assert wrong() == {}
+    assert Item.objects.filter(open=Decimal("20.00")).count() == 1
