@@ -1,7 +1,7 @@
 """The Celery application and the whole beat table.
 
-The broker is a wake-up and the rows are the queue: each task finds its work in PostgreSQL, so that Valkey may be wiped at
-any moment and beat alone brings everything forward.
+The broker is a wake-up and the rows are the queue: each task finds its work in PostgreSQL, so that Valkey may be wiped
+at any moment and beat alone brings everything forward.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-# Farther apart than this, a worker would hand out again what another one holds: the broker compares the clocks of hosts.
+# Farther apart than this, a worker would hand out again what another one holds: the broker compares the clocks of
+# hosts.
 CLOCKS_APART = 2.0  # seconds
 
 app = Celery("ratepayer")
@@ -46,10 +47,23 @@ class Entry:
 
 
 # Name → entry. Written to django_celery_beat's tables when beat starts; an administrator's edits are kept.
-BEAT: dict[str, Entry] = {}
+BEAT: dict[str, Entry] = {
+    "Collect what is due": Entry(
+        "payments.tasks.collect_due", crontab(minute="7", hour="*"), "Plans each biller's usual collect run of the day and works it off."
+    ),
+    "Bring runs forward": Entry(
+        "payments.tasks.wake_runs", timedelta(seconds=30), "Wakes a worker for every run that has not ended."
+    ),
+    "Recover": Entry(
+        "payments.tasks.recover", timedelta(seconds=30), "Looks up payments whose outcome nobody was told, and settles them."
+    ),
+    "Read response files": Entry(
+        "payments.tasks.read_response_files", timedelta(hours=1), "Settles what the processors' response files name."
+    ),
+}
 
 
-class Clock(bootsteps.StartStopStep):  # type: ignore[misc]  # bootsteps have no types
+class Clock(bootsteps.StartStopStep):
     """Refuses to start a worker whose clock is not PostgreSQL's and the broker's."""
 
     def start(self, parent: Any) -> None:
@@ -65,8 +79,8 @@ def compare_clocks() -> None:
 
     :raises RuntimeError: one of them is more than two seconds away.
     """
-    from django.conf import settings  # noqa: PLC0415  (Django may not be set up when this module loads)
-    from django.db import connection  # noqa: PLC0415
+    from django.conf import settings
+    from django.db import connection
 
     with redis.Redis.from_url(settings.REDIS_URL) as broker:
         seconds, micros = broker.time()
@@ -76,7 +90,9 @@ def compare_clocks() -> None:
         apart["PostgreSQL"] = cursor.fetchone()[0] - time.time()
     for whose, difference in apart.items():
         if abs(difference) > CLOCKS_APART:
-            raise RuntimeError(f"The clock of {whose} is {difference:+.1f} seconds from this machine's: set them right.")
+            raise RuntimeError(
+                f"The clock of {whose} is {difference:+.1f} seconds from this machine's: set them right."
+            )
 
 
 app.steps["worker"].add(Clock)
