@@ -17,8 +17,8 @@ from django.utils.translation import gettext as _
 
 Figure = int | float | Decimal
 
-_WIDTH, _HEIGHT = 640, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 8, 10, 26
+_WIDTH, _HEIGHT = 760, 230
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 10, 28
 COLOURS = 8
 
 
@@ -93,7 +93,7 @@ def bars(
                 )
             )
             foot = head
-    drawn = _join(shapes) + _grid(top, ticks, axis_words or words) + _labels(labels, across)
+    drawn = _grid(top, ticks, axis_words or words) + _join(shapes) + _labels(labels, across)
     return _chart(title, summary, label_heading, labels, series, words, drawn)
 
 
@@ -171,8 +171,8 @@ def _chart(
     totals: bool = True,
 ) -> Chart:
     svg = format_html(
-        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}"{}><title>{}</title><desc>{}</desc>{}</svg>',
-        _WIDTH, height, f"{title}. {summary}", format_html(' preserveAspectRatio="none"') if height < 60 else "",
+        '<svg class="{}" viewBox="0 0 {} {}" preserveAspectRatio="{}" role="img" aria-label="{}"><title>{}</title><desc>{}</desc>{}</svg>',
+        "drawing" if height == _HEIGHT else "drawing drawing-flat", _WIDTH, height, "xMidYMid" if height == _HEIGHT else "none", f"{title}. {summary}",
         title, summary, drawn,
     )  # fmt: skip
     legend = [(_class(one, number), one.label) for number, one in enumerate(series)]
@@ -216,13 +216,13 @@ def _grid(top: float, ticks: list[float], words: Callable[[Figure], str]) -> Saf
 
 
 def _labels(labels: Sequence[str], across: float) -> SafeString:
-    # As many as fit without touching: about nine figures' width each.
-    every = max(1, math.ceil(62 / across)) if labels else 1
+    # As many as fit without touching; the stylesheet leaves out the minor ones where the chart is narrow.
+    every = max(1, math.ceil(64 / across)) if labels else 1
     return format_html_join(
         "",
-        '<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>',
+        '<text class="{}" x="{}" y="{}" text-anchor="middle">{}</text>',
         (
-            (_f(_LEFT + across * (index + 0.5)), _HEIGHT - 8, label)
+            ("axis" if index % (every * 3) == 0 else "axis axis-minor", _f(_LEFT + across * (index + 0.5)), _HEIGHT - 8, label)
             for index, label in enumerate(labels)
             if index % every == 0
         ),

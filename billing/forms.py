@@ -36,6 +36,25 @@ class BoundField(forms.BoundField):
         return built
 
     @property
+    def wordings(self) -> list[str]:
+        """The field's errors as people read them, naming the field where Django only says that it is required."""
+        plain = str(forms.Field.default_error_messages["required"])
+        found = []
+        for error in self.form.errors.as_data().get(self.name, []):
+            for words in error.messages:
+                found.append(self._missing() if error.code == "required" and words == plain else words)
+        return found
+
+    def _missing(self) -> str:
+        label = {"label": self.label}
+        match self.field.widget:
+            case forms.CheckboxInput():
+                return gettext("Tick “%(label)s” to go on") % label
+            case forms.Select() | forms.RadioSelect() | forms.CheckboxSelectMultiple() | forms.FileInput():
+                return gettext("Choose: %(label)s") % label
+        return gettext("Enter: %(label)s") % label
+
+    @property
     def anchor(self) -> str:
         """The id that an error in the summary leads to: the control, or the first of a group."""
         return self.id_for_label or f"{self.auto_id}_0"

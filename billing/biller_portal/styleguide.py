@@ -43,8 +43,8 @@ def _customer() -> Customer:
 class SampleFilters(lists.Filters):
     """Filters of the sample list."""
 
-    q = django_filters.CharFilter(label=_("Search"))
-    type = lists.AnyOf(label=_("Update"), choices=[("payment", "Payment"), ("autopay", "AutoPay"), ("paperless", "Paperless")])
+    q = django_filters.CharFilter(label=_("Search"), field_name="name", lookup_expr="icontains")
+    type = lists.AnyOf(label=_("Update"), field_name="status", choices=[("payment", "Payment"), ("autopay", "AutoPay"), ("paperless", "Paperless")])
     state = lists.AnyOf(label=_("Status"), choices=statuses.choices("record"))
     start = lists.FromDay(label=_("From"), field_name="created_at")
     end = lists.ToDay(label=_("To"), field_name="created_at")

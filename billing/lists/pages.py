@@ -119,6 +119,16 @@ class Listing(Generic[M]):
         return gettext("%(first)s–%(last)s of %(total)s") % {**words, "total": formats.number(self.total)}
 
 
+@dataclass(frozen=True)
+class _Rows(Generic[M]):
+    """The rows of one page, the position of the first, and whether there are any before and after them."""
+
+    rows: list[M]
+    first: int
+    has_previous: bool
+    has_next: bool
+
+
 class ListPage(View, Generic[M]):
     """A list page. Give ``name``, ``title``, ``columns``, ``orders`` and ``get_queryset``; ``filters`` where there are any.
 
@@ -252,7 +262,10 @@ class ListPage(View, Generic[M]):
         text = after if after is not None else before
         cursor = None if text is None else read_cursor(text, queryset, order=order, salt=self._salt)
 
-        page = self._page(queryset, order, cursor, size, forwards=before is None)
+        if form is not None and form.is_bound and form.errors:
+            page = _Rows[M]([], 1, False, False)
+        else:
+            page = self._page(queryset, order, cursor, size, forwards=before is None)
         total = self.count(queryset, self.count_cap + 1) if page.rows else 0
         first = page.first
         if page.rows and not page.has_next and first > 1 and total <= self.count_cap:
@@ -296,20 +309,13 @@ class ListPage(View, Generic[M]):
             empty_text=self.empty_text,
         )
 
-    @dataclass(frozen=True, slots=True)
-    class _Page(Generic[M]):
-        rows: list[M]
-        first: int
-        has_previous: bool
-        has_next: bool
-
     def _page(
         self, queryset: models.QuerySet[M], order: tuple[str, ...], cursor: Cursor | None, size: int, *, forwards: bool
-    ) -> ListPage._Page[M]:
+    ) -> _Rows[M]:
         if cursor is not None and forwards:
             rows = list(self.fetch(queryset, order=order, bound=cursor.bound, limit=size + 1))
             if rows:
-                return self._Page(rows[:size], cursor.position + 1, True, len(rows) > size)
+                return _Rows(rows[:size], cursor.position + 1, True, len(rows) > size)
         elif cursor is not None:
             backwards = reverse_order(order)
             rows = list(self.fetch(queryset, order=backwards, bound=cursor.bound, limit=size + 1))
@@ -320,10 +326,10 @@ class ListPage(View, Generic[M]):
                     # Rows were added before these since the cursor was made: count them.
                     edge = Bound(self._values(rows[0], order))
                     first = 1 + self.count(queryset.filter(beyond(backwards, edge)), self.count_cap + 1)
-                return self._Page(rows, first, more, True)
+                return _Rows(rows, first, more, True)
         # The first page; also where the rows that a cursor led to are gone.
         rows = list(self.fetch(queryset, order=order, bound=None, limit=size + 1))
-        return self._Page(rows[:size], 1, False, len(rows) > size)
+        return _Rows(rows[:size], 1, False, len(rows) > size)
 
     def _values(self, row: M, order: Sequence[str]) -> tuple[Any, ...]:
         return tuple(attribute(row, name.removeprefix("-")) for name in order)
