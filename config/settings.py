@@ -1,7 +1,7 @@
 """Every setting of Ratepayer, read from the environment; ``.env.example`` says what each variable is for.
 
-Three profiles: **production** (the default: https, no simulators), **demo** (``DEMO=1``: simulators and plain http on this
-machine) and **development** (``DEBUG=1``).
+Three profiles: **production** (the default: https, no simulators), **demo** (``DEMO=1``: simulators and plain http on
+this machine) and **development** (``DEBUG=1``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from config import environment
 BASE_DIR = environment.ROOT
 VAR = BASE_DIR / "var"
 
-# --- Profile -----------------------------------------------------------------------------------------------------------
+# --- Profile ---------------------------------------------------------------------------------------------------------
 
 DEBUG = environment.flag("DEBUG", default=False)
 DEMO = environment.flag("DEMO", default=False)
@@ -31,7 +31,9 @@ if PRODUCTION and not SECURE:
     raise ImproperlyConfigured("PUBLIC_URL must be https:// in production. DEMO=1 allows http for a demonstration.")
 
 if DEMO and SECURE:
-    raise ImproperlyConfigured("DEMO=1 turns on simulators and open doors: it is for http on one machine, not for https.")
+    raise ImproperlyConfigured(
+        "DEMO=1 turns on simulators and open doors: it is for http on one machine, not for https."
+    )
 
 SECRET_KEY = environment.text("SECRET_KEY")
 SECRET_KEY_FALLBACKS = environment.words("SECRET_KEY_FALLBACKS")
@@ -42,7 +44,7 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 # How many proxies of ours stand in front; each adds one address to X-Forwarded-For and nobody else's is believed.
 PROXIES = environment.integer("PROXIES", 0, least=0, most=5)
 
-# --- What there is -----------------------------------------------------------------------------------------------------
+# --- What there is ---------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
     "config",
@@ -75,6 +77,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "billing.middleware.CallersAddress",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -83,6 +86,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "billing.middleware.NothingInScope",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -112,7 +116,7 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 FORM_RENDERER = "billing.forms.Renderer"
 
-# --- PostgreSQL --------------------------------------------------------------------------------------------------------
+# --- PostgreSQL ------------------------------------------------------------------------------------------------------
 
 # The application's role owns nothing and row security applies to it; config.database tells PostgreSQL which billers
 # are in scope. The owner's role is for migrations alone, so only whoever migrates needs DATABASE_OWNER_URL.
@@ -123,7 +127,8 @@ DATABASES: dict[str, dict[str, Any]] = {
         **_APPLICATION,
         "CONN_MAX_AGE": 300,
         "CONN_HEALTH_CHECKS": True,
-        # Nothing of ours waits for a network inside a transaction: one that sits idle is a mistake and must free its locks.
+        # Nothing of ours waits for a network inside a transaction: one that sits idle is a mistake and must free its
+        # locks.
         "OPTIONS": {**_APPLICATION["OPTIONS"], "options": "-c idle_in_transaction_session_timeout=300000"},
     },
 }
@@ -135,10 +140,12 @@ if environment.text("DATABASE_OWNER_URL", ""):
         "OPTIONS": {**_OWNER["OPTIONS"], "options": "-c app.billers=*"},
     }
 
-# --- Valkey: wake-ups and cache; the rows in PostgreSQL are the queue ----------------------------------------------------
+# --- Valkey: wake-ups and cache; the rows in PostgreSQL are the queue ------------------------------------------------
 
 REDIS_URL = environment.redis("REDIS_URL")
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "cache"}}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "cache"}
+}
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -169,14 +176,17 @@ CELERY_DB_REUSE_MAX = 1000
 CELERY_BEAT_SCHEDULER = "config.beat:Scheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
 
-# --- People ------------------------------------------------------------------------------------------------------------
+# --- People ----------------------------------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "billing.User"
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "allauth.account.auth_backends.AuthenticationBackend",
 ]
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.ScryptPasswordHasher", "django.contrib.auth.hashers.PBKDF2PasswordHasher"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -211,7 +221,7 @@ AXES_RESET_ON_SUCCESS = True
 AXES_IPWARE_PROXY_COUNT = PROXIES or None
 AXES_VERBOSE = False
 
-# --- Browsers ----------------------------------------------------------------------------------------------------------
+# --- Browsers --------------------------------------------------------------------------------------------------------
 
 # Where card fields come from: the processor's own pages in a frame, so that a card number never reaches this server.
 PROCESSOR_ORIGINS = environment.origins("PROCESSOR_ORIGINS")
@@ -252,7 +262,7 @@ LANGUAGE_COOKIE_SECURE = SECURE
 LANGUAGE_COOKIE_HTTPONLY = True
 LANGUAGE_COOKIE_SAMESITE = "Lax"
 
-# --- Language, time ----------------------------------------------------------------------------------------------------
+# --- Language, time --------------------------------------------------------------------------------------------------
 
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -261,7 +271,7 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("es", _("Spanish"))]
 LOCALE_PATHS = [BASE_DIR / "locale"]
 
-# --- Files -------------------------------------------------------------------------------------------------------------
+# --- Files -----------------------------------------------------------------------------------------------------------
 
 # Stylesheet, scripts and pictures of Tabler; its libs directory holds software that is not free and stays out.
 _TABLER = BASE_DIR / "node_modules" / "@tabler" / "core" / "dist"
@@ -288,13 +298,13 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 << 20
 FILE_UPLOAD_PERMISSIONS = 0o600
 
-# --- Mail --------------------------------------------------------------------------------------------------------------
+# --- Mail ------------------------------------------------------------------------------------------------------------
 
 vars().update(environment.email("EMAIL_URL", "smtp+plain://localhost" if PRODUCTION else f"file:{VAR / 'mail'}"))
 DEFAULT_FROM_EMAIL = environment.text("EMAIL_FROM", "Ratepayer <billing@localhost>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
-# --- API ---------------------------------------------------------------------------------------------------------------
+# --- API -------------------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -315,18 +325,24 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": r"/api/v1/",
 }
 
-# --- Simulators (DEMO only) --------------------------------------------------------------------------------------------
+# --- Simulators (DEMO only) ------------------------------------------------------------------------------------------
 
 SIMULATED_PROCESSOR_URL = environment.text("SIMULATED_PROCESSOR_URL", "") if not PRODUCTION else ""
 SIMULATED_CIS_URL = environment.text("SIMULATED_CIS_URL", "") if not PRODUCTION else ""
 SIMULATOR_SECRET = environment.text("SIMULATOR_SECRET", "") if not PRODUCTION else ""
 
-# --- Logs --------------------------------------------------------------------------------------------------------------
+# --- Logs ------------------------------------------------------------------------------------------------------------
 
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"masked": {"()": "config.logs.MaskingFormatter", "format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "formatters": {
+        "masked": {
+            "()": "config.logs.MaskingFormatter",
+            "format": "{asctime} {levelname} {name} {message}",
+            "style": "{",
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "masked"}},
     "root": {"handlers": ["stderr"], "level": environment.text("LOG_LEVEL", "INFO")},
     "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}},
