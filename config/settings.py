@@ -331,6 +331,11 @@ SIMULATED_PROCESSOR_URL = environment.text("SIMULATED_PROCESSOR_URL", "") if not
 SIMULATED_CIS_URL = environment.text("SIMULATED_CIS_URL", "") if not PRODUCTION else ""
 SIMULATOR_SECRET = environment.text("SIMULATOR_SECRET", "") if not PRODUCTION else ""
 
+# --- DataPump ----------------------------------------------------------------------------------------------------------
+
+# Private networks in which billers' systems stand, such as 10.8.0.0/16: beside the public ones, the only ones called.
+DATAPUMP_NETWORKS = environment.words("DATAPUMP_NETWORKS")
+
 # --- Logs ------------------------------------------------------------------------------------------------------------
 
 LOGGING: dict[str, Any] = {

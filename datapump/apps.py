@@ -5,3 +5,9 @@ class DataPumpConfig(AppConfig):
     name = "datapump"
     verbose_name = "DataPump"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Add the app's numbered settings to the registry."""
+        from datapump import advanced_settings  # noqa: PLC0415  (it needs the loaded models)
+
+        advanced_settings.register_all()
