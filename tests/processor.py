@@ -23,8 +23,8 @@ from config.environment import ROOT
 from payments.gateways.base import Gateway
 from payments.gateways.registry import open_gateway
 
-SECRET = "merchant-secret"  # noqa: S105  (of a service that moves no money)
-CONTROL_SECRET = "control-secret"  # noqa: S105  (as above)
+SECRET = "merchant-secret"
+CONTROL_SECRET = "control-secret"
 START_SECONDS = 20.0
 
 

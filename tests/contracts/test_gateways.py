@@ -846,6 +846,34 @@ def test_what_other_answers_mean(reply: bytes, error: type[GatewayError]) -> Non
         assert error_of(only(gateway.send([charge("token", key="k")]))) is error
 
 
+@pytest.mark.spec("PAY-22")
+def test_the_time_out_is_for_the_whole_exchange() -> None:
+    """A peer that begins to answer just in time wins no further time."""
+    timeout = 1.0
+
+    def begin_late() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            time.sleep(0.8 * timeout)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            ended.wait(5)
+
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(5)
+        thread = threading.Thread(target=begin_late)
+        thread.start()
+        line = Line(f"http://127.0.0.1:{server.getsockname()[1]}", headers={})
+        before = time.monotonic()
+        with pytest.raises(OutcomeUnknown, match="within 1 seconds"):
+            line.exchange("GET", "/", timeout=timeout)
+        waited = time.monotonic() - before
+        ended.set()
+        thread.join(10)
+    assert timeout <= waited < 1.6 * timeout
+
+
 def test_a_good_answer_by_hand_is_an_answer() -> None:
     """The control of the test above."""
     with answering(_http("200 OK", _GOOD)) as address:
@@ -857,7 +885,9 @@ def test_a_good_answer_by_hand_is_an_answer() -> None:
 
 # The readers of answers, with anything at all
 
-_anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just([]) | st.just({})
+_anything: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just([]) | st.just({})
+)
 _answer = st.fixed_dictionaries(
     {"key": st.sampled_from(["a", "b"]) | _anything},
     optional={
@@ -905,7 +935,7 @@ _lines = st.lists(
         st.uuids().map(str),
         st.sampled_from(sorted(simulator.RESULTS)),
         st.text(st.characters(exclude_categories=["C"]), max_size=30),
-        st.integers(1, 10**8).map(lambda minor: Decimal(minor) / 100),
+        st.integers(0, 10**8).map(lambda minor: Decimal(minor) / 100),
     ),
     max_size=6,
 )

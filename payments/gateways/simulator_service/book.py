@@ -96,6 +96,7 @@ class Entry(NamedTuple):
 
     @property
     def amount(self) -> str:
+        """The amount with its currency's places."""
         return from_minor(self.minor, self.currency)
 
     def answer(self) -> dict[str, Any]:

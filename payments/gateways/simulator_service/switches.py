@@ -74,7 +74,7 @@ class Switches:
     seed: int = 0
     faults: dict[str, Fault] = field(default_factory=dict)
     struck: Counter[str] = field(default_factory=Counter)
-    _random: random.Random = field(default_factory=lambda: random.Random(0))
+    _random: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311  (faults, not secrets)
 
     def draw(self, operation: str) -> tuple[str, Fault] | None:
         """Say which fault, if any, strikes the next message of an operation."""
