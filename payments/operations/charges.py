@@ -19,11 +19,11 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from billing import audit
+from billing import audit, formats
 from billing.actors import Actor
 from billing.errors import Conflict, DomainError
 from billing.failpoints import failpoint
-from billing.models import Biller, Customer, Item, ItemKind
+from billing.models import Biller, Customer, Item
 from billing.money import quantise
 from payments.gateways.base import ChargeRequest, Command
 from payments.models import (
@@ -37,7 +37,7 @@ from payments.models import (
     PaymentState,
     Tender,
 )
-from payments.operations import settlements
+from payments.operations import dues, settlements
 from payments.operations.routes import open_route
 
 # Through these doors nobody pays more than is owed; a CSR may take money on account.
@@ -176,16 +176,17 @@ def start(
         return _same(earlier, fingerprint)
     _check_method(customer, instrument, now)
     # Locked in order of age, so that two payers of one account wait for each other instead of for both.
-    items = list(
-        Item.objects.filter(
-            customer=customer, kind__in=[ItemKind.BILL, ItemKind.ADJUSTMENT], open__gt=0
-        )
+    held = list(
+        Item.objects.filter(customer=customer)
+        .open()
+        .select_related("invoice")
         .order_by("pk")
-        .select_for_update(no_key=True)
+        .select_for_update(of=("self",), no_key=True)
     )
     if item_ids is not None:
-        items = [item for item in items if item.pk in set(item_ids)]
-    _check_amount(biller, items, amount, channel)
+        held = [item for item in held if item.pk in set(item_ids)]
+    items = [item for item in held if item.kind in dues.OWED and item.open > 0]
+    _check_amount(biller, dues.reckon(biller, held), amount, channel)
     with connection.cursor() as cursor:
         # Two requests with one key may come at once; the second one waits here and then finds the first.
         cursor.execute(
@@ -314,47 +315,31 @@ def _check_method(
         raise MethodUnusable(field="method")
 
 
-def _check_amount(
-    biller: Biller, items: Sequence[Item], amount: Decimal, channel: Channel
-) -> None:
+def _check_amount(biller: Biller, due: dues.Due, amount: Decimal, channel: Channel) -> None:
     if amount <= 0:
         raise AmountRefused(_("Enter an amount above zero."), field="amount")  # type: ignore[arg-type]
-    owed = sum((item.open for item in items), Decimal("0.00"))
-    free = sum((item.open - item.reserved for item in items), Decimal("0.00"))
     if channel in _PAYER_CHANNELS:
-        if owed == 0:
+        if due.full == 0:
             raise NothingDue
-        if amount > owed:
+        if amount > due.full:
             words = _("Enter an amount of at most %(owed)s, which is what is due.") % {
-                "owed": f"{owed} {biller.currency}"
+                "owed": formats.money(due.full, biller.currency)
             }
             raise AmountRefused(words, field="amount")
-    if owed > 0 and free < min(amount, owed):
+    if due.full > 0 and due.free < min(amount, due.full):
         raise AlreadyBeingPaid
-    if amount < owed:
-        _check_part(biller, items, amount)
+    if amount < due.full:
+        _check_part(biller, due, amount)
 
 
-def _check_part(biller: Biller, items: Sequence[Item], amount: Decimal) -> None:
-    """Refuse a part where the newest bill or the biller does not take parts, or where it is under the bill's minimum."""
-    newest = max(
-        (item.invoice for item in items if item.invoice),
-        key=lambda invoice: invoice.issued_on,
-        default=None,
-    )
-    allowed = biller.allow_partial_payments
-    if newest is not None and newest.allow_partial_payments is not None:
-        allowed = newest.allow_partial_payments
-    if not allowed:
+def _check_part(biller: Biller, due: dues.Due, amount: Decimal) -> None:
+    """Refuse a part where the newest bill or the biller takes none, or where it is under the bill's minimum."""
+    if not due.parts:
         raise AmountRefused(_("This bill can only be paid in full."), field="amount")  # type: ignore[arg-type]
-    if (
-        newest is not None
-        and newest.minimum_due is not None
-        and amount < newest.minimum_due
-    ):
-        words = _(
-            "Enter at least %(least)s, the least that is taken for this bill."
-        ) % {"least": f"{newest.minimum_due} {biller.currency}"}
+    if amount < due.least:
+        words = _("Enter at least %(least)s, the least that is taken for this bill.") % {
+            "least": formats.money(due.least, biller.currency)
+        }
         raise AmountRefused(words, field="amount")
 
 
