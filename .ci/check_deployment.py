@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from billing.secrets import make_keyset  # noqa: E402  (found by the line above)
+from billing.secrets import make_keyset
 
 PRODUCTION = {
     "PATH": os.environ["PATH"],

@@ -1,1 +1,1 @@
-"""The composition root: settings, addresses, Celery, the beat table, the supervisor. It knows every app; none knows it."""
+"""The composition root: settings, addresses, Celery and its beat table, the supervisor. It knows every app."""

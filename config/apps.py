@@ -13,4 +13,4 @@ class RatepayerConfig(AppConfig):
 
     def ready(self) -> None:
         """Load what must exist before the first request or task."""
-        from config import celery, checks  # noqa: F401, PLC0415  (both need the loaded registry)
+        from config import celery, checks  # noqa: F401  (both need the loaded registry)

@@ -1,8 +1,9 @@
 """Celery beat: one at a time, from the table that administrators see and edit.
 
-The one that holds a PostgreSQL advisory lock sends; any number of others wait for it and take over within seconds of its
-end, since the lock goes with its session. The shipped table (``config.celery.BEAT``) is written to the database by whoever
-takes over: new entries are added, changed ones follow unless an administrator edited them, and dropped ones are disabled.
+The one that holds a PostgreSQL advisory lock sends; any number of others wait for it and take over within seconds of
+its end, since the lock goes with its session. The shipped table (``config.celery.BEAT``) is written to the database by
+whoever takes over: new entries are added, changed ones follow unless an administrator edited them, and dropped ones
+are disabled.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Lease:
             self._connection = None
 
 
-class Scheduler(DatabaseScheduler):
+class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # it ships no types
     """django-celery-beat's scheduler, silent until it holds the lock."""
 
     def setup_schedule(self) -> None:
@@ -179,5 +180,6 @@ def _words_of_row(row: PeriodicTask) -> str:
         return f"every {row.interval.every} seconds"
     if row.crontab is not None:
         times = row.crontab
-        return f"{times.minute} {times.hour} {times.day_of_month} {times.month_of_year} {times.day_of_week} {times.timezone}"
+        fields = (times.minute, times.hour, times.day_of_month, times.month_of_year, times.day_of_week, times.timezone)
+        return " ".join(str(field) for field in fields)
     return ""

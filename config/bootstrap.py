@@ -1,7 +1,7 @@
 """Sets up a fresh machine: the virtual environment, the pinned packages, the front-end assets.
 
-Run by the system's own ``python3`` before anything is installed, so it uses the standard library alone. What was done is
-stamped with a hash of what it was done from, and the second run does nothing.
+Run by the system's own ``python3`` before anything is installed, so it uses the standard library alone. What was done
+is stamped with a hash of what it was done from, and the second run does nothing.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def check_python() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036  (this runs on whatever the machine has)
         stop(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}.")
     try:
-        import ensurepip  # noqa: F401, PLC0415
-        import venv  # noqa: F401, PLC0415
+        import ensurepip  # noqa: F401  (tried, not used)
+        import venv  # noqa: F401
     except ImportError:
         sudo = "" if os.geteuid() == 0 else "sudo "
         stop(f"Python's venv module is missing. Install it: {sudo}apt-get install -y python3-venv")
@@ -78,11 +78,13 @@ def install_packages(*, dev: bool) -> None:
     requirements = locks[dev]
     if not PYTHON.exists():
         say("making the virtual environment")
-        import venv  # noqa: PLC0415  (missing on some machines, which check_python says)
+        import venv
 
         venv.create(VENV, with_pip=True, clear=VENV.exists())
     say(f"installing the packages of {requirements.name} (a minute or two, the first time)")
-    run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", requirements)
+    run(
+        PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", requirements
+    )
     # Without bytecode every process of ours would compile these anew where writing it is turned off.
     site_packages = next((VENV / "lib").glob("python*/site-packages"))
     run(PYTHON, "-m", "compileall", "-q", "-j", "0", site_packages, environment={"PYTHONDONTWRITEBYTECODE": ""})

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004  (Django's name)
 from django.db import connections
 
 from config import roles
@@ -23,8 +23,8 @@ OLDEST_POSTGRESQL = 180000
 @register(Tags.security)
 def check_keyset(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """The keys that encrypt secrets at rest can be used."""
-    import tink  # noqa: PLC0415  (it loads protobuf, which most commands do without)
-    from tink import aead, secret_key_access  # noqa: PLC0415
+    import tink
+    from tink import aead, secret_key_access
 
     try:
         aead.register()
@@ -127,7 +127,8 @@ def check_role(
                        ) THEN 'owns tables' END
                    ], NULL),
                    ARRAY(SELECT g FROM unnest(%s::text[]) g
-                         WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = g) OR NOT pg_has_role(current_user, g, 'MEMBER'))
+                         WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = g)
+                            OR NOT pg_has_role(current_user, g, 'MEMBER'))
             FROM pg_roles r WHERE r.rolname = current_user
             """,
             [[roles.APP, roles.LOADER]],

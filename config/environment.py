@@ -1,7 +1,7 @@
-"""Strict readers of the environment: a missing or wrong variable is a sentence that names it, at start, never a surprise later.
+"""Strict readers of the environment: a missing or wrong variable is a sentence at start, which names it.
 
-``.env.example`` lists every variable. ``var/env`` is written by the supervisor on a machine that runs the demo, so that
-``manage.py`` typed in a second terminal meets the same servers; where it does not exist nothing is read.
+``.env.example`` lists every variable. ``var/env`` is written by the supervisor on a machine that runs the demo, so
+that ``manage.py`` typed in a second terminal meets the same servers; where it does not exist nothing is read.
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ def redis(name: str) -> str:
 def email(name: str, default: str) -> Mapping[str, Any]:
     """Read where mail goes, as Django's EMAIL_* settings.
 
-    ``smtp://user:password@host:587`` (STARTTLS), ``smtps://…`` (TLS from the first byte), ``smtp+plain://…`` (a relay on
-    this machine), ``file:directory`` (a mailbox of files), ``memory:`` (tests).
+    ``smtp://user:password@host:587`` (STARTTLS), ``smtps://…`` (TLS from the first byte), ``smtp+plain://…`` (a relay
+    on this machine), ``file:directory`` (a mailbox of files), ``memory:`` (tests).
 
     :raises ImproperlyConfigured: it is something else.
     """

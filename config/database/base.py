@@ -1,7 +1,7 @@
 """Django's PostgreSQL backend, which tells PostgreSQL which billers are in scope before it runs a statement.
 
-Row-level security reads the setting ``app.billers``. It is set for one transaction at a time, so that nothing can leak to
-whoever uses the connection next, and it costs no round trip of its own:
+Row-level security reads the setting ``app.billers``. It is set for one transaction at a time, so that nothing can leak
+to whoever uses the connection next, and it costs no round trip of its own:
 
 - A transaction begins with ``BEGIN`` and the setting in one message, where psycopg alone would send ``BEGIN``.
 - A statement outside of any transaction travels in one message with the setting; PostgreSQL runs the two as one.
@@ -65,21 +65,22 @@ class _ScopedCursorMixin:
 
     def executemany(self, *args: Any, **kwargs: Any) -> Any:
         with self._own_transaction():
-            return super().executemany(*args, **kwargs)  # type: ignore[misc]  # mixed into a psycopg cursor
+            return super().executemany(*args, **kwargs)
 
     def copy(self, *args: Any, **kwargs: Any) -> Any:
         self._need_transaction("COPY")
-        return super().copy(*args, **kwargs)  # type: ignore[misc]  # as above
+        return super().copy(*args, **kwargs)
 
     def stream(self, *args: Any, **kwargs: Any) -> Any:
         self._need_transaction("Streaming rows")
-        return super().stream(*args, **kwargs)  # type: ignore[misc]  # as above
+        return super().stream(*args, **kwargs)
 
 
 class Cursor(_ScopedCursorMixin, base.Cursor):
     """A client-side cursor that sends the scope along."""
 
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Cursor:
+        """Run a statement with the scope in force."""
         if self.wrapper is None:
             return super().execute(query, params, **kwargs)
         if not self.wrapper.outside_transaction():
@@ -89,7 +90,7 @@ class Cursor(_ScopedCursorMixin, base.Cursor):
         if isinstance(query, bytes):
             query = prefix.encode() + query
         elif isinstance(query, sql.Composable):
-            query = sql.SQL(prefix) + query  # type: ignore[arg-type]  # the scope was checked above
+            query = sql.SQL(prefix) + query
         else:
             query = prefix + query
         super().execute(query, params, **kwargs)
@@ -101,6 +102,7 @@ class ServerSideCursor(_ScopedCursorMixin, base.ServerSideCursor):
     """A named cursor: declared in the open transaction, or WITH HOLD in one of its own."""
 
     def execute(self, *args: Any, **kwargs: Any) -> Any:
+        """Declare the cursor with the scope in force."""
         with self._own_transaction():
             return super().execute(*args, **kwargs)
 
@@ -114,7 +116,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     @staticmethod
     def scope() -> str:
         """Give the billers in scope for the running request, task or command."""
-        from billing import tenancy  # noqa: PLC0415  (it uses the connection that this class is)
+        from billing import tenancy
 
         return tenancy.scope()
 
