@@ -87,9 +87,13 @@ def logo(request: HttpRequest, slug: str) -> FileResponse:
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
-    """Tell every template the biller whose page this is (``request.biller``) and the chosen theme (context processor)."""
+    """Tell every template the biller whose page this is, through whose eyes it is seen, and the theme (context processor)."""
     theme = request.COOKIES.get("theme", "")
-    return {"biller": getattr(request, "biller", None), "theme": theme if theme in THEMES else ""}
+    return {
+        "biller": getattr(request, "biller", None),
+        "viewing_as": getattr(request, "viewing_as", ""),
+        "theme": theme if theme in THEMES else "",
+    }
 
 
 def luminance(colour: Rgb) -> float:
