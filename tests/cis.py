@@ -22,7 +22,9 @@ class Cis:
     ``folder`` gets its book; a CIS started again on the same folder has the same book and keeps its port.
     """
 
-    def __init__(self, folder: Path, *, username: str = "ratepayer", password: str = "cis-password") -> None:  # a fixture
+    def __init__(
+        self, folder: Path, *, username: str = "ratepayer", password: str = "cis-password"
+    ) -> None:  # a fixture
         self.folder, self.username, self.password = folder, username, password
         self.secret = "control-secret"  # a fixture
         self.url = ""

@@ -50,7 +50,7 @@ class Misconfigured(ConnectorError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One endpoint as its connector needs it. ``options`` are the connector's own (service version, modes, header fields)."""
+    """One endpoint as its connector needs it. ``options`` are the connector's own (service version, modes, header)."""
 
     url: str
     username: str = ""
@@ -63,11 +63,12 @@ class Target:
 class Message:
     """One thing to tell.
 
-    ``kind`` is one of ``payment``, ``paperless``, ``autopay`` (``pay_by_text`` and ``scheduled`` come with their areas).
+    ``kind`` is one of ``payment``, ``paperless``, ``autopay`` (``pay_by_text``, ``scheduled`` come with their areas).
     ``account`` is the account number as the biller's system writes it. ``facts`` by kind:
 
-    * payment: ``amount`` and ``currency`` (decimal text), ``tender`` (``card``, ``ach``, ``echeck``, ``cash``), ``approval_code``,
-      ``payment_guid``, ``source`` (payment source id, an int), ``obd`` (bool), ``kiosk`` (text, may be empty)
+    * payment: ``amount`` (decimal text), ``currency``, ``tender`` (``card``, ``ach``, ``echeck``, ``cash``),
+      ``approval_code``, ``payment_guid``, ``source`` (payment source id, an int), ``obd`` (bool), ``kiosk`` (text,
+      may be empty)
     * paperless: ``enrolled`` (bool)
     * autopay: ``enrolled`` (bool), ``service_location`` (text)
     """
@@ -131,8 +132,10 @@ class Connector(Protocol):
         ...
 
     def read(self, messages: Sequence[Message], status: int, body: bytes) -> Sequence[Delivered | Undelivered]:
-        """Read the answer: exactly one result for each message, in their order; never raises, and an unreadable answer is
-        ``OutcomeUnknown`` for all."""
+        """Read the answer: exactly one result for each message, in their order.
+
+        Never raises: an unreadable answer is ``OutcomeUnknown`` for all.
+        """
         ...
 
     def write_ping(self, target: Target) -> Envelope:

@@ -61,7 +61,9 @@ class Line:
         return results
 
     def errors(self, *messages: Message, target: Target | None = None) -> list[ConnectorError | None]:
-        return [result.error if isinstance(result, Undelivered) else None for result in self.tell(*messages, target=target)]
+        return [
+            result.error if isinstance(result, Undelivered) else None for result in self.tell(*messages, target=target)
+        ]
 
 
 def make_message(kind: str, account: str = "35909001", id: str = "r1", **facts: Any) -> Message:
@@ -116,7 +118,15 @@ def test_payments_of_every_tender_reach_the_book_as_they_are(line: Line) -> None
         assert [type(result) for message in messages for result in line.tell(message, target=target)] == [Delivered] * 4
         book = line.system.book()
         assert [
-            (row["account"], row["tender"], row["amount"], row["mode"], row["authorization"], row["transaction_id"], row["kiosk"])
+            (
+                row["account"],
+                row["tender"],
+                row["amount"],
+                row["mode"],
+                row["authorization"],
+                row["transaction_id"],
+                row["kiosk"],
+            )
             for row in book["payments"]
         ] == [
             ("0", "creditCardPayment", "232.10", "POS", "A01 - Approved", "guid-0-r0", ""),
@@ -167,8 +177,16 @@ def test_payments_of_one_envelope_have_their_own_results(line: Line) -> None:
     assert "account is closed" in str(results[2])
     assert [row["account"] for row in line.system.book()["payments"]] == ["0", "1", "3", "4"]
 
-    line.system.control({"action": "missing", "account": "1", "next": 1}, {"action": "missing", "account": "2", "when": "before"})
-    assert [type(error) for error in line.errors(*messages)] == [type(None), OutcomeUnknown, type(None), type(None), type(None)]
+    line.system.control(
+        {"action": "missing", "account": "1", "next": 1}, {"action": "missing", "account": "2", "when": "before"}
+    )
+    assert [type(error) for error in line.errors(*messages)] == [
+        type(None),
+        OutcomeUnknown,
+        type(None),
+        type(None),
+        type(None),
+    ]
     # Sent again, byte for byte, each is in the book once.
     line.system.control()
     assert line.errors(*messages) == [None] * 5
@@ -252,7 +270,10 @@ def test_what_cannot_be_said_is_refused_before_it_is_sent(line: Line, kind: str)
         assert refused.value.message_id == "r9"
     with pytest.raises(Refused):
         line.connector.write([dataclasses.replace(make_message(kind), kind="unheard of")], line.target)
-    for target in (dataclasses.replace(line.target, url=""), dataclasses.replace(line.target, options={"unheard_of": 1})):
+    for target in (
+        dataclasses.replace(line.target, url=""),
+        dataclasses.replace(line.target, options={"unheard_of": 1}),
+    ):
         with pytest.raises(Misconfigured):
             line.connector.write([make_message(kind)], target)
 

@@ -39,14 +39,22 @@ def cis(started: Cis) -> Cis:
     return started
 
 
-def envelope(cis: Cis, content: str, *, soap: str = "http://schemas.xmlsoap.org/soap/envelope/", password: str = "") -> bytes:
+def envelope(
+    cis: Cis, content: str, *, soap: str = "http://schemas.xmlsoap.org/soap/envelope/", password: str = ""
+) -> bytes:
     return (
         f'<s:Envelope xmlns:s="{soap}" xmlns="{NS}"><s:Header><MultiSpeakMsgHeader UserID="{cis.username}" '
         f'Pwd="{password or cis.password}"/></s:Header><s:Body>{content}</s:Body></s:Envelope>'
     ).encode()
 
 
-def payment(amount: str = "1.00", account: str = "1", item: str = "extensionsItem", name: str = "transactionId", guid: str = "g1") -> str:
+def payment(
+    amount: str = "1.00",
+    account: str = "1",
+    item: str = "extensionsItem",
+    name: str = "transactionId",
+    guid: str = "g1",
+) -> str:
     return (
         f"<CommitPaymentTransaction><transactions><paymentTransaction><accountNumber>{account}</accountNumber><cashPayment><tender>"
         f"<extensionsList><{item}><extName>{name}</extName><extValue>{guid}</extValue></{item}></extensionsList>"
@@ -78,15 +86,25 @@ def test_a_stranger_with_nothing_but_its_wsdl_can_use_all_six_operations(cis: Ci
     assert (echoed.amount, echoed.responseCode) == (Decimal("232.10"), "Success")
     service.ModifyCBDataForCustomer(
         customerData={
-            "customer": [{"objectID": "1", "extensionsList": {"extensionsItem": [{"extName": "EBILL", "extValue": "N"}]}}]
+            "customer": [
+                {"objectID": "1", "extensionsList": {"extensionsItem": [{"extName": "EBILL", "extValue": "N"}]}}
+            ]
         },
         _soapheaders=header,
     )
-    comment = {"customerID": "1", "serviceLocationID": "9", "logTime": "2026-11-22T00:00:00-05:00", "comment": "AUTOPAY ON"}
+    comment = {
+        "customerID": "1",
+        "serviceLocationID": "9",
+        "logTime": "2026-11-22T00:00:00-05:00",
+        "comment": "AUTOPAY ON",
+    }
     service.WriteAccountHistoryComments(comments={"historyComment": [comment]}, _soapheaders=header)
     cis.owes(
         "35909001",
-        items=[{"pastDueAmount": "1.50", "currentAmount": "20", "description": "Water & sewer"}, {"currentAmount": "3.25"}],
+        items=[
+            {"pastDueAmount": "1.50", "currentAmount": "20", "description": "Water & sewer"},
+            {"currentAmount": "3.25"},
+        ],
         transaction_types=["achPayment"],
         extensions={"remainingBalance": "4.93"},
     )
@@ -101,7 +119,9 @@ def test_a_stranger_with_nothing_but_its_wsdl_can_use_all_six_operations(cis: Ci
 
 
 def test_what_is_owed_can_be_read_by_our_reader(cis: Cis) -> None:
-    cis.owes("7", items=[{"currentAmount": "20.5", "dueDate": "2026-12-01T00:00:00"}], extensions={"preventCreditCard": "Y"})
+    cis.owes(
+        "7", items=[{"currentAmount": "20.5", "dueDate": "2026-12-01T00:00:00"}], extensions={"preventCreditCard": "Y"}
+    )
     body = envelope(cis, "<GetPayableItemsList><accountNumber>7</accountNumber></GetPayableItemsList>")
     owed = reader.read_payable_items(*cis.post(body))
     assert [item.current for item in owed.items] == [Decimal("20.5")]
@@ -117,7 +137,10 @@ def test_it_routes_by_soapaction_and_by_the_body_where_there_is_none(cis: Cis, a
 
 
 def test_a_soapaction_that_is_unknown_or_not_the_bodys_is_a_fault(cis: Cis) -> None:
-    for action, reason in ((f'"{NS}/GetMethods"', b"SOAPAction says GetMethods"), ('"urn:Delete"', b"did not recognize")):
+    for action, reason in (
+        (f'"{NS}/GetMethods"', b"SOAPAction says GetMethods"),
+        ('"urn:Delete"', b"did not recognize"),
+    ):
         status, body = cis.post(envelope(cis, "<PingURL/>"), {"SOAPAction": action})
         assert status == 500 and reason in body and b"soap:Client" in body
 
@@ -138,10 +161,14 @@ def test_soap_1_2_is_answered_in_kind(cis: Cis) -> None:
         payment(amount="NaN"),
         payment(amount="1,000.00"),
         payment().replace("<cashPayment>", "<cheque/><cashPayment>"),
-        payment().replace("<accountNumber>1</accountNumber>", "").replace("</cashPayment>", "</cashPayment><accountNumber/>"),
+        payment()
+        .replace("<accountNumber>1</accountNumber>", "")
+        .replace("</cashPayment>", "</cashPayment><accountNumber/>"),
         payment().replace("transactions", "transaction"),
-        ("<WriteAccountHistoryComments><comments><historyComment><logTime>2020-08-012T00:01:32-05:00</logTime></historyComment>"
-        "</comments></WriteAccountHistoryComments>"),
+        (
+            "<WriteAccountHistoryComments><comments><historyComment><logTime>2020-08-012T00:01:32-05:00</logTime></historyComment>"
+            "</comments></WriteAccountHistoryComments>"
+        ),
         "<PingURL>x</PingURL>",
         "",
         "<PingURL/><PingURL/>",
@@ -174,7 +201,10 @@ def test_a_payment_that_says_too_little_fails_and_is_not_booked(cis: Cis, conten
 
 
 def test_a_comment_without_its_location_and_paperless_without_its_flag_are_error_objects(cis: Cis) -> None:
-    comment = "<historyComment><customerID>1</customerID><logTime>2026-11-22T00:00:00Z</logTime><comment>x</comment></historyComment>"
+    comment = (
+        "<historyComment><customerID>1</customerID><logTime>2026-11-22T00:00:00Z</logTime><comment>x</comment>"
+        "</historyComment>"
+    )
     for content in (
         f"<WriteAccountHistoryComments><comments>{comment}</comments></WriteAccountHistoryComments>",
         '<ModifyCBDataForCustomer><customerData><customer objectID="1"/></customerData></ModifyCBDataForCustomer>',
@@ -233,7 +263,9 @@ def test_it_loads_nothing_of_the_product() -> None:
         "ours = ('billing', 'payments', 'sms', 'config', 'django', 'datapump')\n"
         "print(*sorted(name for name in sys.modules if name.partition('.')[0] in ours))"
     )
-    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=20)
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=20
+    )
     assert [name for name in ran.stdout.split() if "cis_simulator" not in name] == ["datapump", "datapump.connectors"]
 
 
@@ -245,7 +277,9 @@ def test_book_and_switches_need_the_secret(cis: Cis, path: str, secret: str | No
         target = {"/control": "/control/reset"}.get(path, path) if method == "POST" else path
         if method == "POST" and path != "/control":
             continue
-        request = urllib.request.Request(base + target, method=method, headers={"X-Control-Secret": secret} if secret else {})
+        request = urllib.request.Request(
+            base + target, method=method, headers={"X-Control-Secret": secret} if secret else {}
+        )
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=5)
         assert refused.value.code == 403
@@ -290,7 +324,8 @@ def test_chance_is_repeatable_by_its_seed(cis: Cis) -> None:
 
 def test_one_payment_of_an_envelope_can_be_hit_by_chance(cis: Cis) -> None:
     several = "".join(
-        payment(account=str(n), guid=f"g{n}").partition("<transactions>")[2].partition("</transactions>")[0] for n in range(10)
+        payment(account=str(n), guid=f"g{n}").partition("<transactions>")[2].partition("</transactions>")[0]
+        for n in range(10)
     )
     cis.control({"action": "failure", "only_one": True}, seed=1)
     body = envelope(cis, f"<CommitPaymentTransaction><transactions>{several}</transactions></CommitPaymentTransaction>")

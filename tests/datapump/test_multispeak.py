@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import xmlschema
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -83,7 +83,8 @@ def test_a_card_payment_is_the_sample_with_the_approval_code_as_transaction_id()
     envelope = connector.write([make_payment()], make_target())
     expected = sample(
         HEADER,
-        f'<CommitPaymentTransaction xmlns="{NS}"><transactions><paymentTransaction><accountNumber>35909001</accountNumber>'
+        f'<CommitPaymentTransaction xmlns="{NS}"><transactions><paymentTransaction>'
+        "<accountNumber>35909001</accountNumber>"
         "<creditCardPayment><tender><extensionsList><extensionsItem><extName>transactionId</extName>"
         f"<extValue>{CODE}</extValue></extensionsItem></extensionsList><amount>232.1</amount>"
         f"<authorizationCode>{CODE}</authorizationCode><paymentMode>WEB</paymentMode></tender></creditCardPayment>"
@@ -146,7 +147,9 @@ def test_each_tender_has_its_element(tender: str, element: str) -> None:
         ({"source": 0, "obd": True, "tender": "ach"}, "OBD"),
     ],
 )
-def test_the_payment_mode_comes_from_the_map_of_the_tender_and_the_dialler_is_obd(facts: dict[str, Any], mode: str) -> None:
+def test_the_payment_mode_comes_from_the_map_of_the_tender_and_the_dialler_is_obd(
+    facts: dict[str, Any], mode: str
+) -> None:
     target = make_target(card_modes="0(WEB)|2(CSRWEB)|8(POS)", ach_modes="2(CSRACH)")
     envelope = connector.write([make_payment(**facts)], target)
     assert sent(envelope, "paymentMode") == mode
@@ -184,7 +187,9 @@ def test_a_kiosk_payment_adds_the_kiosk_id_behind_the_transaction_id_and_others_
         ("1200", "1200", "1200.00"),
     ],
 )
-def test_amounts_are_shortest_in_version_1_and_two_places_in_version_2(amount: str, version_1: str, version_2: str) -> None:
+def test_amounts_are_shortest_in_version_1_and_two_places_in_version_2(
+    amount: str, version_1: str, version_2: str
+) -> None:
     for options, expected in (
         ({}, version_1),
         ({"service_version": 1}, version_1),
@@ -205,7 +210,8 @@ def test_paperless_is_the_sample(enrolled: bool, value: str) -> None:
     envelope = connector.write([make_paperless(enrolled)], make_target())
     expected = sample(
         HEADER,
-        f'<ModifyCBDataForCustomer xmlns="{NS}"><customerData><customer objectID="1001"><extensionsList><extensionsItem>'
+        f'<ModifyCBDataForCustomer xmlns="{NS}"><customerData><customer objectID="1001">'
+        "<extensionsList><extensionsItem>"
         f"<extName>EBILL</extName><extValue>{value}</extValue><extType>double</extType>"
         "</extensionsItem></extensionsList></customer></customerData></ModifyCBDataForCustomer>",
     )
@@ -302,6 +308,7 @@ options = st.fixed_dictionaries(
         "payments_per_envelope": st.integers(1, 5),
     },
 )
+EARLIEST, LATEST = datetime(1990, 1, 1), datetime(2100, 1, 1)  # noqa: DTZ001  # hypothesis adds the zone
 schema = xmlschema.XMLSchema(str(definitions.XSD))
 
 
@@ -318,7 +325,7 @@ def conversations(draw: st.DrawFn) -> tuple[list[Message], Target]:
     made = [
         Message(
             id=str(position), kind=kind, account=account,
-            occurred_at=draw(st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))),
+            occurred_at=draw(st.datetimes(EARLIEST, LATEST, timezones=st.just(UTC))),
             facts=draw(payments if kind == "payment" else enrolments),
         )
         for position, account in enumerate(accounts)
@@ -330,11 +337,9 @@ def conversations(draw: st.DrawFn) -> tuple[list[Message], Target]:
 @given(conversations())
 def test_prepared_envelopes_are_what_zeep_builds_and_valid(conversation: tuple[list[Message], Target]) -> None:
     messages, target = conversation
-    try:
-        envelope = connector.write(messages, target)
-    except Refused as refused:
-        assert "same transactionId" in str(refused)
-        return
+    if messages[0].kind == "payment":
+        assume(len({message.facts["payment_guid"] for message in messages}) == len(messages))
+    envelope = connector.write(messages, target)
     built = definitions.build(*definitions.arguments(messages, target), target)
     assert canonical(envelope.body) == canonical(etree.tostring(built))
     assert connector.write(messages, dataclasses.replace(target)).body == envelope.body
@@ -433,7 +438,7 @@ def test_a_caller_that_mixes_or_overfills_an_envelope_is_told() -> None:
     with pytest.raises(ValueError, match="one message of an account"):
         connector.write([one, make_payment("1", "2", payment_guid="b")], target)
     with pytest.raises(ValueError, match="time zone"):
-        connector.write([make_autopay(True, datetime(2026, 1, 1))], target)
+        connector.write([make_autopay(True, NOW.replace(tzinfo=None))], target)
     assert connector.write([one, two], target).message_ids == ("1", "2")
 
 
@@ -513,7 +518,9 @@ secrets = st.text("&<>\"'ABCxyz=;é0123456789", min_size=4, max_size=20).map(lam
 
 @settings(max_examples=200)
 @given(secrets, secrets, st.integers(0, 2000), st.booleans())
-def test_no_credential_survives_a_mask_however_it_is_cut_or_echoed(user: str, password: str, cut: int, escaped: bool) -> None:
+def test_no_credential_survives_a_mask_however_it_is_cut_or_echoed(
+    user: str, password: str, cut: int, escaped: bool
+) -> None:
     target = dataclasses.replace(make_target(), username=user, password=password)
     body = connector.write([make_payment()], target).body
     if escaped:  # as a Fault repeats a request

@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS comment (
 );
 CREATE INDEX IF NOT EXISTS comment_account ON comment (account);
 CREATE TABLE IF NOT EXISTS paperless (
-    position INTEGER PRIMARY KEY, account TEXT NOT NULL, ebill TEXT NOT NULL, ext_type TEXT NOT NULL, received_at TEXT NOT NULL
+    position INTEGER PRIMARY KEY, account TEXT NOT NULL, ebill TEXT NOT NULL, ext_type TEXT NOT NULL,
+    received_at TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS payable (account TEXT PRIMARY KEY, answer TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS counter (last INTEGER NOT NULL);
@@ -79,8 +80,8 @@ class Book:
     def pay(self, payment: Payment) -> str:
         """Book a payment once per transactionId; return an empty text or why it is refused.
 
-        A repeat of the same payment is a success without effect. The same transactionId with another account or amount is
-        refused, as Milsoft's is, and kept among the repeats too.
+        A repeat of the same payment is a success without effect. The same transactionId with another account or amount
+        is refused, as Milsoft's is, and kept among the repeats too.
         """
         cents = int(payment.amount * 100)
         now, position = _now(), self._position()
@@ -114,7 +115,8 @@ class Book:
         """Add a history comment; one that was there before, letter for letter, is added again and marked."""
         said = (account, service_location, log_time, comment)
         seen = self._database.execute(
-            "SELECT EXISTS (SELECT 1 FROM comment WHERE account = ? AND service_location = ? AND log_time = ? AND comment = ?)",
+            "SELECT EXISTS (SELECT 1 FROM comment"
+            " WHERE account = ? AND service_location = ? AND log_time = ? AND comment = ?)",
             said,
         ).fetchone()[0]
         self._database.execute(
@@ -145,7 +147,7 @@ class Book:
         """Forget everything."""
         with self.envelope():
             for table in _TABLES:
-                self._database.execute(f"DELETE FROM {table}")  # our own five names
+                self._database.execute(f"DELETE FROM {table}")  # noqa: S608  # our own five names
             self._database.execute("UPDATE counter SET last = 0")
 
     def contents(self) -> dict[str, Any]:
@@ -181,7 +183,7 @@ class Book:
         }
 
     def _count(self, table: str) -> int:
-        return int(self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # our own names
+        return int(self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608  # our own names
 
     def _rows(self, query: str) -> list[sqlite3.Row]:
         return self._database.execute(query).fetchall()

@@ -1,4 +1,4 @@
-"""The simulated CIS's own reading and writing of SOAP, apart from the connector's, so that neither covers for the other."""
+"""The simulated CIS's own reading and writing of SOAP: not the connector's, so that neither covers for the other."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def payments(call: Call) -> list[tuple[Payment, str]]:
 
 
 def customers(call: Call) -> list[tuple[str, str | None, str]]:
-    """Return each customer of ModifyCBDataForCustomer: objectID, EBILL's value (None where there is none) and its type."""
+    """Return each customer of ModifyCBDataForCustomer: objectID, EBILL's value (None where it has none) and type."""
     found = []
     for element in call.element.iter(_tag("customer")):
         value, ext_type = _extensions(element).get("EBILL", (None, ""))
@@ -166,7 +166,8 @@ def answer(call_soap: str, operation: str, result: str) -> bytes:
     """Write the answer of an operation around its result's content."""
     return _envelope(
         call_soap,
-        f'<{operation}Response xmlns="{NAMESPACE}"><{operation}Result>{result}</{operation}Result></{operation}Response>',
+        f'<{operation}Response xmlns="{NAMESPACE}"><{operation}Result>{result}</{operation}Result>'
+        f"</{operation}Response>",
     )
 
 
@@ -201,7 +202,7 @@ def error_object(object_id: str, error: str, noun: str) -> str:
 
 
 def payable_items(answer: dict[str, Any] | None) -> str:
-    """Write the list of what an account owes from what ``/control/items`` was given; an unknown account owes nothing."""
+    """Write what an account owes as ``/control/items`` was told; an unknown account owes nothing."""
     if answer is None:
         return ""
     items = "".join(
@@ -255,6 +256,7 @@ def _tag(name: str) -> str:
 def _envelope(soap: str, content: str) -> bytes:
     return (
         f'<?xml version="1.0" encoding="utf-8"?>\n<soap:Envelope xmlns:soap="{soap}"><soap:Header>'
-        f'<MultiSpeakMsgHeader xmlns="{NAMESPACE}" Version="3.0" Company="Example Utility" AppName="Simulated CIS" AppVersion="1"/>'
+        f'<MultiSpeakMsgHeader xmlns="{NAMESPACE}" Version="3.0" Company="Example Utility" AppName="Simulated CIS"'
+        ' AppVersion="1"/>'
         f"</soap:Header><soap:Body>{content}</soap:Body></soap:Envelope>"
     ).encode()

@@ -14,7 +14,7 @@ ACTIONS = {
     "fault": "answer a SOAP Fault with status (500), code (Server) and text, when (before) processing",
     "error_object": "answer an errorObject whose errorString is text, which may be empty; nothing is processed",
     "failure": "answer responseCode code (Failure) with errorString text; the payments hit are not booked",
-    "garbage": "answer no readable SOAP with status (200): kind html, truncated, empty, binary or other, when (after) processing",
+    "garbage": "answer nonsense, status (200): kind html, truncated, empty, binary or other, when (after) processing",
     "slow": "wait seconds, when (after) processing",
     "drop_before": "close the connection without an answer; nothing is processed",
     "drop_after": "process, then close the connection without an answer",
@@ -36,9 +36,9 @@ class BadSwitch(ValueError):
 class Rule:
     """When and how to misbehave.
 
-    It fires for requests of the ``operation`` (any where empty) that name the ``account`` (any where empty), the ``next`` so
-    many times (any number where None), each time with ``probability``. ``only_one`` lets failure and missing hit one
-    payment of an envelope instead of all, drawn by the seed; with an account they hit that account's.
+    It fires for requests of the ``operation`` (any where empty) that name the ``account`` (any where empty), the
+    ``next`` so many times (any number where None), each time with ``probability``. ``only_one`` lets failure and
+    missing hit one payment of an envelope instead of all, drawn by the seed; with an account they hit that account's.
     """
 
     action: str
@@ -91,7 +91,7 @@ class Switches:
         """Behave."""
         self.seed = 0
         self.rules: list[Rule] = []
-        self.chance = random.Random(0)  # repeatable on purpose
+        self.chance = random.Random(0)  # noqa: S311  # repeatable on purpose
 
     def set(self, wanted: Any) -> None:
         """Replace all rules by ``{"seed": 1, "rules": [{"action": "fault", "probability": 0.1}, …]}``.
@@ -113,7 +113,7 @@ class Switches:
             except TypeError as error:
                 raise BadSwitch(f"a rule has a value of the wrong type: {error}") from None
         self.seed, self.rules = seed, made
-        self.chance = random.Random(seed)  # repeatable on purpose
+        self.chance = random.Random(seed)  # noqa: S311  # repeatable on purpose
 
     def as_json(self) -> dict[str, Any]:
         """Return the rules in force, what is left of each ``next`` and how often each fired."""

@@ -9,9 +9,6 @@ import re
 import struct
 from decimal import ROUND_HALF_UP, Decimal
 
-SINGLE_PRECISION_EXACT = Decimal("131072.00")
-"""Up to here a server that keeps amounts as 32-bit floats still echoes every cent."""
-
 _CENT = Decimal("0.01")
 _PLAIN = re.compile(
     r"[+-]?\$?(?P<digits>[0-9]{1,15}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE](?P<exponent>[+-]?[0-9]{1,2}))?",
@@ -26,7 +23,7 @@ class UnreadableAmount(ValueError):
 
 
 def amount_text(amount: Decimal, service_version: int) -> str:
-    """Write an amount of at most two places: version 1 in the shortest form (``232.1``), version 2 with two places (``232.10``).
+    """Write an amount of at most two places: version 1 in the shortest form (``232.1``), version 2 as ``232.10``.
 
     The interface description does not print the two formats; this choice is ours and stands here alone.
 
@@ -59,11 +56,9 @@ def to_cents(amount: Decimal) -> Decimal:
 
 
 def same_amount(sent: Decimal, echoed: Decimal) -> bool:
-    """Tell whether an echo is of the amount sent, which has whole cents: equal when rounded to cents, or, above what
-    32-bit floats keep exactly, the same 32-bit float."""
-    if to_cents(echoed) == sent:
-        return True
-    if sent <= SINGLE_PRECISION_EXACT or echoed <= SINGLE_PRECISION_EXACT:
-        return False
-    # Binary on purpose: it asks what a server that stored a float would have stored.
-    return struct.pack("<f", float(sent)) == struct.pack("<f", float(echoed))
+    """Tell whether an echo is of the amount sent (in whole cents): equal in cents, or the same 32-bit float.
+
+    Servers that keep amounts as such floats echo every cent up to 131,072.00, and beyond it the nearest float's.
+    """
+    # Binary on purpose: it asks what such a server would have stored.
+    return to_cents(echoed) == sent or struct.pack("<f", float(echoed)) == struct.pack("<f", float(sent))

@@ -1,8 +1,8 @@
-"""What any answer says before it says anything of its operation: a Fault, an HTTP status, an errorObject, or something to read.
+"""What any answer says before it says anything of its operation: a Fault, a status, an errorObject, or more to read.
 
-Elements are found by local name, in any order, with or without prefixes and wrappers. There are three channels of failure:
-a SOAP Fault with any status, a non-empty list of errorObject (even without an errorString), a responseCode or errorString.
-HTTP 200 is no success.
+Elements are found by local name, in any order, with or without prefixes and wrappers. There are three channels of
+failure: a SOAP Fault with any status, a non-empty list of errorObject (even without an errorString), a responseCode or
+errorString. HTTP 200 is no success.
 
 Source: MSP-11; what real servers answer.
 """
@@ -33,8 +33,9 @@ _CREDENTIALS = re.compile(
     r"\b(?:invalid|bad|wrong|unknown|incorrect|missing) (?:user ?(?:id|name)?|log[io]n|password|pwd|credentials?)\b"
     r"|\b(?:log[io]n|log[io]n attempt|authentication|authori[sz]ation) (?:failed|failure|required|denied)\b"
     r"|\b(?:failed|could not|cannot|unable to) (?:log[io]n|log in|authenticate|authentication)\b"
-    r"|\b(?:userid|password|pwd|credentials?)\b.{0,40}\b(?:invalid|incorrect|wrong|required|missing|not (?:valid|recogni[sz]ed|found|match))"
-    r"|\bfailedauthentication\b|\binvalidsecurity\b|\bunauthori[sz]ed\b|\bnot authori[sz]ed\b|\baccess (?:is )?denied\b",
+    r"|\b(?:userid|password|pwd|credentials?)\b.{0,40}"
+    r"\b(?:invalid|incorrect|wrong|required|missing|not (?:valid|recogni[sz]ed|found|match))"
+    r"|\bfailedauthentication\b|\binvalidsecurity\b|\b(?:unauthori[sz]ed|not authori[sz]ed|access (?:is )?denied)\b",
     re.IGNORECASE,
 )
 _NO_SUCH_OPERATION = re.compile(
@@ -94,7 +95,7 @@ def raise_errors(response: etree._Element) -> None:
 
 
 def refusal(said: str) -> ConnectorError:
-    """Return what a server's refusal in these words means: Refused, or Misconfigured where they are about credentials."""
+    """Return what a refusal in these words means: Refused, or Misconfigured where they are about credentials."""
     said = clip(said)
     if _CREDENTIALS.search(said):
         return Misconfigured(
@@ -154,7 +155,7 @@ def clip(text: str, limit: int = MAX_REASON) -> str:
 
 
 def _answers(name: str, operation: str) -> bool:
-    """Tell whether an element answers this operation; names that are no other operation's do, as servers rename theirs."""
+    """Tell whether an element answers this operation; a name of no other operation does: servers rename theirs."""
     stem = name.removesuffix("Response").removesuffix("Result")
     return stem != name and (stem == operation or stem not in OPERATIONS)
 

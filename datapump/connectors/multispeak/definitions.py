@@ -1,8 +1,8 @@
 """What MultiSpeak says, by its definitions: our own ``cb_server.wsdl`` and ``multispeak.xsd`` loaded through zeep.
 
-The hot path writes by template (``envelopes``); this module is what it is held against, and what a new operation is first
-built with. The files come from this folder, never from a server. zeep costs half a second and 30 MB, so it is imported
-where it is used.
+The hot path writes by template (``envelopes``); this module is what it is held against, and what a new operation is
+first built with. The files come from this folder, never from a server. zeep costs half a second and 30 MB, so it is
+imported where it is used.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def build(operation: str, arguments: dict[str, Any], target: Target) -> etree._E
 
 
 def arguments(messages: Sequence[Message], target: Target) -> tuple[str, dict[str, Any]]:
-    """Return the operation and its arguments that say these messages of one kind, as ``build`` and zeep's proxies take them."""
+    """Return the operation and its arguments that say these messages of one kind, as ``build`` and zeep take them."""
     options = read_options(target.options)
     kind = messages[0].kind
     if kind == "payment":

@@ -104,7 +104,8 @@ def plan(target: Target) -> Plan:
         name = options.operation(operation)
         before[operation] = (
             f'<?xml version="1.0" encoding="utf-8"?>\n<soap:Envelope xmlns:soap="{_SOAP}"><soap:Header>'
-            f'<MultiSpeakMsgHeader xmlns="{NAMESPACE}"{header}/></soap:Header><soap:Body><{name.element} xmlns="{NAMESPACE}">'
+            f'<MultiSpeakMsgHeader xmlns="{NAMESPACE}"{header}/></soap:Header><soap:Body>'
+            f'<{name.element} xmlns="{NAMESPACE}">'
         )
         after[operation] = f"</{name.element}></soap:Body></soap:Envelope>"
         headers[operation] = {
@@ -162,8 +163,8 @@ def payment(message: Message, plan: Plan) -> tuple[str, str, str]:
 def payment_mode(facts: Mapping[str, Any], options: Options) -> tuple[str, str]:
     """Return the paymentMode of a payment, and a note where its source has none of its own.
 
-    Cards go by setting 64, ACH and e-checks by setting 65. The settings know no cash; it goes by setting 64, whose source
-    ids are the same.
+    Cards go by setting 64, ACH and e-checks by setting 65. The settings know no cash; it goes by setting 64, whose
+    source ids are the same.
 
     Source: MSP-8
     """
@@ -192,7 +193,8 @@ def paperless(message: Message, plan: Plan) -> str:
     enrolled = _enrolled(message)
     try:
         return (
-            f'<customer objectID="{attribute(message.account)}"><extensionsList><extensionsItem><extName>EBILL</extName>'
+            f'<customer objectID="{attribute(message.account)}"><extensionsList><extensionsItem>'
+            "<extName>EBILL</extName>"
             f"<extValue>{'Y' if enrolled else 'N'}</extValue><extType>{plan.options.ebill_extension_type}</extType>"
             "</extensionsItem></extensionsList></customer>"
         )

@@ -11,14 +11,14 @@ DOTS = "••••••••"
 MAX_KEPT = 64 * 1024
 """Characters kept of one body; a batch of a hundred payments stays below."""
 
-_SECRET = "UserID|UserName|User|Pwd|Passwd|Password"
+_NAMES = "UserID|UserName|User|Pwd|Passwd|Password"
 _QUOTE = r"\"|'|&quot;|&apos;|&#0*3[49];|&#[xX]0*2[27];|&amp;quot;|&amp;apos;"
 # An attribute in any quotes, also in an escaped echo, also cut off before its closing quote.
-_ATTRIBUTE = re.compile(rf"\b({_SECRET})(\s*=\s*)({_QUOTE})(?:(?!\3)[^<])*(\3|(?=<)|\Z)", re.IGNORECASE)
+_ATTRIBUTE = re.compile(rf"\b({_NAMES})(\s*=\s*)({_QUOTE})(?:(?!\3)[^<])*(\3|(?=<)|\Z)", re.IGNORECASE)
 _ELEMENT_ONLY = "creditCardInfo|checkInfo|cardNumber|cardID|cvv2?|cvc2?|routingNumber|bankAccountNumber"
 # An element, plain or escaped, up to its end tag or the end of what there is.
 _ELEMENT = re.compile(
-    rf"((?:<|&lt;)(?:[\w.-]+:)?({_SECRET}|{_ELEMENT_ONLY})(?=[\s/>&])(?:(?!>|&gt;).)*(?:>|&gt;))"
+    rf"((?:<|&lt;)(?:[\w.-]+:)?({_NAMES}|{_ELEMENT_ONLY})(?=[\s/>&])(?:(?!>|&gt;).)*(?:>|&gt;))"
     r"(?:(?!(?:<|&lt;)/(?:[\w.-]+:)?\2(?=[\s>&])).)+",
     re.IGNORECASE | re.DOTALL,
 )
@@ -42,7 +42,7 @@ _UNKEEPABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uff
 
 
 def mask(body: bytes) -> str:
-    """Return at most ``MAX_KEPT`` characters of a body, with dots for credentials and for numbers that pass a card's check digit.
+    """Return at most ``MAX_KEPT`` characters of a body, with dots for credentials and for numbers like a card's.
 
     Whatever the bytes are, the text can be stored in PostgreSQL: characters that cannot are replaced.
     """

@@ -84,7 +84,8 @@ def parse_modes(text: str) -> dict[int, str]:
         match = _MODE.fullmatch(entry.strip())
         if match is None:
             raise BadOption(
-                f"entry {position} ({entry.strip()[:60]!r}) is not a payment source id with its code in brackets, such as 0(WEB)"
+                f"entry {position} ({entry.strip()[:60]!r}) is not a payment source id with its code in brackets,"
+                " such as 0(WEB)"
             )
         source, code = int(match["source"]), match["code"]
         if ILLEGAL.search(code):

@@ -46,7 +46,7 @@ from datapump.connectors.multispeak.envelopes import TENDERS
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """One tender of an answer to CommitPaymentTransaction; ``amount`` None is absent or unreadable, as ``trouble`` says."""
+    """One tender of an answer to CommitPaymentTransaction; ``trouble`` says why ``amount`` is None."""
 
     account: str
     amount: Decimal | None
@@ -119,7 +119,8 @@ def read_payments(messages: Sequence[Message], status: int, body: bytes) -> list
 
 def read_errors(messages: Sequence[Message], status: int, body: bytes, operation: str) -> list[Delivered | Undelivered]:
     """Read an answer that is a list of errorObject (ModifyCBDataForCustomer, WriteAccountHistoryComments): an empty or
-    absent list is success for all, anything in it a failure of all."""
+    absent list is success for all, anything in it a failure of all.
+    """
     try:
         raise_errors(response_to(status, body, operation))
     except ConnectorError as error:
@@ -138,7 +139,8 @@ def read_ping(status: int, body: bytes) -> None:
 def read_payable_items(status: int, body: bytes) -> PayableItems:
     """Read an answer to GetPayableItemsList.
 
-    :raises ConnectorError: a failure; OutcomeUnknown where an amount or a date cannot be read, since half a balance is a wrong one.
+    :raises ConnectorError: a failure; OutcomeUnknown where an amount or a date cannot be read, since half a balance is
+        a wrong one.
 
     Source: MSP-1 to MSP-4
     """
