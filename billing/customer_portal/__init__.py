@@ -1,0 +1,1 @@
+"""The customer portal's pages about billers, accounts, bills and payers themselves."""

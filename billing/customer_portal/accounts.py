@@ -1,0 +1,124 @@
+"""The payer's home: each account with what it owes, and linking a further one."""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.http import HttpResponseBase
+from django.contrib import messages
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from billing import tenancy
+from billing.customer_portal.access import PayerRequest, payer_page
+from billing.customer_portal.forms import AccountForm
+from billing.customer_portal.guests import biller_of
+from billing.errors import DomainError
+from billing.models import Biller, Customer, Invoice, Item
+from billing.operations import payers
+from billing.throttles import TooManyTries
+from payments.models import AutoPayEnrolment
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account as the home page shows it."""
+
+    customer: Customer
+    due_on: datetime.date | None
+    overdue: bool
+    autopay: AutoPayEnrolment | None
+    latest: Invoice | None
+    in_flight: Decimal
+
+
+@payer_page
+def home(request: PayerRequest) -> HttpResponseBase:
+    """Show every account of the payer: balance, due date, AutoPay, paperless."""
+    customers = list(request.theirs(Customer.objects.select_related("biller")).order_by("biller__name", "number"))
+    if not customers and not request.viewing_as:
+        return redirect("customer-link")
+    due: dict[int, list[datetime.date]] = defaultdict(list)
+    in_flight: dict[int, Decimal] = defaultdict(Decimal)
+    for item in request.theirs(Item.objects.filter(open__gt=0)):
+        in_flight[item.customer_id] += item.reserved
+        if item.due_on is not None:
+            due[item.customer_id].append(item.due_on)
+    enrolments = {
+        enrolment.customer_id: enrolment
+        for enrolment in request.theirs(AutoPayEnrolment.objects.filter(ended_at=None).select_related("instrument"))
+    }
+    latest = {
+        bill.customer_id: bill
+        for bill in request.theirs(Invoice.objects.filter(withdrawn=False))
+        .order_by("customer_id", "-issued_on", "-pk")
+        .distinct("customer_id")
+    }
+    accounts = []
+    for customer in customers:
+        due_on = min(due[customer.pk], default=None)
+        today = timezone.now().astimezone(customer.biller.zone).date()
+        accounts.append(
+            Account(
+                customer=customer,
+                due_on=due_on,
+                overdue=due_on is not None and due_on < today,
+                autopay=enrolments.get(customer.pk),
+                latest=latest.get(customer.pk),
+                in_flight=in_flight[customer.pk],
+            )
+        )
+    title = _("Your account") if len(accounts) == 1 else _("Your accounts")
+    return render(request, "customer_portal/home.html", {"title": title, "section": "home", "accounts": accounts})
+
+
+@payer_page
+def link(request: PayerRequest) -> HttpResponseBase:
+    """Choose the biller of the account that is to be linked."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        billers = list(Biller.objects.order_by("name"))
+    if len(billers) == 1:
+        return redirect("customer-link-account", slug=billers[0].slug)
+    context = {"title": _("Link an account"), "section": "profile", "billers": billers, "first": not request.customer_ids}
+    return render(request, "customer_portal/link.html", context)
+
+
+@payer_page
+def link_account(request: PayerRequest, slug: str) -> HttpResponseBase:
+    """Link an account to the payer, who knows its number and secret."""
+    biller = request.biller = biller_of(slug)
+    form = AccountForm(request.POST or None, biller=biller)
+    status = 200
+    if request.method == "POST":
+        status = 422
+        if form.is_valid():
+            tenancy.enter([biller.pk])
+            try:
+                customer = payers.find_account(
+                    biller=biller,
+                    number=form.cleaned_data["number"],
+                    secret=form.cleaned_data["secret"],
+                    actor=request.actor,
+                )
+                payers.link(user=request.user, customer=customer, actor=request.actor)
+            except TooManyTries as refused:
+                form.add_error(None, str(refused))
+                status = 429
+            except DomainError as refused:
+                form.add_error(None, str(refused))
+            else:
+                words = _("Account %(number)s is now linked to you.") % {"number": customer.shown_number}
+                messages.success(request, words)
+                return redirect("customer-home")
+    context = {
+        "title": _("Link your account"),
+        "section": "profile",
+        "form": form,
+        "biller": biller,
+        "first": not request.customer_ids,
+    }
+    return render(request, "customer_portal/link_account.html", context, status=status)

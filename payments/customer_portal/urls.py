@@ -1,0 +1,31 @@
+"""Addresses of the customer portal: paying, payments, methods, AutoPay, paperless."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from payments.customer_portal import enrolments, methods, payments
+
+_ACCOUNT = "account/<int:customer_id>/"
+_GUEST = "pay/<str:guest>/"
+
+urlpatterns = [
+    path(f"{_ACCOUNT}pay/", payments.details, name="customer-pay"),
+    path(f"{_ACCOUNT}pay/<str:key>/method/", payments.method, name="customer-pay-method"),
+    path(f"{_ACCOUNT}pay/<str:key>/review/", payments.review, name="customer-pay-review"),
+    path(f"{_ACCOUNT}payments/<uuid:payment_id>/", payments.payment, name="customer-payment"),
+    path(_GUEST, payments.details, name="guest-pay"),
+    path(f"{_GUEST}<str:key>/method/", payments.method, name="guest-pay-method"),
+    path(f"{_GUEST}<str:key>/review/", payments.review, name="guest-pay-review"),
+    path(f"{_GUEST}payments/<uuid:payment_id>/", payments.payment, name="guest-payment"),
+    path("payments/", payments.PaymentList.as_view(), name="customer-payments"),
+    path("methods/", methods.methods, name="customer-methods"),
+    path(f"{_ACCOUNT}methods/add/<str:kind>/", methods.add, name="customer-method-add"),
+    path(f"{_ACCOUNT}methods/<uuid:instrument_id>/default/", methods.make_default, name="customer-method-default"),
+    path(f"{_ACCOUNT}methods/<uuid:instrument_id>/remove/", methods.remove, name="customer-method-remove"),
+    path("autopay/", enrolments.autopay, name="customer-autopay"),
+    path(f"{_ACCOUNT}autopay/", enrolments.autopay_account, name="customer-autopay-account"),
+    path(f"{_ACCOUNT}autopay/end/", enrolments.autopay_end, name="customer-autopay-end"),
+    path("paperless/", enrolments.paperless, name="customer-paperless"),
+    path(f"{_ACCOUNT}paperless/", enrolments.paperless_account, name="customer-paperless-account"),
+]
