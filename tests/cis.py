@@ -100,7 +100,10 @@ class Cis:
         base = self.url.partition("/services/")[0]
         body = None if data is None else json.dumps(data).encode()
         request = urllib.request.Request(  # http, our own process
-            base + path, body, {"X-Control-Secret": self.secret, "Content-Type": "application/json"}, method=method
+            base + path,
+            body,
+            {"Authorization": f"Bearer {self.secret}", "Content-Type": "application/json"},
+            method=method,
         )
         with urllib.request.urlopen(request, timeout=20) as response:  # http, our own process
             return dict(json.loads(response.read()))

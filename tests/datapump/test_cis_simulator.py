@@ -278,7 +278,7 @@ def test_book_and_switches_need_the_secret(cis: Cis, path: str, secret: str | No
         if method == "POST" and path != "/control":
             continue
         request = urllib.request.Request(
-            base + target, method=method, headers={"X-Control-Secret": secret} if secret else {}
+            base + target, method=method, headers={"Authorization": f"Bearer {secret}"} if secret else {}
         )
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=5)

@@ -29,9 +29,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="its SQLite file, made where it is missing",
     )
     parser.add_argument("--username", required=True, help="the UserID that it accepts")
-    parser.add_argument("--password", required=True, help="the Pwd that it accepts")
-    parser.add_argument("--control-secret", required=True, help="what X-Control-Secret must say")
+    parser.add_argument(
+        "--password", default=os.environ.get("SIMULATED_CIS_PASSWORD", ""), help="the Pwd that it accepts"
+    )
+    parser.add_argument(
+        "--control-secret",
+        default=os.environ.get("SIMULATED_CIS_CONTROL_SECRET", ""),
+        help="the bearer that may read its book and set its switches",
+    )
     options = parser.parse_args(argv)
+    if not options.password or not options.control_secret:
+        parser.error(
+            "--password and --control-secret are needed; they may stand in the environment, see docs/multispeak.md"
+        )
     if os.environ.get("DEMO") != "1":
         print("cis: this is a simulation; it runs with DEMO=1 only", file=sys.stderr)
         return 2

@@ -235,9 +235,9 @@ class Cis:
         return web.json_response({"ok": True})
 
     def _admit(self, request: web.Request) -> None:
-        given = request.headers.get("X-Control-Secret", "")
-        if not hmac.compare_digest(given.encode(), self._secret.encode()):
-            raise web.HTTPForbidden(text="X-Control-Secret is missing or wrong")
+        given = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {self._secret}".encode()):
+            raise web.HTTPForbidden(text="the control secret, as bearer, is missing or wrong")
 
 
 def _respond(body: bytes, version: str, status: int) -> web.Response:
