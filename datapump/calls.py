@@ -89,8 +89,10 @@ class Calls:
         self._session: aiohttp.ClientSession | None = None
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="lookup"))
+        self._opened = threading.Event()
         self._thread = threading.Thread(target=self._run, name="calls", daemon=True)
         self._thread.start()
+        self._opened.wait()
 
     def __enter__(self) -> Calls:
         return self
@@ -121,7 +123,10 @@ class Calls:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._session = self._loop.run_until_complete(self._open())
+            try:
+                self._session = self._loop.run_until_complete(self._open())
+            finally:
+                self._opened.set()
             self._loop.run_forever()
         finally:
             self._loop.run_until_complete(self._shut())

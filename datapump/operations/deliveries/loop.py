@@ -293,21 +293,22 @@ class _Loop:
         now = self._now()
         claimed: list[Claimed] = []
         with transaction.atomic(durable=True):
+            rows.steady_plans()
             if exchanges:
                 rows.keep_exchanges(exchanges)
             if results:
-                rows.record_results(results, now=now)
+                rows.record_results(results)
             if unsent:
                 rows.release(unsent)
             if sick:
                 rows.keep_health([rows.Health(line.id, replace(line.breaker), line.note) for line in sick], now=now)
             for line in stopping:
                 self._pause(line.endpoint, line.stop_for)
-            ids = self._find(results, wants, now, moment)
-            if ids:
+            found = self._find(results, wants, now, moment)
+            if found:
                 lines = self._lines
                 claimed = rows.claim(
-                    ids,
+                    found,
                     stale={line_id: self._stale(line) for line_id, line in lines.items()},
                     templates={line_id: line.endpoint.biller.wire_account_template for line_id, line in lines.items()},
                     passes_donations={line_id: line.flags.skip_donation_types for line_id, line in lines.items()},
@@ -325,7 +326,9 @@ class _Loop:
             failpoint("deliver.claimed")
             self._feed(claimed)
 
-    def _find(self, results: Sequence[rows.Result], wants: dict[str, int], now: datetime, moment: float) -> list[str]:
+    def _find(
+        self, results: Sequence[rows.Result], wants: dict[str, int], now: datetime, moment: float
+    ) -> list[tuple[str, str]]:
         """Find what to claim: first what comes next for customers just told, then whoever's turn it is."""
         open_lines = {line_id for line_id in wants if self._lines[line_id].breaker.state(now) == "closed"}
         customers = list(
@@ -337,7 +340,8 @@ class _Loop:
         )
         stale = {line_id: self._stale(self._lines[line_id]) for line_id in wants}
         holds = {line_id: self._lines[line_id].endpoint.hold_after_failure for line_id in wants}
-        ids = rows.look_next(customers, stale, holds, now=now) if customers else []
+        found_next = rows.look_next(customers, stale, holds, now=now) if customers else []
+        due = dict.fromkeys(found_next)
         looks = [
             rows.Want(line_id, self._lines[line_id].after, number, _STEPS, stale[line_id], holds[line_id])
             for line_id, number in wants.items()
@@ -351,8 +355,8 @@ class _Loop:
                 elif not found.ids:
                     line.next_look = moment + _CYCLE
                 line.after = found.after
-                ids.extend(found.ids)
-        return list(dict.fromkeys(ids))
+                due.update(dict.fromkeys((record, want.endpoint_id) for record in found.ids))
+        return list(due)
 
     def _pause(self, endpoint: Endpoint, reason: str) -> None:
         """Stop an endpoint whose settings are wrong, until a person has looked; the caller is in a transaction."""
