@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from django.contrib.auth import get_user_model
+from django.core.mail import EmailMessage
 from django.test import Client
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
@@ -84,6 +83,12 @@ def enter_card(page: Page, card: str = "visa") -> None:
     frame.get_by_role("button", name="Use this card").click()
 
 
+def pay_to_the_review(page: Page, town: Town, method: str = "Visa •••• 4242") -> None:
+    page.goto(f"/account/{town.customer.pk}/pay/")
+    page.get_by_role("radio", name=method).check()
+    page.get_by_role("button", name="Continue").click()
+
+
 def test_guest_pays_a_bill_by_account_number_and_zip_code(page: Page, town: Town, processor: Processor) -> None:
     page.goto("/")
     expect(page).to_have_url(re.compile("/with/maple-falls/$"))
@@ -119,3 +124,138 @@ def test_guest_pays_a_bill_by_account_number_and_zip_code(page: Page, town: Town
     page.go_back()
     expect(page.get_by_text("Thank you. Your payment is made.")).to_be_visible()
     assert Payment.objects.count() == 1
+
+
+def test_payer_sees_home_bills_and_payments(page: Page, town: Town, processor: Processor, live_server: LiveServer) -> None:
+    make_link(town.payer, town.customer)
+    make_instrument(town.customer, town.route, processor.token("maple-falls", last4="4242"))
+    credit = make_customer(town.biller, name="Lucía Hernández", balance=Decimal("-12.40"))
+    make_link(town.payer, credit)
+    sign_in(page, town.payer, live_server)
+    page.goto("/")
+    expect(page).to_have_url(re.compile("/home/$"))
+    expect(page.get_by_text("$84.10")).to_be_visible()
+    expect(page.get_by_text("Credit of $12.40")).to_be_visible()
+    look(page, "home")
+    page.get_by_role("link", name="See the bill").click()
+    expect(page.get_by_role("heading", name=f"Bill {town.bill.number}")).to_be_visible()
+    look(page, "bill")
+    page.emulate_media(media="print")
+    if _SHOTS:
+        page.screenshot(path=str(Path(_SHOTS) / "bill-print.png"), full_page=True)
+    page.emulate_media(media="screen")
+    page.get_by_role("link", name="Bills", exact=True).click()
+    look(page, "bills")
+    pay_to_the_review(page, town)
+    look(page, "review")
+    page.get_by_role("button", name="Pay $84.10").click()
+    expect(page.get_by_text("Thank you. Your payment is made.")).to_be_visible()
+    page.get_by_role("link", name="Payments", exact=True).click()
+    expect(page.get_by_role("link", name=Payment.objects.get().confirmation)).to_be_visible()
+    look(page, "payments")
+    page.get_by_role("link", name=Payment.objects.get().confirmation).click()
+    expect(page.get_by_role("heading", name="Receipt")).to_be_visible()
+    look(page, "receipt")
+
+
+@pytest.mark.expected_errors("422")
+def test_payer_adds_methods_turns_autopay_and_paperless_on_and_off(
+    page: Page, town: Town, live_server: LiveServer
+) -> None:
+    make_link(town.payer, town.customer)
+    sign_in(page, town.payer, live_server)
+    page.goto("/methods/")
+    look(page, "methods-none")
+    page.get_by_role("link", name="Add a bank account").click()
+    frame = page.frame_locator("iframe.hosted-fields")
+    account = ACCOUNTS["checking"]
+    frame.locator("#holder").fill("Lucia Hernandez")
+    frame.locator("#routing").fill(account.routing)
+    frame.locator("#account").fill(account.account)
+    frame.get_by_label("Checking").check()
+    look(page, "add-bank")
+    frame.get_by_role("button", name="Use this account").click()
+    expect(page.get_by_text("is now on file")).to_be_visible()
+    page.get_by_role("link", name="Add a card").click()
+    enter_card(page)
+    expect(page.get_by_text("Visa •••• 1111 is now on file.")).to_be_visible()
+    look(page, "methods")
+
+    page.get_by_role("link", name="AutoPay", exact=True).click()
+    look(page, "autopay-off")
+    page.get_by_role("link", name=re.compile("Turn on")).click()
+    look(page, "autopay-method")
+    page.get_by_role("radio", name="Visa •••• 1111").check()
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_text("I authorize Maple Falls Utilities to charge Visa •••• 1111")).to_be_visible()
+    expect(page.get_by_text("First collection")).to_be_visible()
+    look(page, "autopay-terms")
+    page.get_by_role("button", name="Turn AutoPay on").click()
+    expect(page).to_have_title(re.compile("^Error:"))
+    look(page, "autopay-terms-error")
+    page.get_by_label("I have read these terms").check()
+    page.get_by_role("button", name="Turn AutoPay on").click()
+    expect(page.get_by_text("AutoPay is on with Visa •••• 1111.")).to_be_visible()
+    look(page, "autopay-on")
+    page.get_by_role("link", name="Payment methods").click()
+    page.get_by_role("link", name="Remove Visa •••• 1111").click()
+    look(page, "method-remove")
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_text("AutoPay uses this method.")).to_be_visible()
+    page.get_by_role("link", name="AutoPay", exact=True).click()
+    page.get_by_role("link", name=re.compile("Turn off")).click()
+    look(page, "autopay-end")
+    page.get_by_role("button", name="Turn AutoPay off").click()
+    expect(page.get_by_text("AutoPay is off.")).to_be_visible()
+
+    page.get_by_role("link", name="Paperless", exact=True).click()
+    look(page, "paperless")
+    page.get_by_role("link", name=re.compile("Turn on")).click()
+    look(page, "paperless-on")
+    page.get_by_role("button", name="Turn paperless on").click()
+    expect(page.get_by_text("Paperless billing is on.")).to_be_visible()
+    town.customer.refresh_from_db()
+    assert town.customer.paperless
+
+
+@pytest.mark.expected_errors("422")
+def test_newcomer_registers_and_links_an_account(page: Page, town: Town, mailoutbox: list[EmailMessage]) -> None:
+    page.goto("/with/maple-falls/")
+    page.get_by_role("link", name="Register").click()
+    look(page, "register")
+    page.get_by_label("Email").fill("new@example.com")
+    page.get_by_label("Password", exact=False).first.fill("a long enough passphrase")
+    page.get_by_label("Password (again)").fill("a long enough passphrase")
+    page.get_by_role("button", name="Register").click()
+    look(page, "verification-sent")
+    address = re.search(r"http\S+/accounts/confirm-email/\S+/", str(mailoutbox[0].body))
+    assert address is not None
+    page.goto(address[0].replace("http://testserver", ""))
+    look(page, "confirm-email")
+    page.get_by_role("button", name="Confirm").click()
+    page.goto("/accounts/login/")
+    look(page, "sign-in")
+    page.get_by_label("Email").fill("new@example.com")
+    page.get_by_label("Password").fill("a long enough passphrase")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).to_have_url(re.compile("/link/maple-falls/$"))
+    look(page, "link-account")
+    page.get_by_label("Account number").fill("35909-001")
+    page.get_by_label("ZIP code").fill("99999")
+    page.get_by_role("button", name="Link account").click()
+    expect(page.get_by_text("We found no account with these details.")).to_be_visible()
+    look(page, "link-account-error")
+    page.get_by_label("ZIP code").fill("80202")
+    page.get_by_role("button", name="Link account").click()
+    expect(page.get_by_text("Account 35909-001 is now linked to you.")).to_be_visible()
+    page.get_by_role("link", name="Profile").click()
+    look(page, "profile")
+    page.get_by_label("Your name").fill("Nora Newcomer")
+    page.get_by_role("radio", name="Español").check()
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("html")).to_have_attribute("lang", "es")
+    look(page, "profile-es")
+    user = User.objects.get(email="new@example.com")
+    assert (user.name, user.language) == ("Nora Newcomer", "es")
+    page.goto(f"/profile/accounts/{user.links.get().pk}/unlink/")
+    look(page, "unlink")
