@@ -1,5 +1,6 @@
 """What is stored about money on its way: routes, instruments, payments, attempts, allocations, enrolments, cases."""
 
+from payments.models.carryovers import Carryover, CarryoverKind
 from payments.models.cases import Case, CaseKind, CaseState
 from payments.models.enrolments import AutoPayEnrolment
 from payments.models.instruments import Instrument, InstrumentKind, InstrumentState
@@ -22,6 +23,8 @@ __all__ = [
     "Attempt",
     "AttemptState",
     "AutoPayEnrolment",
+    "Carryover",
+    "CarryoverKind",
     "Case",
     "CaseKind",
     "CaseState",

@@ -1,0 +1,47 @@
+"""Invoice files: receiving, loading and withdrawing them (MSP-21 to MSP-25).
+
+``receiving`` takes a file in; ``reading`` parses it; ``staging`` is where it lies meanwhile; ``checking`` finds what is wrong with
+its values (``values``); ``merging`` makes it true; ``loading`` leads through all of these; ``withdrawing`` takes it back.
+"""
+
+from billing.operations.invoice_files.loading import (
+    LEASE,
+    LIVE,
+    ClaimLost,
+    NotWaiting,
+    load,
+    sweep_staging,
+    waiting,
+)
+from billing.operations.invoice_files.merging import Carriers, Carry
+from billing.operations.invoice_files.receiving import (
+    AlreadyReceived,
+    BadFileName,
+    EmptyFile,
+    TooLarge,
+    biller_number,
+    receive,
+)
+from billing.operations.invoice_files.withdrawing import NotWithdrawable, PutBack, Returned, withdraw
+
+__all__ = [
+    "LEASE",
+    "LIVE",
+    "AlreadyReceived",
+    "BadFileName",
+    "Carriers",
+    "Carry",
+    "ClaimLost",
+    "EmptyFile",
+    "NotWaiting",
+    "NotWithdrawable",
+    "PutBack",
+    "Returned",
+    "TooLarge",
+    "biller_number",
+    "load",
+    "receive",
+    "sweep_staging",
+    "waiting",
+    "withdraw",
+]

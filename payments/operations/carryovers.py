@@ -1,0 +1,278 @@
+"""Carrying money over: a payment that the biller's system had not heard of counts for the bill that it made since.
+
+With balance forward a new bill contains what was open of the older ones. When the biller's system made it, it did not yet know
+of payments made here whose records had not reached it, nor of money in flight: without more, the customer would be billed for
+them again. Their allocations move to the new bill: posted money is posted there, reserved money stays reserved there, and what
+exceeds the bill is the customer's credit. Both functions work inside the transaction of ``billing.operations.invoice_files``,
+which has locked the customers and their items, and are handed to it by a face.
+
+Source: MSP-24.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+
+from billing.operations.invoice_files import Carriers, Returned
+
+# Whether the biller's system had heard of payment p, whose record is r, by a moment. Where no record will ever be sent, it
+# hears by other means, and is taken to know at once.
+_UNHEARD = """
+    CASE WHEN r.state IN ('waiting', 'sending', 'retrying', 'failed') THEN true
+         WHEN r.state = 'delivered' THEN r.delivered_at > %(made_on)s
+         ELSE p.settled_at > %(made_on)s END"""
+
+
+def carry(cursor: Any, carriers: Carriers, /) -> None:
+    """Move unheard payments, their credits and money in flight from older bills to the new ones (:class:`Carry`).
+
+    What the biller's system had heard of and left as credit is in the new bill's amount: that credit closes by transfer.
+    """
+    moves = carriers.stage.make(
+        cursor,
+        "moves",
+        "id bigint GENERATED ALWAYS AS IDENTITY, rank int, kind text, customer_id bigint, invoice_id bigint, item_id bigint,"
+        " room numeric(14, 2), payment_id uuid, from_item_id bigint, from_allocation_id bigint, amount numeric(14, 2),"
+        " moved numeric(14, 2), to_allocation_id bigint, credit_item_id bigint",
+    )
+    given = {"made_on": carriers.made_on, "biller": carriers.biller.pk, "posting": carriers.posting_id}
+    _find_posted(cursor, carriers, moves, given)
+    _find_credits(cursor, carriers, moves, given)
+    _find_pending(cursor, carriers, moves)
+    cursor.execute(f"SELECT EXISTS (SELECT FROM {moves})")  # noqa: S608
+    if cursor.fetchone() == (True,):
+        _fill(cursor, moves)
+        _move(cursor, carriers, moves, given)
+    _transfer_heard_credits(cursor, carriers)
+
+
+def _find_posted(cursor: Any, carriers: Carriers, moves: str, given: dict[str, Any]) -> None:
+    # An unheard payment of an older balance moved with it then, so that it is on the newest of the older bills, or on one that is
+    # still open.
+    cursor.execute(
+        f"""
+        INSERT INTO {moves} (rank, kind, customer_id, invoice_id, item_id, room, payment_id, from_item_id,
+                             from_allocation_id, amount)
+        SELECT 1, 'posted', c.customer_id, c.invoice_id, c.item_id, greatest(c.amount, 0), p.id, c.from_item_id, a.id, a.amount
+        FROM (
+            SELECT c.customer_id, c.invoice_id, c.item_id, c.amount, i.id AS from_item_id
+            FROM {carriers.table} c JOIN billing_item i ON i.invoice_id = c.previous_id
+            WHERE c.is_new AND i.kind = 'bill' AND i.allocated > 0
+            UNION
+            SELECT c.customer_id, c.invoice_id, c.item_id, c.amount, i.id
+            FROM {carriers.table} c JOIN billing_item i ON i.customer_id = c.customer_id
+            WHERE c.is_new AND i.kind = 'bill' AND i.open <> 0 AND i.allocated > 0 AND i.invoice_id <> c.invoice_id
+        ) c
+        JOIN payments_allocation a ON a.item_id = c.from_item_id AND a.state = 'posted'
+        JOIN payments_payment p ON p.id = a.payment_id AND p.state = 'posted'
+        LEFT JOIN datapump_record r ON r.id = p.id
+        WHERE {_UNHEARD}
+        """,  # noqa: S608
+        given,
+    )
+
+
+def _find_credits(cursor: Any, carriers: Carriers, moves: str, given: dict[str, Any]) -> None:
+    cursor.execute(
+        f"""
+        INSERT INTO {moves} (rank, kind, customer_id, invoice_id, item_id, room, payment_id, from_item_id, amount)
+        SELECT 2, 'credit', c.customer_id, c.invoice_id, c.item_id, greatest(c.amount, 0), p.id, i.id, -i.open
+        FROM {carriers.table} c
+        JOIN billing_item i ON i.customer_id = c.customer_id AND i.open < 0 AND i.kind = 'credit' AND i.payment_id IS NOT NULL
+        JOIN payments_payment p ON p.id = i.payment_id AND p.state = 'posted'
+        LEFT JOIN datapump_record r ON r.id = p.id
+        WHERE c.is_new AND {_UNHEARD}
+        """,  # noqa: S608
+        given,
+    )
+
+
+def _find_pending(cursor: Any, carriers: Carriers, moves: str) -> None:
+    cursor.execute(
+        f"""
+        INSERT INTO {moves} (rank, kind, customer_id, invoice_id, item_id, room, payment_id, from_item_id,
+                             from_allocation_id, amount)
+        SELECT 3, 'pending', c.customer_id, c.invoice_id, c.item_id, greatest(c.amount, 0), a.payment_id, i.id, a.id, a.amount
+        FROM {carriers.table} c
+        JOIN billing_item i ON i.customer_id = c.customer_id AND i.kind = 'bill' AND i.open <> 0 AND i.reserved > 0
+                           AND i.invoice_id <> c.invoice_id
+        JOIN payments_allocation a ON a.item_id = i.id AND a.state = 'pending'
+        WHERE c.is_new
+        """  # noqa: S608
+    )
+
+
+def _fill(cursor: Any, moves: str) -> None:
+    """Say how much of each finds room on its new bill: what is certain first, then the older payment."""
+    cursor.execute(
+        f"""
+        UPDATE {moves} m SET moved = least(m.amount, greatest(0, m.room - x.before))
+        FROM (
+            SELECT id, sum(amount) OVER (PARTITION BY customer_id ORDER BY rank, payment_id, from_item_id, id) - amount AS before
+            FROM {moves}
+        ) x
+        WHERE x.id = m.id
+        """  # noqa: S608
+    )
+    cursor.execute(
+        f"""
+        UPDATE {moves} SET
+            to_allocation_id = CASE WHEN moved > 0 THEN nextval('payments_allocation_id_seq') END,
+            credit_item_id = CASE WHEN rank = 1 AND moved < amount THEN nextval('billing_item_id_seq') END
+        """  # noqa: S608
+    )
+
+
+def _move(cursor: Any, carriers: Carriers, moves: str, given: dict[str, Any]) -> None:
+    for statement in (
+        # The old bills let go: what had paid them is what the transfer takes along.
+        f"UPDATE payments_allocation a SET state = 'void' FROM {moves} m WHERE a.id = m.from_allocation_id",
+        f"""UPDATE billing_item i
+            SET allocated = i.allocated - x.paid, transferred = i.transferred + x.paid, reserved = i.reserved - x.held,
+                transferred_to_id = CASE WHEN x.paid > 0 THEN x.invoice_id ELSE i.transferred_to_id END
+            FROM (
+                SELECT from_item_id, min(invoice_id) AS invoice_id,
+                       coalesce(sum(amount) FILTER (WHERE rank = 1), 0) AS paid,
+                       coalesce(sum(amount) FILTER (WHERE rank = 3), 0) AS held
+                FROM {moves} WHERE rank IN (1, 3) GROUP BY from_item_id
+            ) x
+            WHERE i.id = x.from_item_id""",
+        f"UPDATE billing_item i SET allocated = i.allocated - m.moved FROM {moves} m"
+        " WHERE m.rank = 2 AND m.moved > 0 AND i.id = m.from_item_id",
+        # The new ones take.
+        f"""INSERT INTO payments_allocation (id, biller_id, payment_id, item_id, amount, state)
+            SELECT to_allocation_id, %(biller)s, payment_id, item_id, moved,
+                   CASE rank WHEN 3 THEN 'pending' ELSE 'posted' END
+            FROM {moves} WHERE to_allocation_id IS NOT NULL""",
+        f"""UPDATE billing_item i SET allocated = i.allocated + x.paid, reserved = i.reserved + x.held
+            FROM (
+                SELECT item_id, coalesce(sum(moved) FILTER (WHERE rank < 3), 0) AS paid,
+                       coalesce(sum(moved) FILTER (WHERE rank = 3), 0) AS held
+                FROM {moves} WHERE moved > 0 GROUP BY item_id
+            ) x
+            WHERE i.id = x.item_id""",
+        f"""INSERT INTO billing_item (id, biller_id, customer_id, payment_id, posting_id, kind, amount, currency)
+            SELECT m.credit_item_id, %(biller)s, m.customer_id, m.payment_id, %(posting)s, 'credit', m.moved - m.amount, p.currency
+            FROM {moves} m JOIN payments_payment p ON p.id = m.payment_id WHERE m.credit_item_id IS NOT NULL""",
+        f"""INSERT INTO payments_carryover (biller_id, payment_id, kind, invoice_id, from_item_id, to_allocation_id,
+                                            credit_item_id, amount, moved)
+            SELECT %(biller)s, payment_id, kind, invoice_id, from_item_id, to_allocation_id, credit_item_id, amount, moved
+            FROM {moves} ORDER BY id""",
+        f"INSERT INTO {carriers.corrections} SELECT customer_id, -amount FROM {moves} WHERE rank = 1",
+    ):
+        cursor.execute(statement, given)
+
+
+def _transfer_heard_credits(cursor: Any, carriers: Carriers) -> None:
+    # What is still open of an unheard payment's credit stays: the new bill was smaller. All other credit is in its amount.
+    heard = carriers.stage.make(
+        cursor, "heard", "item_id bigint, customer_id bigint, invoice_id bigint, open numeric(14, 2)"
+    )
+    cursor.execute(
+        f"""
+        INSERT INTO {heard}
+        SELECT i.id, i.customer_id, c.invoice_id, i.open
+        FROM {carriers.table} c
+        JOIN billing_item i ON i.customer_id = c.customer_id AND i.open < 0 AND i.kind = 'credit' AND i.payment_id IS NOT NULL
+        WHERE c.is_new AND i.posting_id <> %s
+          AND i.id NOT IN (SELECT from_item_id FROM {carriers.stage.name("moves")} WHERE rank = 2)
+        """,  # noqa: S608
+        [carriers.posting_id],
+    )
+    cursor.execute(
+        f"UPDATE billing_item i SET transferred = i.transferred + h.open, transferred_to_id = h.invoice_id"  # noqa: S608
+        f" FROM {heard} h WHERE i.id = h.item_id"
+    )
+    cursor.execute(f"INSERT INTO {carriers.corrections} SELECT customer_id, -open FROM {heard}")  # noqa: S608
+
+
+def put_back(cursor: Any, returned: Returned, /) -> str:
+    """Move what was carried to a withdrawn file's invoices back to the older bills (:class:`PutBack`).
+
+    Gives a reason where something of the file is paid or held by other money, or where a carried payment's rest was used.
+    """
+    backs = returned.stage.make(
+        cursor,
+        "backs",
+        "id bigint, customer_id bigint, payment_id uuid, state text, kind text, item_id bigint, from_item_id bigint,"
+        " to_allocation_id bigint, to_state text, credit_item_id bigint, amount numeric(14, 2), moved numeric(14, 2)",
+    )
+    cursor.execute(
+        f"""
+        INSERT INTO {backs}
+        SELECT c.id, w.customer_id, c.payment_id, p.state, c.kind, a.item_id, c.from_item_id, c.to_allocation_id,
+               coalesce(a.state, ''), c.credit_item_id, c.amount, c.moved
+        FROM {returned.table} w
+        JOIN payments_carryover c ON c.invoice_id = w.invoice_id AND c.returned_at IS NULL
+        JOIN payments_payment p ON p.id = c.payment_id
+        LEFT JOIN payments_allocation a ON a.id = c.to_allocation_id
+        """  # noqa: S608
+    )
+    if reason := _why_not(cursor, returned, backs):
+        cursor.execute(f"DROP TABLE {backs}")
+        return reason
+    for statement in (
+        # What is still on its way is held again in full where it was; what was paid is paid there, as far as it had moved.
+        f"""UPDATE {backs} SET amount = CASE WHEN kind <> 'pending' OR state = 'processing' THEN amount
+                                             WHEN to_state = 'posted' THEN moved ELSE 0 END""",
+        f"UPDATE payments_allocation a SET state = 'void' FROM {backs} b WHERE a.id = b.to_allocation_id AND a.state <> 'void'",
+        f"""UPDATE billing_item i SET allocated = i.allocated - x.paid, reserved = i.reserved - x.held
+            FROM (
+                SELECT item_id, coalesce(sum(moved) FILTER (WHERE to_state = 'posted'), 0) AS paid,
+                       coalesce(sum(moved) FILTER (WHERE to_state = 'pending'), 0) AS held
+                FROM {backs} WHERE item_id IS NOT NULL GROUP BY item_id
+            ) x
+            WHERE i.id = x.item_id""",
+        f"""UPDATE billing_item i
+            SET transferred = i.transferred - x.paid - x.held, allocated = i.allocated + x.paid, reserved = i.reserved + x.held
+            FROM (
+                SELECT from_item_id, coalesce(sum(amount) FILTER (WHERE state = 'posted'), 0) AS paid,
+                       coalesce(sum(amount) FILTER (WHERE state = 'processing'), 0) AS held
+                FROM {backs} WHERE kind <> 'credit' GROUP BY from_item_id
+            ) x
+            WHERE i.id = x.from_item_id""",
+        f"""INSERT INTO payments_allocation (biller_id, payment_id, item_id, amount, state)
+            SELECT p.biller_id, b.payment_id, b.from_item_id, b.amount,
+                   CASE b.state WHEN 'processing' THEN 'pending' ELSE 'posted' END
+            FROM {backs} b JOIN payments_payment p ON p.id = b.payment_id
+            WHERE b.kind <> 'credit' AND b.amount > 0 AND b.state IN ('processing', 'posted')""",
+        f"UPDATE billing_item i SET allocated = i.allocated + b.moved FROM {backs} b WHERE b.kind = 'credit' AND i.id = b.from_item_id",
+        f"UPDATE billing_item i SET allocated = i.amount FROM {backs} b WHERE i.id = b.credit_item_id",
+        # What the new bill let go is open again until the withdrawal closes it.
+        f"INSERT INTO {returned.corrections} SELECT customer_id, amount FROM {backs} WHERE kind <> 'credit' AND amount > 0",
+        f"UPDATE payments_carryover c SET returned_at = %(now)s FROM {backs} b WHERE c.id = b.id",
+    ):
+        cursor.execute(statement, {"now": timezone.now()})
+    cursor.execute(f"DROP TABLE {backs}")
+    cursor.execute(
+        f"SELECT count(DISTINCT i.invoice_id) FROM {returned.table} w JOIN billing_item i ON i.invoice_id = w.invoice_id"  # noqa: S608
+        " WHERE i.allocated <> 0 OR i.reserved <> 0"
+    )
+    (held,) = cursor.fetchone()
+    if held:
+        return f"{held:,} of its bills {'is' if held == 1 else 'are'} paid, or held for a payment on its way."
+    return ""
+
+
+def _why_not(cursor: Any, returned: Returned, backs: str) -> str:
+    cursor.execute(
+        f"""
+        SELECT count(*) FROM (
+            SELECT i.id, i.allocated, i.transferred FROM billing_item i
+            WHERE i.id IN (SELECT credit_item_id FROM {backs}) ORDER BY i.id FOR NO KEY UPDATE
+        ) rests
+        WHERE allocated <> 0 OR transferred <> 0
+        """  # noqa: S608
+    )
+    (used,) = cursor.fetchone()
+    if used:
+        return "The rest of a payment that was credited to one of its bills has been used since."
+    cursor.execute(
+        f"SELECT count(*) FROM {backs} WHERE kind <> 'pending' AND (state <> 'posted' OR (moved > 0 AND to_state <> 'posted'))"  # noqa: S608
+    )
+    (undone,) = cursor.fetchone()
+    if undone:
+        return "A payment that was credited to one of its bills has been returned since."
+    return ""
