@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from config import beat
 from config.celery import BEAT, Entry, app, compare_clocks
+from tests import servers
 
 SWEEP = Entry("billing.tasks.sweep", timedelta(seconds=30), "Sweeps.", {"limit": 5})
 NIGHTLY = Entry("billing.tasks.nightly", crontab(minute="5", hour="3"), "Runs at night.")
@@ -95,8 +97,6 @@ def test_a_beat_whose_session_was_ended_knows_it() -> None:
     first, second = beat.Lease(), beat.Lease()
     assert first.take()
     assert second.take() is False
-    from tests import servers
-
     with psycopg.connect(servers.superuser(), autocommit=True) as superuser:
         superuser.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s", [beat.LOCK]
@@ -125,10 +125,8 @@ def test_a_waiting_scheduler_writes_nothing_and_takes_over(monkeypatch: pytest.M
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_whose_clock_is_wrong_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     compare_clocks()
-    import config.celery as module
-
-    wrong = module.time.time() + 7200
-    monkeypatch.setattr(module.time, "time", lambda: wrong)
+    wrong = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: wrong)
     with pytest.raises(RuntimeError, match=r"The clock of the broker is -7\d\d\d\.\d seconds"):
         compare_clocks()
 
