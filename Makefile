@@ -51,7 +51,7 @@ bench: setup-dev
 	$(PYTHON) -m bench
 
 crash: setup-dev
-	$(PYTHON) -m tests.crash --seeds $(SEEDS)
+	CRASH_SEEDS=$(SEEDS) $(PYTHON) -m pytest -q -n 2 --dist worksteal tests/crash
 
 lock:
 	$(PYTHON) -m pip install --quiet uv
