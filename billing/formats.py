@@ -7,6 +7,7 @@ the current time zone, which faces set to the biller's; the language is the curr
 from __future__ import annotations
 
 import re
+import uuid
 from datetime import date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -144,6 +145,16 @@ def masked(number_text: str, *, last: int = 4) -> str:
     """Write a card, bank or account number with all but its last figures hidden: ``•••• 4242``."""
     kept = re.sub(r"\s", "", number_text)[-last:]
     return f"{DOT * 4} {kept}" if kept else DOT * 4
+
+
+def confirmation(payment_id: uuid.UUID) -> str:
+    """Write a payment's confirmation number, such as ``019AB-3C9D2-1F04A``.
+
+    It is the id's time and sequence digits without the version digit, so that a confirmation number can be found by a
+    range of the primary key and needs no column or index of its own.
+    """
+    digits = payment_id.hex[:12] + payment_id.hex[13:16]
+    return "-".join((digits[:5], digits[5:10], digits[10:15])).upper()
 
 
 def yes_or_no(value: bool) -> str:

@@ -77,7 +77,8 @@ class NoticeDelivery(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["notice", "channel"], name="notice_delivery_once")]
         indexes = [
-            models.Index(fields=["due_at", "id"], condition=Q(state__in=["waiting", "sending"]), name="notice_due"),
+            models.Index(fields=["biller", "due_at", "id"], condition=Q(state="waiting"), name="notice_due_by_biller"),
+            models.Index(fields=["claimed_at"], condition=Q(state="sending"), name="notice_being_sent"),
             models.Index(fields=["customer", "-id"], name="notice_delivery_by_customer"),
             models.Index(fields=["biller", "-id"], name="notice_delivery_by_biller"),
         ]

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from billing import formats
 from billing.actors import Requestor
 from billing.models import Biller, Customer
 from billing.models.ids import UUID7
@@ -116,13 +117,8 @@ class Payment(models.Model):
 
 
 def confirmation_of(payment_id: uuid.UUID) -> str:
-    """Give a payment's confirmation number, such as ``019AB-3C9D2-1F04A``.
-
-    It is the id's time and sequence digits without the version digit, so that a confirmation number can be found by a
-    range of the primary key and needs no column or index of its own.
-    """
-    digits = payment_id.hex[:12] + payment_id.hex[13:16]
-    return "-".join((digits[:5], digits[5:10], digits[10:15])).upper()
+    """Give a payment's confirmation number."""
+    return formats.confirmation(payment_id)
 
 
 class AttemptState(models.TextChoices):
