@@ -60,6 +60,10 @@ BEAT: dict[str, Entry] = {
     "Read response files": Entry(
         "payments.tasks.read_response_files", timedelta(hours=1), "Settles what the processors' response files name."
     ),
+    "Send notices": Entry("billing.tasks.send_notices", timedelta(seconds=15), "Sends the e-mails that are due."),
+    "Forget tries": Entry(
+        "billing.tasks.forget_tries", crontab(minute="30", hour="4"), "Removes old counters of guests' and card tries."
+    ),
 }
 
 
