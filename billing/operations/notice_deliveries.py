@@ -93,17 +93,18 @@ def _claim(now: datetime.datetime) -> list[NoticeDelivery]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE billing_noticedelivery d SET state = 'sending', claimed_at = %s, attempts = d.attempts + 1
-            WHERE d.id IN (
-                SELECT taken.id FROM billing_biller b CROSS JOIN LATERAL (
+            WITH taken AS MATERIALIZED (  -- run once: as a plain subquery it may run again and lock more than its limit
+                SELECT due.id FROM billing_biller b CROSS JOIN LATERAL (
                     SELECT w.id FROM billing_noticedelivery w
                     WHERE w.biller_id = b.id AND w.state = 'waiting' AND w.channel = %s AND w.due_at <= %s
                     ORDER BY w.due_at, w.id LIMIT %s FOR UPDATE SKIP LOCKED
-                ) taken LIMIT %s
+                ) due LIMIT %s
             )
+            UPDATE billing_noticedelivery d SET state = 'sending', claimed_at = %s, attempts = d.attempts + 1
+            FROM taken WHERE d.id = taken.id
             RETURNING d.id
             """,
-            [now, NoticeChannel.EMAIL, now, BATCH_OF_BILLER, BATCH],
+            [NoticeChannel.EMAIL, now, BATCH_OF_BILLER, BATCH, now],
         )
         ids = [pk for (pk,) in cursor.fetchall()]
     rows = NoticeDelivery.objects.select_related("notice", "customer", "biller").filter(pk__in=ids)
