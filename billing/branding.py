@@ -1,8 +1,8 @@
 """The biller's look: the stylesheet of its accent colour, its logo, and what every page's frame needs to know.
 
-A colour reaches the page as a stylesheet of its own, because the content security policy allows no inline style. The address
-holds the colour, so the answer never changes and reads nothing. Whatever colour a biller picks, text in it is moved towards
-black or white until it has 4.5:1, so that no biller can make its portal unreadable.
+A colour reaches the page as a stylesheet of its own, because the content security policy allows no inline style. The
+address holds the colour, so the answer never changes and reads nothing. Whatever colour a biller picks, text in it is
+moved towards black or white until it has 4.5:1, so that no biller can make its portal unreadable.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def logo(request: HttpRequest, slug: str) -> FileResponse:
     """Answer with a biller's logo, which everybody may see who may see its sign-in page."""
     with tenancy.acting_for(tenancy.EVERY_BILLER):
         biller = Biller.objects.filter(slug=slug).first()
-    kind = mimetypes.guess_type(biller.logo.name)[0] if biller and biller.logo else None
+    kind = mimetypes.guess_type(biller.logo.name or "")[0] if biller and biller.logo else None
     if biller is None or kind not in _PICTURES:
         raise Http404
     response = FileResponse(biller.logo.open("rb"), content_type=kind)
@@ -87,7 +87,7 @@ def logo(request: HttpRequest, slug: str) -> FileResponse:
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
-    """Tell every template the biller whose page this is, through whose eyes it is seen, and the theme (context processor)."""
+    """Tell every template whose page this is, through whose eyes it is seen, and the theme (context processor)."""
     theme = request.COOKIES.get("theme", "")
     return {
         "biller": getattr(request, "biller", None),

@@ -1,7 +1,7 @@
 """Small charts, drawn here as SVG: no script, no inline style, colours from the stylesheet by class.
 
-Each chart carries a title, a sentence that says what it shows, and its figures as a table for those who read rather than
-look. ``templates/components/chart.html`` draws one.
+Each chart carries a title, a sentence that says what it shows, and its figures as a table for those who read rather
+than look. ``templates/components/chart.html`` draws one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COLOURS = 8
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One row of figures. ``tone`` is a tone of ``billing.statuses`` where the colour has a meaning; else colours go in turn."""
+    """One row of figures; ``tone`` is one of ``billing.statuses`` where its colour means something."""
 
     label: str
     figures: Sequence[Figure]
@@ -51,7 +51,9 @@ class Chart:
         rows = []
         for index, label in enumerate(self.labels):
             figures = [series.figures[index] for series in self.series]
-            rows.append((label, [self.words(figure) for figure in figures], self.words(_sum(figures)) if self.totals else ""))
+            rows.append(
+                (label, [self.words(figure) for figure in figures], self.words(_sum(figures)) if self.totals else "")
+            )
         return rows
 
 
@@ -115,8 +117,11 @@ def outcome(
             shapes.append(
                 format_html(
                     '<rect class="{}" x="{}" y="0" width="{}" height="28"><title>{}</title></rect>',
-                    _class(one, number), _f(place), _f(max(width, 1.5)), f"{one.label}: {words(one.figures[0])}",
-                )  # fmt: skip
+                    _class(one, number),
+                    _f(place),
+                    _f(max(width, 1.5)),
+                    f"{one.label}: {words(one.figures[0])}",
+                )
             )
         place += width
     return _chart(title, summary, label_heading, [_("All")], series, words, _join(shapes), height=28)
@@ -144,15 +149,19 @@ def lines(
         shapes.append(
             format_html(
                 '<polyline class="{} line" points="{}"></polyline>',
-                _class(one, number), " ".join(f"{_f(x)},{_f(y)}" for x, y in points),
-            )  # fmt: skip
+                _class(one, number),
+                " ".join(f"{_f(x)},{_f(y)}" for x, y in points),
+            )
         )
         for label, figure, (x, y) in zip(labels, one.figures, points, strict=True):
             shapes.append(
                 format_html(
                     '<circle class="{}" cx="{}" cy="{}" r="3"><title>{}</title></circle>',
-                    _class(one, number), _f(x), _f(y), f"{label}: {one.label} {words(figure)}",
-                )  # fmt: skip
+                    _class(one, number),
+                    _f(x),
+                    _f(y),
+                    f"{label}: {one.label} {words(figure)}",
+                )
             )
     drawn = _grid(top, ticks, words) + _join(shapes) + _labels(labels, across)
     return _chart(title, summary, label_heading, labels, series, words, drawn, totals=False)
@@ -171,10 +180,17 @@ def _chart(
     totals: bool = True,
 ) -> Chart:
     svg = format_html(
-        '<svg class="{}" viewBox="0 0 {} {}" preserveAspectRatio="{}" role="img" aria-label="{}"><title>{}</title><desc>{}</desc>{}</svg>',
-        "drawing" if height == _HEIGHT else "drawing drawing-flat", _WIDTH, height, "xMidYMid" if height == _HEIGHT else "none", f"{title}. {summary}",
-        title, summary, drawn,
-    )  # fmt: skip
+        '<svg class="{}" viewBox="0 0 {} {}" preserveAspectRatio="{}" role="img" aria-label="{}">'
+        "<title>{}</title><desc>{}</desc>{}</svg>",
+        "drawing" if height == _HEIGHT else "drawing drawing-flat",
+        _WIDTH,
+        height,
+        "xMidYMid" if height == _HEIGHT else "none",
+        f"{title}. {summary}",
+        title,
+        summary,
+        drawn,
+    )
     legend = [(_class(one, number), one.label) for number, one in enumerate(series)]
     return Chart(title, summary, svg, label_heading, labels, series, legend, words, totals and len(series) > 1)
 
@@ -207,9 +223,18 @@ def _y(value: float, top: float) -> float:
 def _grid(top: float, ticks: list[float], words: Callable[[Figure], str]) -> SafeString:
     return format_html_join(
         "",
-        '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"></line><text class="axis" x="{}" y="{}" text-anchor="end">{}</text>',
+        '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"></line>'
+        '<text class="axis" x="{}" y="{}" text-anchor="end">{}</text>',
         (
-            (_LEFT, _WIDTH - _RIGHT, _f(_y(tick, top)), _f(_y(tick, top)), _LEFT - 6, _f(_y(tick, top) + 4), words(_whole(tick)))
+            (
+                _LEFT,
+                _WIDTH - _RIGHT,
+                _f(_y(tick, top)),
+                _f(_y(tick, top)),
+                _LEFT - 6,
+                _f(_y(tick, top) + 4),
+                words(_whole(tick)),
+            )
             for tick in ticks
         ),
     )
@@ -222,7 +247,12 @@ def _labels(labels: Sequence[str], across: float) -> SafeString:
         "",
         '<text class="{}" x="{}" y="{}" text-anchor="middle">{}</text>',
         (
-            ("axis" if index % (every * 3) == 0 else "axis axis-minor", _f(_LEFT + across * (index + 0.5)), _HEIGHT - 8, label)
+            (
+                "axis" if index % (every * 3) == 0 else "axis axis-minor",
+                _f(_LEFT + across * (index + 0.5)),
+                _HEIGHT - 8,
+                label,
+            )
             for index, label in enumerate(labels)
             if index % every == 0
         ),

@@ -1,7 +1,7 @@
 """How amounts, dates, times, telephone numbers and account numbers are written for people, in their language.
 
-Every face words them through here, so that a receipt, a list and a text message agree. Times come in as UTC and go out in
-the current time zone, which faces set to the biller's; the language is the current one unless it is given.
+Every face words them through here, so that a receipt, a list and a text message agree. Times come in as UTC and go
+out in the current time zone, which faces set to the biller's; the language is the current one unless it is given.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import phonenumbers
-from babel.dates import format_date, format_datetime, format_time, get_timezone_name
+from babel.dates import format_date, format_time, get_timezone_name
 from babel.numbers import format_currency, format_decimal
 from django.utils import timezone, translation
 from django.utils.translation import gettext, pgettext
@@ -75,15 +75,16 @@ def clock(value: datetime, *, zone: ZoneInfo | None = None, language: str | None
 def moment(value: datetime, *, zone: ZoneInfo | None = None, language: str | None = None) -> str:
     """Write a moment with its zone: ``Nov 22, 2026, 2:30 pm ET``."""
     zone = _zone(zone)
-    return f"{day(value, zone=zone, language=language)}, {clock(value, zone=zone, language=language)} {zone_name(value, zone, language)}"
+    written = day(value, zone=zone, language=language), clock(value, zone=zone, language=language)
+    return f"{written[0]}, {written[1]} {zone_name(value, zone, language)}"
 
 
 def exact(value: datetime, *, zone: ZoneInfo | None = None, language: str | None = None) -> str:
     """Write a moment to the millisecond, for comparing with somebody's log: ``Nov 22, 2026, 14:30:05.123 ET``."""
     zone = _zone(zone)
     local = value.astimezone(zone)
-    figures = format_datetime(local, "HH:mm:ss", tzinfo=zone, locale=locale_name(language))
-    return f"{day(value, zone=zone, language=language)}, {figures}.{local.microsecond // 1000:03d} {zone_name(value, zone, language)}"
+    figures = f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
+    return f"{day(value, zone=zone, language=language)}, {figures} {zone_name(value, zone, language)}"
 
 
 def zone_name(value: datetime, zone: ZoneInfo | None = None, language: str | None = None) -> str:
@@ -116,7 +117,7 @@ def _counted(unit: str, count: int) -> str:
 
 
 def phone(e164: str) -> str:
-    """Write a telephone number as people of its country do: ``(555) 555-0123``; text that is no number stays as it is."""
+    """Write a telephone number as people of its country do: ``(555) 555-0123``; other text stays as it is."""
     parsed = _parse_phone(e164)
     if parsed is None:
         return e164

@@ -1,6 +1,7 @@
 """How forms are drawn, and the fields that payers and CSRs meet on every other page.
 
-Set as ``FORM_RENDERER``: ``{{ form }}`` draws the error summary and every field, ``{{ form.amount.as_field_group }}`` one field.
+Set as ``FORM_RENDERER``: ``{{ form }}`` draws the error summary and every field, ``{{ form.amount.as_field_group }}``
+one field.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from babel.numbers import get_currency_symbol
 from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.renderers import TemplatesSetting
-from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -29,7 +29,9 @@ class BoundField(forms.BoundField):
         built = super().build_widget_attrs(attrs, widget)
         widget = widget or self.field.widget
         own = attrs.get("class", widget.attrs.get("class", ""))
-        built["class"] = " ".join(name for name in (own, _class_of(widget), "is-invalid" if self.errors else "") if name)
+        built["class"] = " ".join(
+            name for name in (own, _class_of(widget), "is-invalid" if self.errors else "") if name
+        )
         if self.use_fieldset:
             # The fieldset of a group of boxes is described, not each box.
             built.pop("aria-describedby", None)
@@ -137,7 +139,9 @@ class DayField(forms.DateField):
         options.setdefault("help_text", _("For example, 11/22/2026"))
         options.setdefault("error_messages", {}).setdefault("invalid", _("Enter a date such as 11/22/2026"))
         options.setdefault("widget", forms.DateInput(attrs={"inputmode": "numeric"}, format="%m/%d/%Y"))
-        super().__init__(input_formats=["%m/%d/%Y", "%m/%d/%y", "%Y-%m-%d", "%b %d, %Y", "%B %d, %Y", "%m-%d-%Y"], **options)
+        super().__init__(
+            input_formats=["%m/%d/%Y", "%m/%d/%y", "%Y-%m-%d", "%b %d, %Y", "%B %d, %Y", "%m-%d-%Y"], **options
+        )
 
 
 class PhoneField(forms.CharField):
@@ -157,7 +161,7 @@ class PhoneField(forms.CharField):
         text = super().clean(value)
         if text == "":
             return ""
-        wrong: str | Promise = _("Enter a phone number with its area code, such as (555) 555-0123")
+        wrong = gettext("Enter a phone number with its area code, such as (555) 555-0123")
         try:
             number = phonenumbers.parse(text, "US")
         except phonenumbers.NumberParseException:

@@ -1,7 +1,7 @@
 """The one map from a stored status to what people see: words, a colour and an icon, always all three.
 
-Keys are the noun and the value as it is stored, so that no page words or colours a status by itself. The apps above hand in
-their values as text; a value missing here is an error, which the suite finds before a page does.
+Keys are the noun and the value as it is stored, so that no page words or colours a status by itself. The apps above
+hand in their values as text; a value missing here is an error, which the suite finds before a page does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How one status looks. ``icon`` is a heroicon; ``detailed`` is the sentence used when a detail is known, with ``%(detail)s``."""
+    """How one status looks: ``icon`` is a heroicon, ``detailed`` the words around a detail, with ``%(detail)s``."""
 
     text: str | Promise
     tone: Tone

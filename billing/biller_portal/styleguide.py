@@ -1,4 +1,4 @@
-"""A page for developers, under ``DEBUG`` alone: every part of the shared look with sample contents, nothing from the database."""
+"""Pages for developers, under ``DEBUG`` alone: every part of the shared look, with samples that are not stored."""
 
 from __future__ import annotations
 
@@ -23,28 +23,56 @@ from billing.models import Biller, Customer, User
 
 NOW = datetime(2026, 11, 22, 19, 30, tzinfo=UTC)
 ZONE = ZoneInfo("America/New_York")
-_NAMES = ("Alma Reyes", "Bernard Okafor", "Mrs Jones", "Lucía Hernández", "O’Neill & Sons", "Pham Minh Tuấn", "=SUM(A1)", "Grace Lindqvist")
+_NAMES = (
+    "Alma Reyes",
+    "Bernard Okafor",
+    "Mrs Jones",
+    "Lucía Hernández",
+    "O’Neill & Sons",
+    "Pham Minh Tuấn",
+    "=SUM(A1)",
+    "Grace Lindqvist",
+)
 
 
 def _frame(request: HttpRequest, **context: Any) -> dict[str, Any]:
     timezone.activate(ZONE)
     accent = "#" + (request.GET.get("accent") or "0b6e4f")
-    biller = Biller(name="Maple Falls Utilities", slug="maple-falls", accent=accent, phone="+15555550142", email="bills@maplefalls.example")
+    biller = Biller(
+        name="Maple Falls Utilities",
+        slug="maple-falls",
+        accent=accent,
+        phone="+15555550142",
+        email="bills@maplefalls.example",
+    )
     return {"biller": biller, "user": User(name="Dana Whitfield", email="dana@maplefalls.example"), **context}
 
 
 def _customer() -> Customer:
     return Customer(
-        pk=7, number="104-20", display_number="104-20", name="Lucía Hernández", address1="18 Mill Race Lane", city="Maple Falls",
-        state="VT", zip="05601", phone="+15555550123", email="lucia@example.com", balance=Decimal("-12.40"),
-    )  # fmt: skip
+        pk=7,
+        number="104-20",
+        display_number="104-20",
+        name="Lucía Hernández",
+        address1="18 Mill Race Lane",
+        city="Maple Falls",
+        state="VT",
+        zip="05601",
+        phone="+15555550123",
+        email="lucia@example.com",
+        balance=Decimal("-12.40"),
+    )
 
 
 class SampleFilters(lists.Filters):
     """Filters of the sample list."""
 
     q = django_filters.CharFilter(label=_("Search"), field_name="name", lookup_expr="icontains")
-    type = lists.AnyOf(label=_("Update"), field_name="status", choices=[("payment", "Payment"), ("autopay", "AutoPay"), ("paperless", "Paperless")])
+    type = lists.AnyOf(
+        label=_("Update"),
+        field_name="status",
+        choices=[("payment", "Payment"), ("autopay", "AutoPay"), ("paperless", "Paperless")],
+    )
     state = lists.AnyOf(label=_("Status"), choices=statuses.choices("record"))
     start = lists.FromDay(label=_("From"), field_name="created_at")
     end = lists.ToDay(label=_("To"), field_name="created_at")
@@ -52,11 +80,19 @@ class SampleFilters(lists.Filters):
 
 
 _STATES: tuple[tuple[str, object], ...] = (
-    ("delivered", None), ("retrying", NOW), ("waiting", None), ("failed", None), ("on_hold", None), ("withheld", "no service location"),
-    ("skipped", "Dana Whitfield"), ("sending", None),
-)  # fmt: skip
+    ("delivered", None),
+    ("retrying", NOW),
+    ("waiting", None),
+    ("failed", None),
+    ("on_hold", None),
+    ("withheld", "no service location"),
+    ("skipped", "Dana Whitfield"),
+    ("sending", None),
+)
 _SAMPLES = [
-    Customer(pk=900 - n, name=_NAMES[n % 8], number=f"{104 + n % 40}-{n % 7:02}", created_at=NOW - timedelta(minutes=17 * n))
+    Customer(
+        pk=900 - n, name=_NAMES[n % 8], number=f"{104 + n % 40}-{n % 7:02}", created_at=NOW - timedelta(minutes=17 * n)
+    )
     for n in range(143)
 ]
 
@@ -76,9 +112,16 @@ class SampleList(lists.ListPage[Customer]):
         lists.Column("update", _("Update"), lambda c: ("Payment", "AutoPay on", "Paperless on")[c.pk % 3]),
         lists.Column("change", _("What changed"), lambda c: "" if c.pk % 3 == 0 else "off → on"),
         lists.Column("by", _("Made by"), lambda c: ("Payer", "Dana Whitfield", "System")[c.pk % 3]),
-        lists.Tag("status", _("Status"), lambda c: _STATES[c.pk % 8][0], noun="record", detail=lambda c: _STATES[c.pk % 8][1]),
+        lists.Tag(
+            "status", _("Status"), lambda c: _STATES[c.pk % 8][0], noun="record", detail=lambda c: _STATES[c.pk % 8][1]
+        ),
         lists.Number("attempts", _("Attempts"), lambda c: c.pk % 4),
-        lists.Amount("amount", _("Amount"), lambda c: Decimal(c.pk) * 7 / 4 if c.pk % 3 == 0 else None, currency="biller.currency"),
+        lists.Amount(
+            "amount",
+            _("Amount"),
+            lambda c: Decimal(c.pk) * 7 / 4 if c.pk % 3 == 0 else None,
+            currency="biller.currency",
+        ),
     )
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -92,7 +135,11 @@ class SampleList(lists.ListPage[Customer]):
         for row in rows:
             row.biller = Biller(currency="USD")
         if bound:
-            rows = [c for c in rows if ((c.created_at, c.pk) < bound.values if falling else (c.created_at, c.pk) > bound.values)]
+            rows = [
+                c
+                for c in rows
+                if ((c.created_at, c.pk) < bound.values if falling else (c.created_at, c.pk) > bound.values)
+            ]
         return rows[:limit]
 
     def count(self, queryset: Any, most: int) -> int:
@@ -107,18 +154,29 @@ class SampleList(lists.ListPage[Customer]):
 class SampleForm(forms.Form):
     """A form with every kind of field."""
 
-    amount = MoneyField(label="Amount to pay", currency="USD", least=Decimal("5.00"), help_text="Your balance is $84.10.")
+    amount = MoneyField(
+        label="Amount to pay", currency="USD", least=Decimal("5.00"), help_text="Your balance is $84.10."
+    )
     name = forms.CharField(label="Name on the account", widget=forms.TextInput(attrs={"autocomplete": "name"}))
-    email = forms.EmailField(label="E-mail for the receipt", required=False, widget=forms.EmailInput(attrs={"autocomplete": "email"}))
+    email = forms.EmailField(
+        label="E-mail for the receipt", required=False, widget=forms.EmailInput(attrs={"autocomplete": "email"})
+    )
     phone = PhoneField(label="Mobile number")
     on = DayField(label="Pay on")
     method = forms.ChoiceField(
-        label="Payment method", widget=forms.RadioSelect,
-        choices=[("card", "Visa •••• 4242, expires 08/28"), ("bank", "Checking •••• 6789"), ("new", "A new card or bank account")],
-    )  # fmt: skip
+        label="Payment method",
+        widget=forms.RadioSelect,
+        choices=[
+            ("card", "Visa •••• 4242, expires 08/28"),
+            ("bank", "Checking •••• 6789"),
+            ("new", "A new card or bank account"),
+        ],
+    )
     reason = forms.ChoiceField(label="Reason", choices=[("", "Choose one"), ("a", "Caller asked"), ("b", "Correction")])
     note = forms.CharField(label="Note", required=False, widget=forms.Textarea(attrs={"rows": 2}))
-    agree = forms.BooleanField(label="I agree that this amount is charged today", help_text="You get a receipt by e-mail.")
+    agree = forms.BooleanField(
+        label="I agree that this amount is charged today", help_text="You get a receipt by e-mail."
+    )
 
 
 def _chart_samples() -> list[charts.Chart]:
@@ -129,41 +187,70 @@ def _chart_samples() -> list[charts.Chart]:
 
     return [
         charts.bars(
-            title="Payments by day and channel", summary="$58,120.00 in 14 days; most of it by AutoPay on the 15th.",
-            label_heading="Day", labels=days, words=dollars, axis_words=lambda f: f"${f:,.0f}",
+            title="Payments by day and channel",
+            summary="$58,120.00 in 14 days; most of it by AutoPay on the 15th.",
+            label_heading="Day",
+            labels=days,
+            words=dollars,
+            axis_words=lambda f: f"${f:,.0f}",
             series=[
-                charts.Series("AutoPay", [Decimal(n) for n in (900, 1100, 800, 950, 1200, 1300, 9400, 2100, 1500, 900, 800, 1000, 950, 700)]),
-                charts.Series("Customer portal", [Decimal(n) for n in (1400, 1350, 1290, 1500, 1800, 2100, 2600, 1900, 1750, 1500, 1350, 1290, 1400, 1100)]),
-                charts.Series("Biller portal", [Decimal(n) for n in (420, 380, 510, 440, 300, 0, 0, 610, 540, 480, 390, 410, 0, 0)]),
+                charts.Series(
+                    "AutoPay",
+                    [Decimal(n) for n in (900, 1100, 800, 950, 1200, 1300, 9400, 2100, 1500, 900, 800, 1000, 950, 700)],
+                ),
+                charts.Series(
+                    "Customer portal",
+                    [
+                        Decimal(n)
+                        for n in (1400, 1350, 1290, 1500, 1800, 2100, 2600, 1900, 1750, 1500, 1350, 1290, 1400, 1100)
+                    ],
+                ),
+                charts.Series(
+                    "Biller portal",
+                    [Decimal(n) for n in (420, 380, 510, 440, 300, 0, 0, 610, 540, 480, 390, 410, 0, 0)],
+                ),
             ],
         ),
         charts.outcome(
-            title="Collection run of Nov 22", summary="1,962 of 2,000 payments were taken.", label_heading="Outcome",
+            title="Collection run of Nov 22",
+            summary="1,962 of 2,000 payments were taken.",
+            label_heading="Outcome",
             series=[
-                charts.Series("Taken", [1962], "good"), charts.Series("Declined", [26], "bad"),
-                charts.Series("Outcome unknown", [3], "warning"), charts.Series("Not yet", [9], "quiet"),
+                charts.Series("Taken", [1962], "good"),
+                charts.Series("Declined", [26], "bad"),
+                charts.Series("Outcome unknown", [3], "warning"),
+                charts.Series("Not yet", [9], "quiet"),
             ],
         ),
         charts.lines(
-            title="DataPump delivery", summary="Half of the updates arrive within 0.4 s, 95 % within 1.8 s.", label_heading="Hour",
-            labels=[f"{h} am" if h < 12 else f"{h - 12 or 12} pm" for h in range(6, 18)], words=lambda f: f"{f} s",
+            title="DataPump delivery",
+            summary="Half of the updates arrive within 0.4 s, 95 % within 1.8 s.",
+            label_heading="Hour",
+            labels=[f"{h} am" if h < 12 else f"{h - 12 or 12} pm" for h in range(6, 18)],
+            words=lambda f: f"{f} s",
             series=[
                 charts.Series("Median", [0.3, 0.4, 0.4, 0.5, 0.4, 0.3, 0.4, 0.6, 0.4, 0.4, 0.3, 0.3]),
                 charts.Series("95 %", [0.9, 1.1, 1.2, 1.8, 1.4, 1.0, 1.1, 2.4, 1.6, 1.2, 1.0, 0.9]),
             ],
         ),
-    ]  # fmt: skip
+    ]
 
 
 def overview(request: HttpRequest) -> HttpResponse:
     """Draw the parts of the biller portal."""
-    form = SampleForm({"amount": "3", "phone": "12"}) if "errors" in request.GET else SampleForm(initial={"amount": Decimal("84.10")})
+    form = (
+        SampleForm({"amount": "3", "phone": "12"})
+        if "errors" in request.GET
+        else SampleForm(initial={"amount": Decimal("84.10")})
+    )
     context = _frame(
         request,
         title="Style guide",
         section="search",
         form=form,
-        all_statuses=[(noun, [(value, words) for value, words in statuses.choices(noun)]) for noun in statuses.STATUSES],
+        all_statuses=[
+            (noun, [(value, words) for value, words in statuses.choices(noun)]) for noun in statuses.STATUSES
+        ],
         customer=_customer(),
         charts=_chart_samples(),
         now=NOW,
@@ -185,42 +272,104 @@ def overview(request: HttpRequest) -> HttpResponse:
             {"label": "Paid today", "value": "$12,480.22", "note": "184 payments"},
             {"label": "AutoPay tomorrow", "value": "$31,009.00", "note": "412 bills"},
         ],
-        facts=[("Service address", "18 Mill Race Lane"), ("Service location", "SL-10420"), ("AutoPay since", formats.day(NOW)), ("Phone", "")],
-        rows=[("Account", "104-20 Lucía Hernández", ""), ("Amount", "$84.10", "#main"), ("Method", "Visa •••• 4242", "#main"), ("Fee", "None", "")],
-        progress={"label": "Loading bills-2026-11.csv", "done": 1240, "total": 2000, "words": "1,240 of 2,000 bills, $104,220.10", "live": False},
-        entries=[
-            {"at": NOW, "text": "AutoPay turned on", "who": "Dana Whitfield (CSR)", "tone": "good", "icon": "arrow-path"},
-            {"at": NOW - timedelta(hours=3), "text": "Payment of $84.10 declined", "detail": "The card has expired. No money has been taken.", "who": "AutoPay", "tone": "bad", "icon": "x-circle"},
-            {"at": NOW - timedelta(days=2), "text": "Bill 20261120-7 of $84.10 arrived", "who": "File 1042", "icon": "document-text"},
+        facts=[
+            ("Service address", "18 Mill Race Lane"),
+            ("Service location", "SL-10420"),
+            ("AutoPay since", formats.day(NOW)),
+            ("Phone", ""),
         ],
-    )  # fmt: skip
+        rows=[
+            ("Account", "104-20 Lucía Hernández", ""),
+            ("Amount", "$84.10", "#main"),
+            ("Method", "Visa •••• 4242", "#main"),
+            ("Fee", "None", ""),
+        ],
+        progress={
+            "label": "Loading bills-2026-11.csv",
+            "done": 1240,
+            "total": 2000,
+            "words": "1,240 of 2,000 bills, $104,220.10",
+            "live": False,
+        },
+        entries=[
+            {
+                "at": NOW,
+                "text": "AutoPay turned on",
+                "who": "Dana Whitfield (CSR)",
+                "tone": "good",
+                "icon": "arrow-path",
+            },
+            {
+                "at": NOW - timedelta(hours=3),
+                "text": "Payment of $84.10 declined",
+                "detail": "The card has expired. No money has been taken.",
+                "who": "AutoPay",
+                "tone": "bad",
+                "icon": "x-circle",
+            },
+            {
+                "at": NOW - timedelta(days=2),
+                "text": "Bill 20261120-7 of $84.10 arrived",
+                "who": "File 1042",
+                "icon": "document-text",
+            },
+        ],
+    )
     return render(request, "styleguide/overview.html", context)
 
 
 def payer(request: HttpRequest) -> HttpResponse:
     """Draw the parts of the customer portal."""
-    form = SampleForm({"amount": "", "phone": "12"}) if "errors" in request.GET else SampleForm(initial={"amount": Decimal("84.10")})
-    rows = [("Account", "104-20", ""), ("Amount", "$84.10", "#main"), ("Payment method", "Visa •••• 4242", "#main"), ("Fee", "None", "")]
+    form = (
+        SampleForm({"amount": "", "phone": "12"})
+        if "errors" in request.GET
+        else SampleForm(initial={"amount": Decimal("84.10")})
+    )
+    rows = [
+        ("Account", "104-20", ""),
+        ("Amount", "$84.10", "#main"),
+        ("Payment method", "Visa •••• 4242", "#main"),
+        ("Fee", "None", ""),
+    ]
     context = _frame(
-        request, title="Pay your bill", section="home", form=form, customer=_customer(), now=NOW, rows=rows,
-        steps=["Amount", "Method", "Review", "Done"], viewing_as="Lucía Hernández" if "as" in request.GET else "",
-    )  # fmt: skip
+        request,
+        title="Pay your bill",
+        section="home",
+        form=form,
+        customer=_customer(),
+        now=NOW,
+        rows=rows,
+        steps=["Amount", "Method", "Review", "Done"],
+        viewing_as="Lucía Hernández" if "as" in request.GET else "",
+    )
     return render(request, "styleguide/payer.html", context)
 
 
 def receipt(request: HttpRequest) -> HttpResponse:
     """Draw a receipt."""
-    context = _frame(request, title="Receipt", customer=_customer(), now=NOW, confirmation=str(uuid.UUID(int=0x019AB3C9D21F04A << 68))[:17])
+    context = _frame(
+        request,
+        title="Receipt",
+        customer=_customer(),
+        now=NOW,
+        confirmation=str(uuid.UUID(int=0x019AB3C9D21F04A << 68))[:17],
+    )
     return render(request, "styleguide/receipt.html", context)
 
 
 def question(request: HttpRequest) -> HttpResponse:
     """Draw a question before something is done."""
     context = _frame(
-        request, title="Send 412 updates again?", section="datapump", danger=True, button="Send 412 updates again", back_url=reverse("styleguide"),
-        question="412 failed updates match your filters.", warning="The biller’s system may already have some of these updates.",
+        request,
+        title="Send 412 updates again?",
+        section="datapump",
+        danger=True,
+        button="Send 412 updates again",
+        back_url=reverse("styleguide"),
+        question="412 failed updates match your filters.",
+        warning="The biller’s system may already have some of these updates.",
         rows=[("Updates", "412", ""), ("Oldest", "Nov 20, 2026, 9:14 am ET", "")],
-    )  # fmt: skip
+    )
     return render(request, "biller_portal/confirm.html", context)
 
 

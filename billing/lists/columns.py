@@ -24,10 +24,10 @@ Words = str | Promise
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[M]):
-    """One column: ``name`` is its stable heading in CSV, ``label`` what people read, ``value`` an attribute path or a function.
+    """One column: ``name`` is its stable heading in CSV, ``label`` what people read, ``value`` a path or a function.
 
-    Shows text; the kinds below show other things. ``csv`` gives another value for the file; ``shown`` and ``exported`` leave
-    the column out of the page or out of the file.
+    Shows text; the kinds below show other things. ``csv`` gives another value for the file; ``shown`` and ``exported``
+    leave the column out of the page or out of the file.
     """
 
     name: str

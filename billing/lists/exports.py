@@ -19,12 +19,15 @@ class Exported(Protocol):
     """What a file needs of a column."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its heading."""
 
     @property
-    def exported(self) -> bool: ...
+    def exported(self) -> bool:
+        """Whether it is in the file at all."""
 
-    def cell(self, row: Any) -> str: ...
+    def cell(self, row: Any) -> str:
+        """Give a row's cell, safe to open."""
 
 
 _PLAIN_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
@@ -75,8 +78,8 @@ def csv_lines(columns: Sequence[Exported], rows: Iterator[Any]) -> Iterator[byte
 def csv_response(name: str, columns: Sequence[Exported], rows: Callable[[], Iterator[Any]]) -> StreamingHttpResponse:
     """Answer with a file that is read from the database while it is sent, in one transaction, in flat memory.
 
-    The lines are made after the view and its middleware have returned, so the tenancy scope, language and time zone of the
-    request are taken along.
+    The lines are made after the view and its middleware have returned, so the tenancy scope, language and time zone of
+    the request are taken along.
     """
 
     def lines() -> Generator[bytes]:

@@ -33,7 +33,7 @@ class FilterForm(forms.Form):
         return cleaned
 
 
-class Filters(django_filters.FilterSet):
+class Filters(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
     """The filters of one list page; ``periods`` names pairs of start and end dates."""
 
     periods: ClassVar[Sequence[tuple[str, str]]] = ()
@@ -44,7 +44,7 @@ class Filters(django_filters.FilterSet):
         return type("FilterForm", (FilterForm,), {**fields, "periods": self.periods})
 
 
-class AnyOf(django_filters.MultipleChoiceFilter):
+class AnyOf(django_filters.MultipleChoiceFilter):  # type: ignore[misc]  # as above
     """Any of several choices, as tick boxes; one ``IN``, where the library's own makes ``DISTINCT`` and ``OR``."""
 
     def __init__(self, **options: Any) -> None:
@@ -56,7 +56,7 @@ class AnyOf(django_filters.MultipleChoiceFilter):
         return queryset.filter(**{f"{self.field_name}__in": value}) if value else queryset
 
 
-class FromDay(django_filters.DateFilter):
+class FromDay(django_filters.DateFilter):  # type: ignore[misc]  # as above
     """Moments on a day or later, by the calendar of the current time zone."""
 
     def __init__(self, **options: Any) -> None:
@@ -91,13 +91,13 @@ class Chip:
 
 
 def chips(request: HttpRequest, form: forms.Form | None, ours: frozenset[str]) -> list[Chip]:
-    """Give a chip for every filter that is applied; ``ours`` are the names that its address leaves out besides the filter."""
+    """Give a chip for every applied filter; its address leaves out the filter and the names in ``ours``."""
     if form is None or not hasattr(form, "cleaned_data"):
         return []
     found = []
     for name, field in form.fields.items():
         value = form.cleaned_data.get(name)
-        if value is None or value == "" or value == []:
+        if value in (None, "", []):
             continue
         label = str(form[name].label)
         if isinstance(field, forms.MultipleChoiceField):

@@ -96,15 +96,21 @@ def reverse_order(order: Sequence[str]) -> tuple[str, ...]:
 def beyond(order: Sequence[str], bound: Bound) -> Q | Func:
     """Give the condition for rows after the bound in this order.
 
-    One row comparison where all fields run the same way, because PostgreSQL walks an index for that from the exact place.
+    One row comparison where all fields run the same way: PostgreSQL walks an index for that from the exact place.
     """
     names = [name.removeprefix("-") for name in order]
     falling = [name.startswith("-") for name in order]
     if len(set(falling)) == 1:
         ours = Func(*[F(name) for name in names], template="(%(expressions)s)", output_field=BooleanField())
-        theirs = Func(*[Value(value) for value in bound.values], template="(%(expressions)s)", output_field=BooleanField())
+        theirs = Func(
+            *[Value(value) for value in bound.values], template="(%(expressions)s)", output_field=BooleanField()
+        )
         return Func(
-            ours, theirs, template="%(expressions)s", arg_joiner=" < " if falling[0] else " > ", output_field=BooleanField()
+            ours,
+            theirs,
+            template="%(expressions)s",
+            arg_joiner=" < " if falling[0] else " > ",
+            output_field=BooleanField(),
         )
     condition = Q()
     for index, name in enumerate(names):

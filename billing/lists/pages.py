@@ -55,7 +55,6 @@ class BadFilters(Exception):
     """The filters in the URL do not make sense; the form says why."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Choice:
     """One of several ways to see the list, by link."""
@@ -130,13 +129,13 @@ class _Rows(Generic[M]):
 
 
 class ListPage(View, Generic[M]):
-    """A list page. Give ``name``, ``title``, ``columns``, ``orders`` and ``get_queryset``; ``filters`` where there are any.
+    """A list page: give ``name``, ``title``, ``columns``, ``orders``, ``get_queryset``, and ``filters`` if any.
 
     Mix in the portal's own access class before it. ``template_name`` extends the portal's base and includes
     ``components/list.html``. A wrong cursor is answered 400 and wrong filters show their errors and no rows.
     """
 
-    http_method_names: ClassVar[list[str]] = ["get", "head", "post", "options"]
+    http_method_names = ["get", "head", "post", "options"]
 
     name: ClassVar[str]
     title: ClassVar[Words]
@@ -241,9 +240,13 @@ class ListPage(View, Generic[M]):
     def _file(self, request: HttpRequest) -> HttpResponseBase:
         queryset, form = self._narrow(request)
         if form is not None and not form.is_valid():
-            return self._refusal(request, gettext("The filters in this address do not make sense. Nothing was downloaded."))
+            return self._refusal(
+                request, gettext("The filters in this address do not make sense. Nothing was downloaded.")
+            )
         if self.count(queryset, self.csv_most + 1) > self.csv_most:
-            return self._refusal(request, gettext("This is too much for one file. Filter the list first, then download it."))
+            return self._refusal(
+                request, gettext("This is too much for one file. Filter the list first, then download it.")
+            )
         order = complete(queryset, self._order(request).fields)
         return csv_response(self.name, self.get_columns(request), lambda: self.stream(queryset, order=order))
 
@@ -289,12 +292,12 @@ class ListPage(View, Generic[M]):
             total=max(total, last),
             capped=total > self.count_cap,
             cap=self.count_cap,
-            previous_url=self._url(request, **{BEFORE: place(page.rows[0], first)}) if page.has_previous else None,
-            next_url=self._url(request, **{AFTER: place(page.rows[-1], last)}) if page.has_next else None,
+            previous_url=self._url(request, {BEFORE: place(page.rows[0], first)}) if page.has_previous else None,
+            next_url=self._url(request, {AFTER: place(page.rows[-1], last)}) if page.has_next else None,
             clear_url=self._kept_url(request, {ORDER, SIZE}),
-            csv_url=self._url(request, **{FORMAT: "csv"}),
-            sizes=[Choice(formats.number(n), self._url(request, **{SIZE: str(n)}), n == size) for n in SIZES],
-            orders=[Choice(o.label, self._url(request, **{ORDER: o.name}), o is chosen_order) for o in self.orders],
+            csv_url=self._url(request, {FORMAT: "csv"}),
+            sizes=[Choice(formats.number(n), self._url(request, {SIZE: str(n)}), n == size) for n in SIZES],
+            orders=[Choice(o.label, self._url(request, {ORDER: o.name}), o is chosen_order) for o in self.orders],
             size=size,
             order=chosen_order.name,
             query=query,
@@ -348,13 +351,15 @@ class ListPage(View, Generic[M]):
         asked = request.GET.get(SIZE, "")
         return int(asked) if asked in {str(size) for size in SIZES} else self.size
 
-    def _url(self, request: HttpRequest, without: frozenset[str] = frozenset(), **more: str) -> str:
+    def _url(
+        self, request: HttpRequest, more: dict[str, str] | None = None, *, without: frozenset[str] = frozenset()
+    ) -> str:
         query = request.GET.copy()
         for name in without | PLACES:
             query.pop(name, None)
         for name in [name for name in query if not any(query.getlist(name))]:
             del query[name]
-        for name, value in more.items():
+        for name, value in (more or {}).items():
             query[name] = value
         return address(request, query)
 
@@ -384,7 +389,11 @@ class ListPage(View, Generic[M]):
         """Give whose saved views these are: staff at one biller have some, payers none."""
         biller = getattr(request, "biller", None)
         user = request.user
-        if biller is None or not isinstance(user, User) or not (user.is_superuser or biller.pk in user.staff_biller_ids):
+        if (
+            biller is None
+            or not isinstance(user, User)
+            or not (user.is_superuser or biller.pk in user.staff_biller_ids)
+        ):
             return None
         return user, biller
 

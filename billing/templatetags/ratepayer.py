@@ -128,5 +128,6 @@ def field_errors(form: BaseForm) -> list[tuple[str, str]]:
     errors = [("", str(error)) for error in form.non_field_errors()]
     for field in form:
         anchor = getattr(field, "anchor", field.id_for_label)
-        errors += [("" if field.is_hidden else anchor, words) for words in getattr(field, "wordings", field.errors)]
+        wordings = getattr(field, "wordings", None) or [str(error) for error in field.errors]
+        errors += [("" if field.is_hidden else anchor, words) for words in wordings]
     return errors

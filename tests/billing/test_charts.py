@@ -20,9 +20,12 @@ def drawn(chart: charts.Chart) -> ElementTree.Element:
 
 def sample(first: list[int], second: list[int]) -> charts.Chart:
     return charts.bars(
-        title="Payments", summary="Two days.", label_heading="Day", labels=["Mon", "Tue"],
+        title="Payments",
+        summary="Two days.",
+        label_heading="Day",
+        labels=["Mon", "Tue"],
         series=[Series("Portal", first), Series("AutoPay", second)],
-    )  # fmt: skip
+    )
 
 
 def test_bars_stand_on_each_other_in_proportion() -> None:
@@ -37,10 +40,13 @@ def test_bars_stand_on_each_other_in_proportion() -> None:
 
 def test_a_chart_says_what_it_shows_and_has_its_figures_as_a_table() -> None:
     chart = charts.bars(
-        title="Payments <by> day", summary="All & more.", label_heading="Day", labels=["Mon"],
+        title="Payments <by> day",
+        summary="All & more.",
+        label_heading="Day",
+        labels=["Mon"],
         words=lambda figure: formats.money(Decimal(figure), "USD", language="en"),
         series=[Series("Portal", [Decimal("1000.50")]), Series("AutoPay", [Decimal("0.25")])],
-    )  # fmt: skip
+    )
     tree = drawn(chart)
     assert tree.findtext("title") == "Payments <by> day"
     assert tree.findtext("desc") == "All & more."
@@ -48,7 +54,7 @@ def test_a_chart_says_what_it_shows_and_has_its_figures_as_a_table() -> None:
     assert [title.text for title in tree.iter("title")][1:] == ["Mon: Portal $1,000.50", "Mon: AutoPay $0.25"]
     assert chart.table == [("Mon", ["$1,000.50", "$0.25"], "$1,000.75")]
     page = render_to_string("components/chart.html", {"chart": chart})
-    assert "<td class=\"text-end money\">$1,000.75</td>" in page
+    assert '<td class="text-end money">$1,000.75</td>' in page
     assert "style=" not in page
     assert "<script" not in page
     assert "Payments &lt;by&gt; day" in page
@@ -56,9 +62,16 @@ def test_a_chart_says_what_it_shows_and_has_its_figures_as_a_table() -> None:
 
 def test_the_parts_of_a_whole_fill_it() -> None:
     chart = charts.outcome(
-        title="Run", summary="", label_heading="Outcome",
-        series=[Series("Taken", [75], "good"), Series("Declined", [20], "bad"), Series("Open", [5], "quiet"), Series("None", [0])],
-    )  # fmt: skip
+        title="Run",
+        summary="",
+        label_heading="Outcome",
+        series=[
+            Series("Taken", [75], "good"),
+            Series("Declined", [20], "bad"),
+            Series("Open", [5], "quiet"),
+            Series("None", [0]),
+        ],
+    )
     bars = list(drawn(chart).iter("rect"))
     assert [bar.attrib["class"] for bar in bars] == ["tone-good", "tone-bad", "tone-quiet"]
     widths = [float(bar.attrib["width"]) for bar in bars]
@@ -67,8 +80,12 @@ def test_the_parts_of_a_whole_fill_it() -> None:
 
 
 def test_lines_run_through_every_figure() -> None:
-    chart = charts.lines(title="T", summary="", label_heading="Hour", labels=["1", "2", "3"], series=[Series("Median", [0.5, 1.0, 0.0])])
-    points = [tuple(map(float, pair.split(","))) for pair in next(drawn(chart).iter("polyline")).attrib["points"].split()]
+    chart = charts.lines(
+        title="T", summary="", label_heading="Hour", labels=["1", "2", "3"], series=[Series("Median", [0.5, 1.0, 0.0])]
+    )
+    points = [
+        tuple(map(float, pair.split(","))) for pair in next(drawn(chart).iter("polyline")).attrib["points"].split()
+    ]
     assert points[1][1] < points[0][1] < points[2][1]
     assert chart.table == [("1", ["0.5"], ""), ("2", ["1.0"], ""), ("3", ["0.0"], "")]
 

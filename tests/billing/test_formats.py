@@ -29,13 +29,20 @@ AFTERNOON = datetime(2026, 11, 22, 19, 30, 5, 123456, tzinfo=UTC)
         ("999999999999.99", "USD", "en", "$999,999,999,999.99"),
     ],
 )
-def test_money_has_the_currency_sign_thousands_and_places(amount: str, currency: str, language: str, words: str) -> None:
+def test_money_has_the_currency_sign_thousands_and_places(
+    amount: str, currency: str, language: str, words: str
+) -> None:
     assert formats.money(Decimal(amount), currency, language=language) == words
 
 
 @pytest.mark.parametrize(
     ("amount", "language", "words"),
-    [("84.10", "en", "$84.10"), ("-12.40", "en", "Credit of $12.40"), ("-12.40", "es", "Crédito de $12.40"), ("0", "en", "$0.00")],
+    [
+        ("84.10", "en", "$84.10"),
+        ("-12.40", "en", "Credit of $12.40"),
+        ("-12.40", "es", "Crédito de $12.40"),
+        ("0", "en", "$0.00"),
+    ],
 )
 def test_less_than_nothing_owed_is_a_credit(amount: str, language: str, words: str) -> None:
     assert formats.balance(Decimal(amount), "USD", language=language) == words
@@ -95,7 +102,15 @@ def test_masked_numbers_show_their_end() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 seconds"), (1, "1 second"), (59.9, "59 seconds"), (60, "1 minute"), (7200, "2 hours"), (86400, "1 day"), (-5, "0 seconds")],
+    [
+        (0, "0 seconds"),
+        (1, "1 second"),
+        (59.9, "59 seconds"),
+        (60, "1 minute"),
+        (7200, "2 hours"),
+        (86400, "1 day"),
+        (-5, "0 seconds"),
+    ],
 )
 def test_lengths_of_time_use_their_largest_unit(seconds: float, words: str) -> None:
     with translation.override("en"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from billing import lists, statuses, tenancy
 from billing.lists.exports import csv_cell
 from billing.lists.keysets import Bound, beyond
+from billing.lists.pages import Choice
 from billing.models import Biller, Customer, SavedView, User
 from tests import factories
 
@@ -49,7 +50,7 @@ class CustomerList(lists.ListPage[Customer]):
     name, title = "customers", "Customers"
     filters = CustomerFilters
     size: ClassVar[int] = 3
-    orders = (
+    orders: ClassVar[Sequence[lists.Order]] = (
         lists.Order("name", "By name", ("name",)),
         lists.Order("falling", "Name backwards", ("-name", "-id")),
         lists.Order("mixed", "Largest balance, then name", ("-balance", "name")),
@@ -120,7 +121,7 @@ def query_of(url: str | None) -> dict[str, list[str]]:
     return parse_qs(urlsplit(url).query)
 
 
-# ---- Walking -----------------------------------------------------------------------------------------------------------
+# ---- Walking -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", [order.name for order in CustomerList.orders])
@@ -216,7 +217,7 @@ def test_the_condition_of_a_bound_is_strict_in_every_field() -> None:
         assert list(rest) == rows[number + 1 :]
 
 
-# ---- The place in the URL ----------------------------------------------------------------------------------------------
+# ---- The place in the URL ------------------------------------------------------------------------------------------
 
 
 def refused(url: str, page: type[lists.ListPage[Customer]] = CustomerList) -> str:
@@ -268,7 +269,7 @@ def test_links_keep_filters_and_leave_the_place(biller: Biller) -> None:
     assert set(query_of(url)) == {"q", "status", "after"}
     second = listing(url or "")
     assert query_of(second.csv_url) == {"q": ["an"], "status": ["active"], "format": ["csv"]}
-    assert [query_of(choice.url) for choice in second.sizes][0] == {"q": ["an"], "status": ["active"], "size": ["25"]}
+    assert next(query_of(choice.url) for choice in second.sizes) == {"q": ["an"], "status": ["active"], "size": ["25"]}
     assert second.query == "q=an&status=active"
 
 
@@ -284,7 +285,7 @@ def test_the_page_size_is_one_of_three_and_counts_stop_at_the_cap(biller: Biller
     assert listing("/customers/?size=25").position == "1–25 of 26"
 
 
-# ---- Filters -----------------------------------------------------------------------------------------------------------
+# ---- Filters -------------------------------------------------------------------------------------------------------
 
 
 def test_filters_narrow_the_page_the_file_and_actions_alike(biller: Biller) -> None:
@@ -301,8 +302,12 @@ def test_chips_name_each_filter_and_lead_to_the_list_without_it(biller: Biller) 
     url = "/customers/?q=ann&status=active&status=closed&paperless=true&start=2026-11-01&order=falling"
     chips = {(chip.label, chip.value): query_of(chip.url) for chip in listing(url).chips}
     assert set(chips) == {
-        ("Search", "ann"), ("Status", "Active"), ("Status", "Closed"), ("Paperless", "Yes"), ("From", "Nov 1, 2026"),
-    }  # fmt: skip
+        ("Search", "ann"),
+        ("Status", "Active"),
+        ("Status", "Closed"),
+        ("Paperless", "Yes"),
+        ("From", "Nov 1, 2026"),
+    }
     assert "q" not in chips["Search", "ann"]
     assert chips["Status", "Active"]["status"] == ["closed"]
     assert chips["Status", "Active"]["order"] == ["falling"]
@@ -349,17 +354,17 @@ def test_a_filter_cannot_take_a_name_of_the_page() -> None:
 
 def test_a_field_that_may_be_null_cannot_order_a_list(biller: Biller) -> None:
     class Loose(CustomerList):
-        orders = (lists.Order("days", "Days", ("collect_days",)),)
+        orders: ClassVar[Sequence[lists.Order]] = (lists.Order("days", "Days", ("collect_days",)),)
 
     with pytest.raises(ImproperlyConfigured, match="may be null"):
         listing("/customers/", Loose)
 
 
-# ---- CSV ---------------------------------------------------------------------------------------------------------------
+# ---- CSV -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_file_has_stable_headings_plain_amounts_and_every_row(biller: Biller) -> None:
-    customer = make(biller, "O'Neill, \"Sons\"\nand more", balance=Decimal("-1234.50"))[0]
+    customer = make(biller, 'O\'Neill, "Sons"\nand more', balance=Decimal("-1234.50"))[0]
     Customer.objects.filter(pk=customer.pk).update(created_at=datetime(2026, 11, 22, 19, 30, tzinfo=UTC))
     with timezone.override(NEW_YORK):
         assert file("/customers/") == [
@@ -374,12 +379,33 @@ def test_the_file_has_stable_headings_plain_amounts_and_every_row(biller: Biller
 @pytest.mark.parametrize(
     ("value", "cell"),
     [
-        ("=1+1", "'=1+1"), ("+1 555", "'+1 555"), ("-cmd|' /C calc'!A0", "'-cmd|' /C calc'!A0"), ("@SUM(A1)", "'@SUM(A1)"),
-        ("\t=1", "'\t=1"), ("\r=1", "'\r=1"), ("\n=1", "'\n=1"), ("  =1", "'  =1"), ("＝1+1", "'＝1+1"), ("-", "'-"), ("--5", "'--5"), ("-1e5", "'-1e5"),
-        ("-12.40", "-12.40"), ("-5", "-5"), ("12", "12"), ("Jones", "Jones"), ("a=b", "a=b"), ("", ""), ("-٣", "'-٣"),
-        (Decimal("-12.40"), "-12.40"), (Decimal("1E+3"), "1000"), (-7, "-7"), (None, ""), (True, "yes"), (False, "no"),
+        ("=1+1", "'=1+1"),
+        ("+1 555", "'+1 555"),
+        ("-cmd|' /C calc'!A0", "'-cmd|' /C calc'!A0"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("\n=1", "'\n=1"),
+        ("  =1", "'  =1"),
+        ("＝1+1", "'＝1+1"),
+        ("-", "'-"),
+        ("--5", "'--5"),
+        ("-1e5", "'-1e5"),
+        ("-12.40", "-12.40"),
+        ("-5", "-5"),
+        ("12", "12"),
+        ("Jones", "Jones"),
+        ("a=b", "a=b"),
+        ("", ""),
+        ("-٣", "'-٣"),
+        (Decimal("-12.40"), "-12.40"),
+        (Decimal("1E+3"), "1000"),
+        (-7, "-7"),
+        (None, ""),
+        (True, "yes"),
+        (False, "no"),
     ],
-)  # fmt: skip
+)
 def test_no_cell_is_a_formula_and_negative_numbers_stay_numbers(value: object, cell: str) -> None:
     assert csv_cell(value) == cell
 
@@ -441,7 +467,7 @@ def test_too_much_for_one_file_is_refused(biller: Biller) -> None:
     assert len(file("/customers/?q=a", Small)) == 2
 
 
-# ---- Cells -------------------------------------------------------------------------------------------------------------
+# ---- Cells ---------------------------------------------------------------------------------------------------------
 
 
 def test_cells_are_escaped_linked_and_aligned(biller: Biller) -> None:
@@ -457,7 +483,7 @@ def test_cells_are_escaped_linked_and_aligned(biller: Biller) -> None:
     assert [column.align for column, _ in cells] == ["start", "start", "start", "end", "start", "start"]
 
 
-# ---- Saved views -------------------------------------------------------------------------------------------------------
+# ---- Saved views ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -474,8 +500,8 @@ def as_staff(user: User, biller: Biller, url: str, data: dict[str, str] | None =
     return CustomerList.as_view()(request)
 
 
-def views_of(user: User, biller: Biller, url: str = "/customers/") -> list[lists.Choice]:
-    found: list[lists.Choice] = as_staff(user, biller, url).context_data["listing"].views
+def views_of(user: User, biller: Biller, url: str = "/customers/") -> list[Choice]:
+    found: list[Choice] = as_staff(user, biller, url).context_data["listing"].views
     return found
 
 
@@ -495,7 +521,10 @@ def test_a_view_keeps_the_filters_under_a_name_for_its_person(biller: Biller, da
     assert views_of(dana, biller) == []
 
 
-@pytest.mark.parametrize(("url", "data"), [("/customers/?q=a", {"save": ""}), ("/customers/?q=a", {"save": "x" * 61}), ("/customers/", {"save": "All"})])
+@pytest.mark.parametrize(
+    ("url", "data"),
+    [("/customers/?q=a", {"save": ""}), ("/customers/?q=a", {"save": "x" * 61}), ("/customers/", {"save": "All"})],
+)
 def test_a_view_without_name_or_filters_is_refused(biller: Biller, dana: User, url: str, data: dict[str, str]) -> None:
     assert as_staff(dana, biller, url, data).status_code == 302
     assert not SavedView.objects.exists()

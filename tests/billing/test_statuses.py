@@ -46,8 +46,13 @@ def test_each_status_has_words_of_its_own_and_an_icon_that_exists(noun: str) -> 
 
 def test_a_detail_completes_the_words() -> None:
     with translation.override("en"), timezone.override(ZoneInfo("America/New_York")):
-        assert statuses.status("record", "retrying", datetime(2026, 11, 22, 19, 30, tzinfo=UTC)).text == "Retrying – next at 2:30 pm"
-        assert statuses.status("record", "withheld", "no service location").text == "Will not send – no service location"
+        assert (
+            statuses.status("record", "retrying", datetime(2026, 11, 22, 19, 30, tzinfo=UTC)).text
+            == "Retrying – next at 2:30 pm"
+        )
+        assert (
+            statuses.status("record", "withheld", "no service location").text == "Will not send – no service location"
+        )
         assert statuses.status("record", "skipped", "Dana Whitfield").text == "Skipped by Dana Whitfield"
         assert statuses.status("record", "skipped").text == "Skipped"
         assert statuses.status("record", "delivered", "ignored").text == "Delivered"

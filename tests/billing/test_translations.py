@@ -17,12 +17,16 @@ from django.utils.translation import gettext
 
 ROOT = Path(settings.BASE_DIR)
 SPANISH = ROOT / "locale" / "es" / "LC_MESSAGES"
-# What payers see: their portal, the parts and frames that both portals use, and the operations that refuse them something.
+# What payers see: their portal, the parts and frames that both portals use, the operations that refuse them something.
 TEMPLATES = ("*.html", "account/**/*.html", "allauth/**/*.html", "components/**/*.html", "customer_portal/**/*.html")
 CODE = (
-    "billing/*.py", "billing/lists/*.py", "billing/templatetags/*.py", "*/customer_portal/**/*.py", "payments/operations/*.py",
+    "billing/*.py",
+    "billing/lists/*.py",
+    "billing/templatetags/*.py",
+    "*/customer_portal/**/*.py",
+    "payments/operations/*.py",
     "billing/operations/payers.py",
-)  # fmt: skip
+)
 # History and its sentences are read by the biller's people.
 NOT_FOR_PAYERS = {"billing/audit.py"}
 
@@ -62,7 +66,7 @@ def test_payers_read_everything_in_spanish() -> None:
     known = {}
     for message in catalogue():
         first = message.id[0] if isinstance(message.id, tuple) else message.id
-        known[first] = any(message.string) and not message.fuzzy
+        known[first] = any(message.string or ()) and not message.fuzzy
     missing = set()
     for pattern in TEMPLATES:
         for path in (ROOT / "templates").glob(pattern):
@@ -77,15 +81,15 @@ def test_payers_read_everything_in_spanish() -> None:
 def test_what_is_compiled_is_what_is_written() -> None:
     with (SPANISH / "django.mo").open("rb") as file:
         compiled = dict(_pair(message) for message in read_mo(file) if message.id)
-    assert compiled == dict(_pair(m) for m in catalogue() if m.id and any(m.string) and not m.fuzzy)
+    assert compiled == dict(_pair(m) for m in catalogue() if m.id and any(m.string or ()) and not m.fuzzy)
 
 
 def _pair(message: Message) -> tuple[str, str]:
     return " / ".join(_forms(message.id)), " / ".join(_forms(message.string))
 
 
-def _forms(text: str | Sequence[str]) -> Sequence[str]:
-    return (text,) if isinstance(text, str) else text
+def _forms(text: str | Sequence[str] | None) -> Sequence[str]:
+    return () if text is None else (text,) if isinstance(text, str) else text
 
 
 def test_values_in_a_translation_are_those_of_the_original() -> None:
