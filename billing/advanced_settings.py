@@ -211,6 +211,6 @@ def _refuse_constant(text: str) -> Any:
 
 @functools.cache
 def _validator(schema: str) -> Any:
-    import jsonschema  # noqa: PLC0415  # only the few pages that take JSON pay for it
+    import jsonschema  # only the few pages that take JSON pay for it
 
     return jsonschema.Draft202012Validator(json.loads(schema))

@@ -64,6 +64,15 @@ BEAT: dict[str, Entry] = {
     "Forget tries": Entry(
         "billing.tasks.forget_tries", crontab(minute="30", hour="4"), "Removes old counters of guests' and card tries."
     ),
+    "Deliver to billers' systems": Entry(
+        "datapump.tasks.deliver", timedelta(seconds=2), "Tells billers' own systems what is due; a run lasts a minute at most."
+    ),
+    "Send updates again": Entry(
+        "datapump.tasks.resend", timedelta(seconds=5), "Puts updates back in the queue that somebody asked to be sent again."
+    ),
+    "Age out envelopes": Entry(
+        "datapump.tasks.purge_envelopes", crontab(minute="40", hour="3"), "Removes what was said to billers' systems half a year ago."
+    ),
 }
 
 

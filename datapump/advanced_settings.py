@@ -18,6 +18,7 @@ from billing.advanced_settings import AdvancedSetting, BadSetting, Kind, Row, re
 from datapump.connectors.base import Target
 from datapump.connectors.multispeak.options import MAX_PAYMENTS_PER_ENVELOPE, BadOption, parse_modes
 from datapump.models import Endpoint, Purpose
+from datapump.operations.records import adopt
 
 SCHEMA_131: Mapping[str, Any] = {
     "type": "object",
@@ -104,7 +105,9 @@ class EndpointField:
 
     def write(self, biller_id: int, value: Any) -> None:
         """Keep the value, inside the caller's transaction."""
-        endpoint, _made = Endpoint.objects.get_or_create(biller_id=biller_id, purpose=self.purpose)
+        endpoint, made = Endpoint.objects.get_or_create(biller_id=biller_id, purpose=self.purpose)
+        if made:
+            adopt(endpoint)
         if self.option:
             endpoint.options = {name: kept for name, kept in endpoint.options.items() if name != self.field}
             if value != "":
@@ -189,8 +192,8 @@ SETTINGS: tuple[AdvancedSetting, ...] = (
         131,
         _("JSON configuration"),
         _(
-            'Daffron.DataPumpConfigs.SkipDonationTypes: donation bills are passed over when a service location is looked up. '
-            'Daffron.DataPumpConfigs.TransactionIdIsPaymentGuid: transactionId is the payment’s GUID instead of its approval '
+            "Daffron.DataPumpConfigs.SkipDonationTypes: donation bills are passed over when a service location is looked up. "
+            "Daffron.DataPumpConfigs.TransactionIdIsPaymentGuid: transactionId is the payment’s GUID instead of its approval "
             'code. PdfConfig.BCTRModifier: "ValueAfterDash".'
         ),
         Kind.JSON,

@@ -8,6 +8,6 @@ class DataPumpConfig(AppConfig):
 
     def ready(self) -> None:
         """Add the app's numbered settings to the registry."""
-        from datapump import advanced_settings  # noqa: PLC0415  (it needs the loaded models)
+        from datapump import advanced_settings
 
         advanced_settings.register_all()

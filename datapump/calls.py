@@ -42,7 +42,8 @@ _IDLE_SECONDS = 8.0
 @dataclass(frozen=True, slots=True)
 class Call:
     """One envelope to post in one lane; ``ticket`` is the caller's own. It is handed back unsent after ``not_after``
-    (seconds of the loop's monotonic clock)."""
+    (seconds of the loop's monotonic clock).
+    """
 
     lane: str
     envelope: Envelope
@@ -78,7 +79,8 @@ class _Lane:
 
 class Calls:
     """The thread that posts. ``networks`` are private networks that may be reached beside the public ones; ``None``
-    allows every address, for demonstrations and tests."""
+    allows every address, for demonstrations and tests.
+    """
 
     def __init__(self, networks: Sequence[str] | None = ()) -> None:
         self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
@@ -187,7 +189,7 @@ class Calls:
             status, body = await self._exchange(call)
         except ConnectorError as known:
             error = known
-        except Exception as problem:  # noqa: BLE001  # whatever a socket or a peer can raise is an outcome, not our end
+        except Exception as problem:  # whatever a socket or a peer can raise is an outcome, not our end
             error = _meaning(problem, call.timeout)
         ended = self._loop.time()
         return Answer(call, sent=True, seconds=ended - began, ended=ended, status=status, body=body, error=error)
@@ -238,7 +240,9 @@ def _meaning(problem: Exception, timeout: float) -> ConnectorError:
             return Misconfigured("The endpoint's address is no address.")
         case TimeoutError():
             return OutcomeUnknown(f"The biller's system did not answer within {timeout:g} seconds.")
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientPayloadError() | ssl.SSLError():
+        case (
+            aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientPayloadError() | ssl.SSLError()
+        ):
             return OutcomeUnknown("The connection broke before the biller's system had answered.")
         case aiohttp.ClientError():
             return OutcomeUnknown("The biller's system answered something that is not HTTP.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -63,9 +65,7 @@ class Record(models.Model):
     id = models.UUIDField(primary_key=True, db_default=UUID7(), editable=False)
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, db_index=False, db_constraint=False)
-    endpoint = models.ForeignKey(
-        Endpoint, on_delete=models.PROTECT, null=True, db_index=False, db_constraint=False
-    )
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, null=True, db_index=False, db_constraint=False)
     type = models.PositiveSmallIntegerField(choices=RecordType)
     optional_setting = models.PositiveSmallIntegerField(
         choices=OptionalSetting, default=OptionalSetting.INSERTED, db_default=OptionalSetting.INSERTED
@@ -89,6 +89,9 @@ class Record(models.Model):
     closed_by = models.CharField(max_length=120, blank=True, help_text="Who skipped it.")
 
     objects = CustomerOwnedQuerySet["Record"].as_manager()
+
+    # Set by reports on the rows of a page: the earlier update that this one waits behind.
+    blocked_by: uuid.UUID | None = None
 
     class Meta:
         indexes = [
@@ -116,9 +119,7 @@ class ChangeLog(models.Model):
 
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, db_index=False)
-    record = models.ForeignKey(
-        Record, on_delete=models.PROTECT, null=True, blank=True, related_name="change_logs"
-    )
+    record = models.ForeignKey(Record, on_delete=models.PROTECT, null=True, blank=True, related_name="change_logs")
     field = models.CharField(max_length=40)
     old = models.CharField(max_length=120, blank=True)
     new = models.CharField(max_length=120, blank=True)
@@ -170,9 +171,7 @@ class Delivery(models.Model):
     record = models.ForeignKey(
         Record, on_delete=models.PROTECT, related_name="deliveries", db_index=False, db_constraint=False
     )
-    envelope = models.ForeignKey(
-        Envelope, on_delete=models.DO_NOTHING, null=True, db_index=False, db_constraint=False
-    )
+    envelope = models.ForeignKey(Envelope, on_delete=models.DO_NOTHING, null=True, db_index=False, db_constraint=False)
     at = models.DateTimeField()
     milliseconds = models.PositiveIntegerField()
     status = models.PositiveSmallIntegerField(null=True)

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 
 from billing.actors import Actor
-from datapump.models import OptionalSetting, Purpose, RecordType
+from datapump.models import LIVE, Endpoint, OptionalSetting, Purpose, Record, RecordType
 
 _SWITCH = {
     RecordType.PAYMENT: ("payments", Purpose.PAYMENTS),
@@ -30,7 +30,11 @@ def write(
     after: str = "",
     optional_setting: OptionalSetting = OptionalSetting.INSERTED,
 ) -> int:
-    """Write one record, inside the caller's transaction; gives 1, or 0 where the biller does not want to hear of it."""
+    """Write one record, inside the caller's transaction; gives 1, or 0 where the biller does not want to hear of it.
+
+    The caller holds the customer's row, so that records of one customer are written in the order in which their changes
+    take effect: that is the order of delivery.
+    """
     return write_from(
         actor=actor,
         type=type,
@@ -39,6 +43,18 @@ def write(
         " %s AS before, %s AS after",
         params=[biller_id, customer_id, json.dumps(facts, default=str), before, after],
     )
+
+
+def adopt(endpoint: Endpoint) -> int:
+    """Give an endpoint the records that have waited for one, inside the caller's transaction; gives how many."""
+    return Record.objects.filter(
+        biller_id=endpoint.biller_id, type__in=types_of(endpoint.purpose), state__in=LIVE, endpoint__isnull=True
+    ).update(endpoint=endpoint)
+
+
+def types_of(purpose: str) -> tuple[RecordType, ...]:
+    """Give the types of record that an endpoint of this purpose hears."""
+    return tuple(type_ for type_, (_, its) in _SWITCH.items() if its == purpose)
 
 
 def write_from(
@@ -58,7 +74,9 @@ def write_from(
     if not connection.in_atomic_block:
         raise RuntimeError("Records are written in the transaction that made them true.")
     switch, purpose = _SWITCH[type]
-    by, by_params = ("s.requestor, s.made_by", []) if actor is None else ("%s, %s", [actor.requestor, actor.label[:120]])
+    by, by_params = (
+        ("s.requestor, s.made_by", []) if actor is None else ("%s, %s", [actor.requestor, actor.label[:120]])
+    )
     with connection.cursor() as cursor:
         cursor.execute(
             f"""

@@ -16,7 +16,6 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -277,7 +276,9 @@ class _Loop:
                 if room > 0:
                     wants[line.id] = room * line.endpoint.per_envelope
         share = max(1, _CLAIMS // max(1, len(wants)))
-        return {line_id: min(number, max(share, self._limit(self._lines[line_id]))) for line_id, number in wants.items()}
+        return {
+            line_id: min(number, max(share, self._limit(self._lines[line_id]))) for line_id, number in wants.items()
+        }
 
     def _slow(self, line: _Line, moment: float) -> bool:
         return line.flying > 0 and (line.latency > _SLOW or moment - line.fed_at > _SLOW)
@@ -582,5 +583,3 @@ class _Loop:
             self._tally.refused += 1
         else:
             self._tally.unknown += 1
-
-

@@ -44,7 +44,8 @@ _PART = re.compile(r"\{(base|sub|custom2|custom3)\}")
 @dataclass(frozen=True, slots=True)
 class Wire:
     """What a message says beside its record's facts, looked up when it is first sent and kept for every repeat: a repeat
-    after an unknown outcome must be the same, byte for byte, whatever has come in since."""
+    after an unknown outcome must be the same, byte for byte, whatever has come in since.
+    """
 
     account: str
     service_location: str = ""

@@ -14,8 +14,7 @@ from datapump.models.records import Outcome, RecordState
 
 # When a refused record is tried again, counted from the refusal: 75 hours in all.
 SCHEDULE = tuple(
-    timedelta(seconds=seconds)
-    for seconds in (5, 5 * 60, 30 * 60, *(hours * 3600 for hours in (2, 5, 10, 14, 20, 24)))
+    timedelta(seconds=seconds) for seconds in (5, 5 * 60, 30 * 60, *(hours * 3600 for hours in (2, 5, 10, 14, 20, 24)))
 )
 SPREAD = 0.2
 
@@ -32,7 +31,8 @@ FIRST_WAIT = timedelta(seconds=5)
 @dataclass(frozen=True, slots=True)
 class Waits:
     """How long is waited: as the rules say, up to a fifth longer or shorter so that what failed together does not return
-    together, times ``factor``, by which tests make hours short."""
+    together, times ``factor``, by which tests make hours short.
+    """
 
     chance: random.Random
     factor: float = 1.0
@@ -108,7 +108,9 @@ def refused_whole(results: list[Delivered | Undelivered]) -> bool:
     if len(results) < 2 or len(errors) < len(results):
         return False
     # One error for all is how a connector says that the answer spoke of the envelope, not of its messages.
-    return all(error is errors[0] for error in errors) and isinstance(errors[0], Refused | NotSent) and errors[0].answered
+    return (
+        all(error is errors[0] for error in errors) and isinstance(errors[0], Refused | NotSent) and errors[0].answered
+    )
 
 
 @dataclass(slots=True)

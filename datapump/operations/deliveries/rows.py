@@ -29,7 +29,8 @@ _PENDING = int(RecordType.PENDING)
 @dataclass(frozen=True, slots=True)
 class Want:
     """How much work one endpoint has room for, and where to look for it: customers above ``after``, at most ``steps``
-    of them. Claims from before ``stale`` are free again. ``holds``: a failed record holds its customer's later ones."""
+    of them. Claims from before ``stale`` are free again. ``holds``: a failed record holds its customer's later ones.
+    """
 
     endpoint_id: str
     after: int
@@ -272,7 +273,12 @@ def look_next(
             {
                 "customers": _json(
                     [
-                        {"endpoint_id": endpoint, "customer_id": customer, "stale": stale[endpoint], "holds": holds[endpoint]}
+                        {
+                            "endpoint_id": endpoint,
+                            "customer_id": customer,
+                            "stale": stale[endpoint],
+                            "holds": holds[endpoint],
+                        }
                         for endpoint, customer in customers
                     ]
                 ),
@@ -453,5 +459,3 @@ def keep_health(health: Sequence[Health], *, now: datetime) -> None:
             ],
             prepare=True,
         )
-
-

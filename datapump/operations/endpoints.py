@@ -1,0 +1,233 @@
+"""Endpoints: where a biller's own system listens, what it wants to hear, and whether it is well.
+
+Source: MSP-35, MSP-36
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from billing import audit
+from billing.actors import Actor
+from billing.advanced_settings import value
+from billing.errors import DomainError
+from billing.models import Biller
+from billing.secrets import SecretUnreadable
+from datapump.advanced_settings import DaffronFlags, target_of
+from datapump.calls import Guard, post_once
+from datapump.connectors.base import ConnectorError, Misconfigured
+from datapump.connectors.registry import connector_named
+from datapump.models import Configuration, Endpoint, Purpose, Record, RecordState, RecordType
+from datapump.operations.records import adopt
+
+FIELDS = (
+    "connector", "url", "username", "password", "per_envelope", "in_flight", "timeout_seconds", "attempts_allowed",
+    "hold_after_failure",
+)  # fmt: skip
+"""What a person may change of an endpoint beside its connector's options."""
+
+SWITCHES = {
+    "payments": (RecordType.PAYMENT,),
+    "paperless": (RecordType.PAPERLESS,),
+    "autopay": (RecordType.AUTOPAY,),
+    "pay_by_text_changes": (RecordType.PAY_BY_TEXT, RecordType.PENDING),
+}
+
+
+class EndpointRefused(DomainError):
+    """The endpoint cannot be set up like this; ``field`` names what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What came of a test: ``words`` say it to a person."""
+
+    well: bool
+    words: str
+    milliseconds: int
+
+
+def flags_of(biller_id: int) -> DaffronFlags:
+    """Give what setting 131 says to DataPump."""
+    return DaffronFlags.read(value(131, biller_id))
+
+
+@transaction.atomic(durable=True)
+def change(
+    *, actor: Actor, biller: Biller, purpose: str, fields: Mapping[str, Any], options: Mapping[str, Any]
+) -> Endpoint:
+    """Change a biller's endpoint for one purpose, or make it; records that have waited for one are given to it.
+
+    ``fields`` are some of ``FIELDS``, ``options`` some of the connector's own; an option of ``None`` or an empty text is
+    taken off. An empty password keeps the one there is. What is wrong for the connector is refused here, not when
+    payments wait. A pause that delivery made by itself ends with the change.
+
+    :raises EndpointRefused: something is missing, unknown or not possible; nothing was changed.
+    """
+    if unknown := set(fields) - set(FIELDS):
+        raise EndpointRefused(f"There is no field {sorted(unknown)[0]} of an endpoint.")
+    endpoint = Endpoint.objects.select_for_update().filter(biller=biller, purpose=purpose).first()
+    made = endpoint is None
+    if endpoint is None:
+        endpoint = Endpoint(biller=biller, purpose=purpose)
+    endpoint.biller = biller
+    changed = []
+    for name, wanted in fields.items():
+        if name == "password" and not wanted:
+            continue
+        if made or getattr(endpoint, name) != wanted:
+            setattr(endpoint, name, wanted)
+            changed.append(name)
+    kept = dict(endpoint.options)
+    for name, wanted in options.items():
+        if wanted in (None, ""):
+            kept.pop(name, None)
+        else:
+            kept[name] = wanted
+    if kept != endpoint.options:
+        changed += sorted(name for name in {*kept, *endpoint.options} if kept.get(name) != endpoint.options.get(name))
+        endpoint.options = kept
+    if not changed:
+        return endpoint
+    _check(endpoint, flags_of(biller.pk))
+    if endpoint.paused_for:
+        endpoint.paused, endpoint.paused_for = False, ""
+    endpoint.failures_in_a_row, endpoint.closed_until, endpoint.closed_since = 0, None, None
+    endpoint.note, endpoint.noted_at = "", None
+    endpoint.save()
+    if made:
+        adopt(endpoint)
+    audit.record(
+        actor=actor,
+        event="endpoint.changed",
+        biller_id=biller.pk,
+        subject=str(endpoint.pk),
+        facts={"purpose": endpoint.get_purpose_display(), "fields": ", ".join(changed)},
+    )
+    return endpoint
+
+
+def _check(endpoint: Endpoint, flags: DaffronFlags) -> None:
+    try:
+        endpoint.clean_fields(exclude=["id", "biller", "options"])
+    except ValidationError as error:
+        field, messages = next(iter(error.message_dict.items()))
+        raise EndpointRefused(str(messages[0]), field=field) from None
+    if endpoint.per_envelope > 1 and endpoint.purpose == Purpose.PAYMENTS and not flags.transaction_id_is_payment_guid:
+        raise EndpointRefused(
+            "Several payments may share a call only where transactionId is the payment’s GUID: set "
+            '{"Daffron":{"DataPumpConfigs":{"TransactionIdIsPaymentGuid":true}}} in setting 131 first.',
+            field="per_envelope",
+        )
+    try:
+        Guard(None if not settings.PRODUCTION else settings.DATAPUMP_NETWORKS).checked(endpoint.url)
+    except Misconfigured as error:
+        raise EndpointRefused(str(error), field="url") from None
+    if settings.PRODUCTION and not endpoint.url.startswith("https://") and not settings.DATAPUMP_NETWORKS:
+        raise EndpointRefused("The address must begin with https://.", field="url")
+    try:
+        connector_named(endpoint.connector).write_ping(target_of(endpoint, flags))
+    except LookupError as error:
+        raise EndpointRefused(str(error), field="connector") from None
+    except Misconfigured as error:
+        raise EndpointRefused(str(error)) from None
+
+
+@transaction.atomic(durable=True)
+def pause(*, actor: Actor, endpoint: Endpoint) -> None:
+    """Stop sending to an endpoint; its records wait.
+
+    :raises EndpointRefused: it is paused already.
+    """
+    found = Endpoint.objects.select_for_update().get(pk=endpoint.pk)
+    if found.paused:
+        raise EndpointRefused("This endpoint is paused already.")
+    found.paused, found.paused_for = True, ""
+    found.save(update_fields=["paused", "paused_for"])
+    audit.record(
+        actor=actor, event="endpoint.paused", biller_id=found.biller_id, subject=str(found.pk),
+        facts={"purpose": found.get_purpose_display(), "reason": "switched off by hand"},
+    )  # fmt: skip
+
+
+@transaction.atomic(durable=True)
+def resume(*, actor: Actor, endpoint: Endpoint) -> None:
+    """Send to a paused endpoint again, or to one that is not answering without waiting any longer.
+
+    :raises EndpointRefused: it is neither.
+    """
+    found = Endpoint.objects.select_for_update().get(pk=endpoint.pk)
+    if not found.paused and found.closed_until is None:
+        raise EndpointRefused("This endpoint is not paused.")
+    found.paused, found.paused_for = False, ""
+    found.failures_in_a_row, found.closed_until, found.closed_since = 0, None, None
+    found.window_calls = found.window_failures = 0
+    found.save(
+        update_fields=[
+            "paused", "paused_for", "failures_in_a_row", "closed_until", "closed_since", "window_calls", "window_failures",
+        ]
+    )  # fmt: skip
+    audit.record(
+        actor=actor, event="endpoint.resumed", biller_id=found.biller_id, subject=str(found.pk),
+        facts={"purpose": found.get_purpose_display()},
+    )  # fmt: skip
+
+
+def send_test(*, actor: Actor, endpoint: Endpoint) -> Tested:
+    """Ask the biller's system whether it is well (PingURL): harmless, and sent even while the endpoint is paused."""
+    endpoint = Endpoint.objects.select_related("biller").get(pk=endpoint.pk)
+    milliseconds = 0
+    try:
+        connector = connector_named(endpoint.connector)
+        envelope = connector.write_ping(target_of(endpoint, flags_of(endpoint.biller_id)))
+        answer = post_once(
+            envelope, endpoint.timeout_seconds, None if not settings.PRODUCTION else settings.DATAPUMP_NETWORKS
+        )
+        milliseconds = round(answer.seconds * 1000)
+        if answer.error is not None:
+            raise answer.error
+        assert answer.status is not None
+        connector.read_ping(answer.status, answer.body)
+        tested = Tested(True, f"The biller's system answered in {milliseconds} ms.", milliseconds)
+    except (ConnectorError, SecretUnreadable, LookupError) as error:
+        tested = Tested(False, str(error), milliseconds)
+    with transaction.atomic(durable=True):
+        audit.record(
+            actor=actor, event="endpoint.tested", biller_id=endpoint.biller_id, subject=str(endpoint.pk),
+            facts={"purpose": endpoint.get_purpose_display(), "result": tested.words[:300]},
+        )  # fmt: skip
+    return tested
+
+
+@transaction.atomic(durable=True)
+def configure(*, actor: Actor, biller: Biller, switches: Mapping[str, bool]) -> Configuration:
+    """Switch types of update on or off for a biller.
+
+    Off: no record is made any more, and one that is still waiting will not be sent. On: what was withheld stays so until
+    somebody sends it again.
+
+    :raises EndpointRefused: there is no such switch.
+    """
+    if unknown := set(switches) - set(SWITCHES):
+        raise EndpointRefused(f"There is no switch {sorted(unknown)[0]}.")
+    configuration, _ = Configuration.objects.select_for_update().get_or_create(biller=biller)
+    changed = [name for name, on in switches.items() if getattr(configuration, name) != on]
+    if not changed:
+        return configuration
+    for name in changed:
+        setattr(configuration, name, switches[name])
+    configuration.save(update_fields=changed)
+    off = [int(type_) for name in changed if not switches[name] for type_ in SWITCHES[name]]
+    if off:
+        Record.objects.filter(
+            biller=biller, type__in=off, state__in=[RecordState.WAITING, RecordState.RETRYING]
+        ).update(state=RecordState.WITHHELD, failure="updates of this kind were switched off", claimed_at=None)
+    words = ", ".join(f"{name} {'on' if switches[name] else 'off'}" for name in changed)
+    audit.record(actor=actor, event="datapump.configured", biller_id=biller.pk, facts={"changes": words})
+    return configuration
