@@ -21,6 +21,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("look/accent-<str:accent>.css", branding.accent_stylesheet, name="accent-css"),
     path("look/logo/<slug:slug>", branding.logo, name="biller-logo"),
     path("sessions/extend", sessions.extend, name="session-extend"),
+    path("biller/", include("billing.biller_portal.urls")),
+    path("biller/", include("payments.biller_portal.urls")),
     path("", include("billing.customer_portal.urls")),
     path("", include("payments.customer_portal.urls")),
 ]

@@ -15,6 +15,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
+from django.utils import timezone, translation
 from django.views import View
 
 from billing import tenancy
@@ -92,6 +93,9 @@ def admit(request: HttpRequest, permission: Permission) -> HttpResponseBase | No
     tenancy.enter([biller.pk])
     if not may(user, permission, biller.pk):
         raise PermissionDenied("Your role at this biller does not allow this.")
+    # Staff pages have no Spanish words yet, and half a page of another language is worse than none.
+    translation.activate("en")
+    timezone.activate(biller.zone)
     page = cast("BillerRequest", request)
     page.biller, page.billers = biller, billers
     page.actor = Actor.csr(user, request.META.get("REMOTE_ADDR"))

@@ -38,7 +38,7 @@ class AlreadySo(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How the portals look and whom payers may ask. ``accent`` is a colour such as ``#0b5394``, ``phone`` E.164 or empty."""
+    """How the portals look and whom payers may ask; ``accent`` is such as ``#0b5394``, ``phone`` E.164 or empty."""
 
     name: str
     accent: str
@@ -125,7 +125,10 @@ def change_rules(*, biller: Biller, rules: Rules, actor: Actor) -> list[str]:
         event="biller.rules_changed",
         biller_id=biller.pk,
         subject=f"biller:{biller.pk}",
-        facts={"fields": ", ".join(f"{name} {old} → {new}" for name, (old, new) in changes.items()), "changes": changes},
+        facts={
+            "fields": ", ".join(f"{name} {old} → {new}" for name, (old, new) in changes.items()),
+            "changes": changes,
+        },
     )
     return list(changes)
 

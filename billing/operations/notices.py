@@ -6,9 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
+from django.utils import timezone
 
-from billing.models import NoticeKind
+from billing import audit
+from billing.actors import Actor
+from billing.errors import DomainError
+from billing.models import NoticeDelivery, NoticeKind, NoticeState
 
 
 def write(*, biller_id: int, customer_id: int, kind: NoticeKind, key: str, facts: dict[str, Any]) -> None:
@@ -56,3 +60,31 @@ def write_from(*, kind: NoticeKind, source: str, params: Sequence[Any]) -> int:
                 [written],
             )
         return len(written)
+
+
+class NotSentYet(DomainError):
+    """The message waits or is being sent: it goes out by itself."""
+
+    default = "This message has not gone out yet. It will be sent by itself."
+
+
+@transaction.atomic(durable=True)
+def send_again(*, delivery: NoticeDelivery, actor: Actor) -> None:
+    """Let a message that was sent, or could not be, go out once more to the same address.
+
+    :raises NotSentYet: it is still on its way.
+    """
+    delivery = NoticeDelivery.objects.select_for_update(of=["self"]).select_related("notice").get(pk=delivery.pk)
+    if delivery.state not in {NoticeState.SENT, NoticeState.FAILED}:
+        raise NotSentYet
+    delivery.state, delivery.attempts, delivery.failure = NoticeState.WAITING, 0, ""
+    delivery.due_at, delivery.claimed_at = timezone.now(), None
+    delivery.save(update_fields=["state", "attempts", "failure", "due_at", "claimed_at"])
+    audit.record(
+        actor=actor,
+        event="notice.resent",
+        biller_id=delivery.biller_id,
+        customer_id=delivery.customer_id,
+        subject=f"notice:{delivery.notice_id}",
+        facts={"kind": delivery.notice.get_kind_display(), "to": delivery.address},
+    )

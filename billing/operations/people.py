@@ -121,3 +121,18 @@ def _hold(membership: Membership, actor: Actor, *, losing: bool) -> Membership:
     if losing and found.role == Role.ADMINISTRATOR and not others:
         raise RoleRefused("A biller keeps at least one administrator.")
     return found
+
+
+@transaction.atomic(durable=True)
+def change_profile(*, user: User, name: str, search_shortcut: bool, actor: Actor) -> None:
+    """Keep a person's name and whether the / key goes to the search box; a name stands in history as it was then.
+
+    :raises PersonRefused: the name is empty or too long, or it is somebody else's profile.
+    """
+    name = " ".join(name.split())
+    if not name or len(name) > 120:
+        raise PersonRefused("Enter a name of at most 120 characters.", field="name")
+    if actor.user_id != user.pk:
+        raise PersonRefused("A profile is changed by the person whose it is.")
+    user.name, user.search_shortcut = name, search_shortcut
+    user.save(update_fields=["name", "search_shortcut"])

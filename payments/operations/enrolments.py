@@ -69,21 +69,14 @@ def consent_text(*, biller_name: str, method: str) -> str:
     )
 
 
-def first_collection(
-    *, customer: Customer, now: datetime.datetime
-) -> datetime.date | None:
+def first_collection(*, customer: Customer, now: datetime.datetime) -> datetime.date | None:
     """Say when AutoPay would first collect: the earliest collection date of an open bill, today at the earliest.
 
     ``None`` where no bill is open: the first one will be the next bill.
     """
     today = customer.biller.business_date(now)
-    dates = Item.objects.filter(
-        customer=customer, kind=ItemKind.BILL, open__gt=0
-    ).values_list("collect_on", "due_on")
-    known = [
-        collect_on or due_on for collect_on, due_on in dates if collect_on or due_on
-    ]
-    return max(today, min(known)) if known else None
+    bills = Item.objects.filter(customer=customer, kind=ItemKind.BILL, open__gt=0)
+    return min((_collection_day(item, customer, today) for item in bills), default=None)
 
 
 @transaction.atomic(durable=True)
@@ -93,10 +86,12 @@ def enrol_autopay(
     instrument: Instrument,
     agreed: bool,
     actor: Actor,
+    how: str = "",
     now: datetime.datetime | None = None,
 ) -> AutoPayEnrolment:
     """Turn AutoPay on with a method on file, or move it to another method; keeps the consent and says when it begins.
 
+    ``how`` is a sentence on how the customer agreed, where somebody else says so for them; it is kept with the consent.
     Open bills whose collection date has passed are collected from today on. A change of method is told nobody but the
     payer: for the biller's system AutoPay is on as before.
 
@@ -107,23 +102,13 @@ def enrol_autopay(
     now = now or timezone.now()
     if not agreed:
         raise ConsentMissing(field="agreed")
-    customer = (
-        Customer.objects.select_for_update(no_key=True)
-        .select_related("biller")
-        .get(pk=customer.pk)
-    )
+    customer = Customer.objects.select_for_update(no_key=True).select_related("biller").get(pk=customer.pk)
     biller, today = customer.biller, customer.biller.business_date(now)
-    blocked = (
-        customer.blocks_card
-        if instrument.kind == InstrumentKind.CARD
-        else customer.blocks_bank
-    )
+    blocked = customer.blocks_card if instrument.kind == InstrumentKind.CARD else customer.blocks_bank
     unusable = instrument.state != InstrumentState.ACTIVE or instrument.expired(today)
     if instrument.customer_id != customer.pk or blocked or unusable:
         raise MethodRefused(field="method")
-    current = AutoPayEnrolment.objects.filter(
-        customer=customer, ended_at__isnull=True
-    ).first()
+    current = AutoPayEnrolment.objects.filter(customer=customer, ended_at__isnull=True).first()
     if current is not None:
         if current.instrument_id == instrument.pk:
             raise AlreadyEnrolled(field="method")
@@ -137,7 +122,7 @@ def enrol_autopay(
         customer=customer,
         instrument=instrument,
         consent_version=CONSENT_VERSION,
-        consent_text=consent_text(biller_name=biller.name, method=str(instrument)),
+        consent_text="\n\n".join(filter(None, [consent_text(biller_name=biller.name, method=str(instrument)), how])),
         consent_by=actor.label[:120],
         consent_requestor=actor.requestor,
         consent_address=actor.address,
@@ -150,9 +135,7 @@ def enrol_autopay(
             biller_id=biller.pk,
             customer_id=customer.pk,
             type=RecordType.AUTOPAY,
-            optional_setting=OptionalSetting.UPDATED
-            if before
-            else OptionalSetting.INSERTED,
+            optional_setting=OptionalSetting.UPDATED if before else OptionalSetting.INSERTED,
             facts={"enrolled": True},
             before="Off",
             after="On",
@@ -174,24 +157,20 @@ def enrol_autopay(
         biller_id=biller.pk,
         customer_id=customer.pk,
         subject=f"autopay:{enrolment.pk}",
-        facts={"method": str(instrument), "first": str(begins or "with the next bill")},
+        facts={"method": str(instrument), "first": str(begins or "with the next bill"), "how": how},
     )
     return enrolment
 
 
 @transaction.atomic(durable=True)
-def end_autopay(
-    *, customer: Customer, actor: Actor, now: datetime.datetime | None = None
-) -> None:
+def end_autopay(*, customer: Customer, actor: Actor, now: datetime.datetime | None = None) -> None:
     """Turn AutoPay off; a payment that is already on its way is not called back.
 
     :raises NotEnrolled: it is not on.
     """
     now = now or timezone.now()
     customer = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
-    enrolment = AutoPayEnrolment.objects.filter(
-        customer=customer, ended_at__isnull=True
-    ).first()
+    enrolment = AutoPayEnrolment.objects.filter(customer=customer, ended_at__isnull=True).first()
     if enrolment is None:
         raise NotEnrolled
     enrolment.ended_at, enrolment.ended_by = now, actor.label[:120]
@@ -264,24 +243,25 @@ def set_paperless(*, customer: Customer, enrolled: bool, actor: Actor) -> bool:
 
 
 def _put_on_calendar(customer: Customer, today: datetime.date) -> None:
-    """Give each open bill a collection date that is not in the past, by the customer's rule or the biller's (PAY-12)."""
-    rule = customer.collect_rule or customer.biller.collect_rule
-    days = (
-        customer.collect_days if customer.collect_rule else customer.biller.collect_days
-    )
-    bills = Item.objects.filter(
-        customer=customer, kind=ItemKind.BILL, open__gt=0
-    ).select_for_update(no_key=True)
+    """Give each open bill a collection date that is not in the past (PAY-12)."""
+    bills = Item.objects.filter(customer=customer, kind=ItemKind.BILL, open__gt=0).select_for_update(no_key=True)
     for item in bills.order_by("pk"):
-        on = item.collect_on
-        if on is None:
-            due = item.due_on or today
-            on = {
-                CollectRule.FINALIZED: today,
-                CollectRule.DUE: due,
-                CollectRule.BEFORE_DUE: due - datetime.timedelta(days=days or 0),
-            }[CollectRule(rule)]
-        if (on := max(on, today)) != item.collect_on:
+        if (on := _collection_day(item, customer, today)) != item.collect_on:
             item.collect_on = on
             item.collect_tries = 0
             item.save(update_fields=["collect_on", "collect_tries"])
+
+
+def _collection_day(item: Item, customer: Customer, today: datetime.date) -> datetime.date:
+    """Say when AutoPay takes a bill, today at the earliest: its own date, else by the customer's rule or the biller's."""
+    on = item.collect_on
+    if on is None:
+        rule = customer.collect_rule or customer.biller.collect_rule
+        days = customer.collect_days if customer.collect_rule else customer.biller.collect_days
+        due = item.due_on or today
+        on = {
+            CollectRule.FINALIZED: today,
+            CollectRule.DUE: due,
+            CollectRule.BEFORE_DUE: due - datetime.timedelta(days=days or 0),
+        }[CollectRule(rule)]
+    return max(on, today)

@@ -1,0 +1,207 @@
+"""The account page: one customer's header, tabs and overview, and the frame that every other tab draws itself in."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.utils import timezone
+
+from billing import audit, formats, reports
+from billing.actors import Requestor
+from billing.biller_portal.access import BillerRequest, biller_page
+from billing.biller_portal.links import url_if_any
+from billing.models import AuditEntry, Customer, CustomerStatus, Item, PayerLink
+from billing.money import ZERO
+from billing.permissions import Permission
+from payments.models import AutoPayEnrolment, Payment, PaymentState
+
+_RECENT = "recent_accounts"
+_RECENT_MOST = 8
+
+# Label, URL name, what the frame calls the tab. Pages of other parts are left out where they are not installed.
+TABS = (
+    ("Overview", "biller-account"),
+    ("Bills", "biller-account-bills"),
+    ("Payments", "biller-account-payments"),
+    ("Enrolments", "biller-account-enrolments"),
+    ("Methods", "biller-account-methods"),
+    ("Messages", "biller-account-messages"),
+    ("DataPump", "biller-account-datapump"),
+    ("History", "biller-account-history"),
+    ("Users", "biller-account-users"),
+)
+
+# How events look in a history: what an event's name begins with, its tone and icon.
+_LOOKS = (
+    ("payment.posted", "good", "check-circle"),
+    ("payment.failed", "bad", "x-circle"),
+    ("payment", "busy", "banknotes"),
+    ("autopay", "quiet", "arrow-path"),
+    ("paperless", "quiet", "envelope"),
+    ("instrument", "quiet", "credit-card"),
+    ("payer", "quiet", "user"),
+    ("notice", "quiet", "paper-airplane"),
+    ("customer", "quiet", "eye"),
+    ("case", "warning", "exclamation-triangle"),
+    ("datapump", "quiet", "arrow-up-tray"),
+)
+
+
+def customer_or_404(request: BillerRequest, pk: int) -> Customer:
+    """Give the biller's customer; another biller's is not found, like one that does not exist."""
+    mine = Customer.objects.visible_to(request.user).filter(biller=request.biller).select_related("biller")
+    return get_object_or_404(mine, pk=pk)
+
+
+def frame(request: BillerRequest, customer: Customer, tab: str, **more: Any) -> dict[str, Any]:
+    """Give what ``biller_portal/accounts/base.html`` draws around a tab; ``tab`` is the URL name of the open one."""
+    if "autopay" not in more:
+        more["autopay"] = (
+            AutoPayEnrolment.objects.filter(customer=customer, ended_at__isnull=True)
+            .select_related("instrument")
+            .first()
+        )
+    if "due_on" not in more:
+        more["due_on"] = (
+            Item.objects.filter(customer=customer, open__gt=0, due_on__isnull=False)
+            .order_by("due_on")
+            .values_list("due_on", flat=True)
+            .first()
+        )
+    tabs = [
+        {"label": label, "url": url, "current": name == tab}
+        for label, name in TABS
+        if (url := url_if_any(name, customer.pk))
+    ]
+    return {
+        "title": customer.name,
+        "section": "search",
+        "customer": customer,
+        "currency": customer.biller.currency,
+        "flags": _flags(customer, more["autopay"]),
+        "tabs": tabs,
+        "tab": tab,
+        "may_pay": request.may(Permission.TAKE_PAYMENT),
+        "may_enrol": request.may(Permission.CHANGE_ENROLMENT),
+        "may_link": request.may(Permission.CHANGE_PAYERS),
+        **more,
+    }
+
+
+def _flags(customer: Customer, autopay: AutoPayEnrolment | None) -> list[dict[str, str]]:
+    flags = []
+    if customer.status != CustomerStatus.ACTIVE:
+        flags.append({"label": f"{customer.get_status_display()} account", "tone": "warning", "icon": "lock-closed"})
+    if autopay:
+        usable = autopay.instrument.state == "active"
+        flags.append({"label": "AutoPay", "tone": "good" if usable else "warning", "icon": "arrow-path"})
+    if customer.paperless:
+        flags.append({"label": "Paperless", "tone": "good", "icon": "envelope"})
+    if customer.blocks_card:
+        flags.append({"label": "Cards blocked", "tone": "bad", "icon": "no-symbol"})
+    if customer.blocks_bank:
+        flags.append({"label": "Bank accounts blocked", "tone": "bad", "icon": "no-symbol"})
+    if customer.biller.charging_stopped:
+        flags.append({"label": "All charging is stopped", "tone": "bad", "icon": "hand-raised"})
+    if not flags:
+        flags.append({"label": "No AutoPay, paper bills", "tone": "quiet", "icon": "document-text"})
+    return flags
+
+
+@biller_page(Permission.VIEW)
+def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
+    """Draw what answers the telephone call: what is owed, what was paid, what is on, what happened last."""
+    customer = customer_or_404(request, customer_id)
+    _remember(request, customer)
+    today = customer.biller.business_date(timezone.now())
+    items = reports.open_bills(customer)
+    bills = [
+        {"item": item, "standing": reports.standing(item.invoice, item, today) if item.invoice else None}
+        for item in items
+    ]
+    payments = list(
+        Payment.objects.filter(customer=customer).select_related("instrument").order_by("-created_at", "-pk")[:6]
+    )
+    entries = AuditEntry.objects.filter(customer=customer).order_by("-pk")[:6]
+    links = list(PayerLink.objects.filter(customer=customer).select_related("user").order_by("kind", "pk")[:5])
+    context = frame(
+        request,
+        customer,
+        "biller-account",
+        due_on=min((item.due_on for item in items if item.due_on), default=None),
+        bills=bills,
+        total_open=sum((item.open for item in items), start=ZERO),
+        past_due=sum((item.open for item in items if item.due_on and item.due_on < today), start=ZERO),
+        payments=payments,
+        on_its_way=[payment for payment in payments if payment.state == PaymentState.PROCESSING],
+        entries=[drawn(entry) for entry in entries],
+        links=links,
+        today=today,
+    )
+    context["facts"] = _facts(context, items, today)
+    return render(request, "biller_portal/accounts/overview.html", context)
+
+
+def _facts(context: dict[str, Any], items: list[Item], today: datetime.date) -> list[tuple[str, object]]:
+    customer, autopay = context["customer"], context["autopay"]
+    collected = min((item.collect_on for item in items if item.collect_on), default=None)
+    facts: list[tuple[str, object]] = [("AutoPay", str(autopay.instrument) if autopay else "Off")]
+    if autopay and collected:
+        facts.append(("Next collection", formats.day(max(collected, today))))
+    facts += [
+        ("Bills go out", f"By e-mail to {customer.email}" if customer.paperless else "On paper"),
+        ("Service location", customer.service_location),
+        ("Language", customer.get_language_display()),
+        ("Number in files", customer.number if customer.display_number else ""),
+    ]
+    return [(label, value) for label, value in facts if value]
+
+
+def drawn(entry: AuditEntry) -> dict[str, Any]:
+    """Give an audit entry as the timeline draws it: the sentence, who, through which door and from where."""
+    tone, icon = next(((tone, icon) for name, tone, icon in _LOOKS if entry.event.startswith(name)), ("quiet", ""))
+    return {"at": entry.at, "text": audit.sentence(entry), "who": who(entry), "tone": tone, "icon": icon}
+
+
+def who(entry: AuditEntry) -> str:
+    """Word who did what an entry says, through which door and from which address."""
+    door = {
+        Requestor.CSR: "biller portal",
+        Requestor.PAYER: "customer portal",
+        Requestor.INBOUND_TEXT: "text",
+        Requestor.SYSTEM: "",
+        Requestor.API: "API",
+        Requestor.OPERATOR: "administration",
+    }[Requestor(entry.requestor)]
+    inside = ", ".join(part for part in (door, entry.address) if part)
+    return f"{entry.actor} ({inside})" if inside else str(entry.actor)
+
+
+def _remember(request: BillerRequest, customer: Customer) -> None:
+    """Keep the account among those that the person looked at last, for their first page."""
+    kept = request.session.get(_RECENT, {})
+    mine = kept.get(str(request.biller.pk), [])
+    if mine[:1] == [customer.pk]:
+        return
+    mine = [customer.pk, *(pk for pk in mine if pk != customer.pk)][:_RECENT_MOST]
+    request.session[_RECENT] = {**kept, str(request.biller.pk): mine}
+
+
+def recent_customers(request: BillerRequest) -> list[Customer]:
+    """Give the accounts that the person looked at last, newest first."""
+    wanted = request.session.get(_RECENT, {}).get(str(request.biller.pk), [])
+    found = (
+        Customer.objects.visible_to(request.user).filter(biller=request.biller, pk__in=wanted).in_bulk()
+        if wanted
+        else {}
+    )
+    return [found[pk] for pk in wanted if pk in found]
+
+
+def account_url(customer_id: int) -> str:
+    """Give the address of a customer's account page."""
+    return reverse("biller-account", args=[customer_id])

@@ -1,0 +1,59 @@
+"""Which biller the portal speaks for, where a person works for several; and the person's own settings."""
+
+from __future__ import annotations
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+
+from billing.biller_portal.access import BillerRequest, biller_page, choose_biller
+from billing.operations import people
+from billing.permissions import Permission
+
+
+@biller_page(Permission.VIEW)
+def choose(request: BillerRequest) -> HttpResponse:
+    """Draw the billers of the person; a POST goes on with one of them."""
+    if request.method == "POST":
+        biller = next((one for one in request.billers if str(one.pk) == request.POST.get("biller")), None)
+        if biller is None:
+            raise Http404("Not a biller of this person.")
+        choose_biller(request, biller)
+        messages.success(request, f"You work for {biller.name} now.")
+        return redirect("biller-search")
+    context = {"title": "Choose a biller", "billers": request.billers}
+    return render(request, "biller_portal/billers.html", context)
+
+
+class ProfileForm(forms.Form):
+    """A person's own settings."""
+
+    name = forms.CharField(
+        label="Name",
+        max_length=120,
+        help_text="As history shows it.",
+        widget=forms.TextInput(attrs={"autocomplete": "name"}),
+    )
+    search_shortcut = forms.BooleanField(
+        label="The / key goes to the search box",
+        required=False,
+        help_text="Switch it off if you use speech input or it gets in your way.",
+    )
+
+
+@biller_page(Permission.VIEW)
+def profile(request: BillerRequest) -> HttpResponse:
+    """Draw and change the person's own settings."""
+    user = request.user
+    form = ProfileForm(request.POST or None, initial={"name": user.name, "search_shortcut": user.search_shortcut})
+    if request.method == "POST" and form.is_valid():
+        people.change_profile(user=user, actor=request.actor, **form.cleaned_data)
+        messages.success(request, "Saved.")
+        return redirect("biller-profile")
+    return render(
+        request,
+        "biller_portal/profile.html",
+        {"title": "Your settings", "form": form},
+        status=422 if form.is_bound else 200,
+    )

@@ -1,0 +1,382 @@
+"""Collection runs: the list, the form that plans one, the review before it starts, the page that shows it running."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from typing import Any
+
+import django_filters
+from django import forms
+from django.contrib import messages
+from django.db.models import OuterRef, Subquery, Sum
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from billing import charts, formats, lists, statuses
+from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
+from billing.errors import DomainError
+from billing.forms import DayField, MoneyField
+from billing.models import Chunk, Run, RunKind, RunState
+from billing.permissions import Permission
+from payments.models import Route
+from payments.operations import collections
+from payments.reports import RunTotals, run_failures, run_totals
+from payments.tasks import collect_run
+
+LIVE = (RunState.PLANNED, RunState.WORKING)
+
+
+def run_status(run: Run) -> str:
+    """Give a run's status as ``billing.statuses`` knows it: one that was asked to stop is stopping until it has."""
+    return "stopping" if run.stop_requested and run.state in LIVE else str(run.state)
+
+
+class RunFilters(lists.Filters):
+    """The filters of the list of runs."""
+
+    state = lists.AnyOf(label="Status", choices=RunState.choices)
+    kind = django_filters.ChoiceFilter(label="Kind", choices=RunKind.choices, empty_label="Any")
+    dry = django_filters.BooleanFilter(
+        label="Trial",
+        field_name="dry_run",
+        widget=forms.Select(choices=[("", "Any"), ("true", "Trials only"), ("false", "Real runs only")]),
+    )
+    start = lists.FromDay(label="From", field_name="created_at")
+    end = lists.ToDay(label="To", field_name="created_at")
+    periods = (("start", "end"),)
+
+
+def _chunks(field: str) -> Subquery:
+    sums = Chunk.objects.filter(run=OuterRef("pk")).order_by().values("run").annotate(total=Sum(field)).values("total")
+    return Subquery(sums)
+
+
+class RunList(StaffPage, lists.ListPage[Run]):
+    """Every run of the biller."""
+
+    name, title, section = "runs", "Runs", "runs"
+    template_name = "biller_portal/runs/list.html"
+    filters = RunFilters
+    orders = (lists.Order("newest", "Newest first", ("-created_at", "-id")),)
+    columns = (
+        lists.Link(
+            "run",
+            "Run",
+            lambda one: f"{one.get_kind_display()}{' – trial' if one.dry_run else ''} {one.pk}",
+            url=lambda one: reverse("biller-run", args=[one.pk]),
+            nowrap=True,
+        ),
+        lists.Day("day", "Business day", "business_date"),
+        lists.Moment("started", "Begun", "created_at"),
+        lists.Tag("status", "Status", run_status, noun="run"),
+        lists.Number("planned", "Bills", "expected_count"),
+        lists.Amount("planned_amount", "Planned", "expected_amount", currency="biller.currency"),
+        lists.Number("taken", "Taken", "passed"),
+        lists.Amount("taken_amount", "Money taken", "passed_amount", currency="biller.currency"),
+        lists.Number("declined", "Declined", "declined"),
+        lists.Column("by", "Asked by", "asked_by"),
+    )
+    empty_heading = "No runs yet"
+    empty_text = "Runs start by themselves every day for what AutoPay has to collect, or here by hand."
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Give the biller's runs with the sums of their chunks."""
+        mine = Run.objects.visible_to(request.user).filter(biller=self.request.biller).select_related("biller")
+        return mine.annotate(
+            expected_count=_chunks("expected"),
+            expected_amount=_chunks("expected_total"),
+            passed=_chunks("passed_count"),
+            passed_amount=_chunks("passed_total"),
+            declined=_chunks("declined_count"),
+        )
+
+    def count(self, queryset: Any, most: int) -> int:
+        """Count the runs without adding up their chunks."""
+        return super().count(queryset.values("pk"), most)
+
+    def get_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Say whether the person may start one."""
+        return {"may_run": self.request.may(Permission.RUN), "charging_stopped": self.request.biller.charging_stopped}
+
+
+class OptionsForm(forms.Form):
+    """What a collect run takes (PAY-6)."""
+
+    window = forms.ChoiceField(
+        label="Which bills",
+        choices=[
+            ("usual", "Collection date today or yesterday"),
+            ("days", "Collection date in the last days"),
+            ("dates", "Collection dates that I enter"),
+            ("rebill", "Every open bill, whatever its collection date"),
+        ],
+        initial="usual",
+        widget=forms.RadioSelect,
+    )
+    days = forms.IntegerField(
+        label="Days before today",
+        min_value=0,
+        max_value=366,
+        required=False,
+        help_text="For “in the last days”; 0 is today only.",
+        widget=forms.NumberInput(attrs={"class": "width-4"}),
+    )
+    start = DayField(label="First collection date", required=False)
+    end = DayField(label="Last collection date", required=False)
+    status = forms.ChoiceField(
+        label="Accounts",
+        choices=[("active", "Active accounts"), ("inactive", "Inactive and closed accounts")],
+        initial="active",
+    )
+    route = forms.ModelChoiceField(
+        label="Route", queryset=Route.objects.none(), required=False, empty_label="Every route"
+    )
+    tender = forms.ChoiceField(
+        label="Tender",
+        choices=[("", "Cards and bank accounts"), ("card", "Cards"), ("ach", "Bank accounts")],
+        required=False,
+    )
+    limit = forms.IntegerField(
+        label="At most so many bills",
+        min_value=1,
+        max_value=1_000_000,
+        required=False,
+        help_text="To try a run out. Empty: all of them.",
+        widget=forms.NumberInput(attrs={"class": "width-10"}),
+    )
+    again = forms.BooleanField(
+        label="Run although the same run was made today",
+        required=False,
+        help_text="A bill that was collected or is on its way is never taken twice, whatever you choose here.",
+    )
+
+    def __init__(self, *args: Any, request: BillerRequest, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        routes = Route.objects.filter(biller=request.biller, active=True).order_by("name")
+        self.fields["route"].queryset = routes  # type: ignore[attr-defined]  # a model choice field
+        self.fields["minimum"] = MoneyField(
+            label="Least amount",
+            currency=request.biller.currency,
+            required=False,
+            help_text="Empty: what the payment rules say.",
+        )
+        self.order_fields(["window", "days", "start", "end", "status", "route", "tender", "minimum", "limit", "again"])
+
+    def clean(self) -> dict[str, Any]:
+        """Hold the window together."""
+        given = super().clean() or self.cleaned_data
+        window = given.get("window")
+        if window == "days" and given.get("days") is None and "days" not in self.errors:
+            self.add_error("days", "Enter a number of days")
+        if window == "dates":
+            for name, words in (("start", "Enter the first date"), ("end", "Enter the last date")):
+                if given.get(name) is None and name not in self.errors:
+                    self.add_error(name, words)
+            if given.get("start") and given.get("end") and given["end"] < given["start"]:
+                self.add_error("end", "The last date must be the first one or a later one")
+        return given
+
+    def options(self, today: datetime.date, now: datetime.datetime) -> collections.Options:
+        """Give the options as the operation takes them."""
+        given = self.cleaned_data
+        start, end = today - datetime.timedelta(days=1), today
+        if given["window"] == "days":
+            start = today - datetime.timedelta(days=given["days"])
+        elif given["window"] == "dates":
+            start, end = given["start"], given["end"]
+        return collections.Options(
+            start=start,
+            end=end,
+            status=given["status"],
+            route_id=given["route"].pk if given["route"] else None,
+            tender=given["tender"],
+            rebill=given["window"] == "rebill",
+            minimum=given["minimum"],
+            limit=given["limit"],
+            repeat=f"{now:%H%M%S}" if given["again"] else "",
+        )
+
+
+@biller_page(Permission.RUN)
+def new(request: BillerRequest) -> HttpResponse:
+    """Draw the form; a POST reckons what the run would take, without taking anything, and leads to the review."""
+    form = OptionsForm(request.POST if request.method == "POST" else None, request=request)
+    if request.method == "POST" and form.is_valid():
+        now = timezone.now()
+        try:
+            trial = collections.plan(
+                biller=request.biller,
+                options=form.options(request.biller.business_date(now), now),
+                actor=request.actor,
+                now=now,
+                dry_run=True,
+            )
+        except DomainError as refused:
+            form.add_error(None, str(refused))
+        else:
+            return redirect("biller-run", trial.pk)
+    context = {"title": "Start a collection run", "section": "runs", "form": form, "biller": request.biller}
+    return render(request, "biller_portal/runs/new.html", context, status=422 if form.is_bound else 200)
+
+
+@biller_page(Permission.VIEW)
+def run(request: BillerRequest, run_id: int) -> HttpResponse:
+    """Draw a run: what it is to take, how far it is, what came of it; a trial is the review before the real run."""
+    found = _run_or_404(request, run_id)
+    totals = run_totals(found)
+    live = found.state in LIVE
+    real = None
+    if found.dry_run:
+        real = _started_from(found)
+    context = {
+        "title": f"{'Trial of a collection' if found.dry_run else found.get_kind_display()} run {found.pk}",
+        "section": "runs",
+        "run": found,
+        "status": run_status(found),
+        "live": live,
+        "totals": totals,
+        "real": real,
+        "currency": request.biller.currency,
+        "facts": _facts(found),
+        "may_run": request.may(Permission.RUN),
+        "charging_stopped": request.biller.charging_stopped,
+        "stats": _stats(found, totals, request.biller.currency),
+        "progress": _progress(found, totals, request.biller.currency),
+        "chart": _chart(found, totals) if totals.sent else None,
+        "failures": run_failures(found) if totals.declined else [],
+        "payments_url": f"{reverse('biller-payments')}?run={found.pk}",
+        "here": reverse("biller-run", args=[found.pk]),
+    }
+    return render(request, "biller_portal/runs/run.html", context)
+
+
+@require_POST
+@biller_page(Permission.RUN)
+def start(request: BillerRequest, run_id: int) -> HttpResponse:
+    """Start the run that a trial reviewed, with the same options."""
+    trial = _run_or_404(request, run_id)
+    if not trial.dry_run:
+        messages.error(request, "This run was started already.")
+        return redirect("biller-run", trial.pk)
+    try:
+        real = collections.plan(
+            biller=request.biller, options=collections.options_of(trial), actor=request.actor, now=timezone.now()
+        )
+    except DomainError as refused:
+        messages.error(request, str(refused))
+        return redirect("biller-run", trial.pk)
+    if real.state in LIVE:
+        collect_run.delay(real.pk)
+        messages.success(request, "The run has started. You may leave this page; it goes on.")
+    else:
+        messages.warning(
+            request, "The same run was made today already, and this is it. To run again, plan it with “Run although …”."
+        )
+    return redirect("biller-run", real.pk)
+
+
+@require_POST
+@biller_page(Permission.RUN)
+def stop(request: BillerRequest, run_id: int) -> HttpResponse:
+    """Ask a run to stop after what is under way."""
+    found = _run_or_404(request, run_id)
+    try:
+        collections.stop(run=found, actor=request.actor)
+        messages.warning(request, "The run stops after the part that is under way. What was sent is settled.")
+    except DomainError as refused:
+        messages.error(request, str(refused))
+    return redirect("biller-run", found.pk)
+
+
+def _run_or_404(request: BillerRequest, run_id: int) -> Run:
+    return get_object_or_404(Run.objects.visible_to(request.user).filter(biller=request.biller), pk=run_id)
+
+
+def _started_from(trial: Run) -> Run | None:
+    """Give the real run with a trial's options, where one was made on its day after it."""
+    later = Run.objects.filter(
+        biller_id=trial.biller_id,
+        kind=trial.kind,
+        dry_run=False,
+        business_date=trial.business_date,
+        params=trial.params,
+    )
+    return later.order_by("-pk").first()
+
+
+def _facts(found: Run) -> list[tuple[str, object]]:
+    given = found.params
+    facts: list[tuple[str, object]] = [("Business day", formats.day(found.business_date))]
+    if found.kind == RunKind.COLLECT and given:
+        options = collections.options_of(found)
+        window = f"{formats.day(options.start)} to {formats.day(options.end)}"
+        route = Route.objects.filter(pk=options.route_id).first() if options.route_id else None
+        facts += [
+            ("Collection dates", "Any" if options.rebill else window),
+            ("Accounts", "Active" if options.status == "active" else "Inactive and closed"),
+            ("Route", str(route) if route else "Every route"),
+            ("Tender", {"card": "Cards", "ach": "Bank accounts"}.get(options.tender, "Cards and bank accounts")),
+            ("Least amount", str(options.minimum) if options.minimum is not None else "As the payment rules say"),
+            ("At most", f"{formats.number(options.limit)} bills" if options.limit else "All that are due"),
+        ]
+    facts += [
+        ("Asked by", found.asked_by),
+        ("Begun", formats.moment(found.started_at or found.created_at)),
+        ("Ended", formats.moment(found.finished_at) if found.finished_at else ""),
+    ]
+    return [(label, value) for label, value in facts if value]
+
+
+def _stats(found: Run, totals: RunTotals, currency: str) -> list[dict[str, Any]]:
+    def stat(label: str, count: int, amount: Decimal | None, tone: str = "") -> dict[str, Any]:
+        note = formats.money(amount, currency) if amount is not None else ""
+        return {"label": label, "value": formats.number(count), "note": note, "tone": tone if count else ""}
+
+    planned = stat("Bills to collect", totals.expected, totals.expected_total)
+    if found.dry_run:
+        return [planned]
+    return [
+        planned,
+        stat("Sent", totals.sent, totals.sent_total),
+        stat("Taken", totals.passed, totals.passed_total, "good"),
+        stat("Declined", totals.declined, totals.declined_total, "bad"),
+        stat("No result yet", totals.unknown, totals.unknown_total, "warning" if found.state not in LIVE else ""),
+    ]
+
+
+def _progress(found: Run, totals: RunTotals, currency: str) -> dict[str, Any]:
+    taken = formats.money(totals.passed_total, currency)
+    return {
+        "label": str(statuses.status("run", run_status(found)).text),
+        "done": totals.passed + totals.declined if totals.expected else totals.chunks_done,
+        "total": totals.expected or totals.chunks,
+        "words": (
+            f"{formats.number(totals.passed + totals.declined)} of {formats.number(totals.expected)} bills, "
+            f"{taken} taken, {formats.number(totals.chunks_done)} of {formats.number(totals.chunks)} parts"
+        ),
+        # The page around it asks again, not this part alone.
+        "live": False,
+        "tone": "warning" if found.state in {RunState.STOPPED, RunState.FAILED} else "",
+    }
+
+
+def _chart(found: Run, totals: RunTotals) -> charts.Chart:
+    parts = [
+        charts.Series("Taken", [totals.passed], "good"),
+        charts.Series("Declined", [totals.declined], "bad"),
+        charts.Series("No result yet", [totals.unknown], "warning"),
+        charts.Series("Not sent", [totals.waiting], "quiet"),
+    ]
+    summary = (
+        f"{formats.number(totals.passed)} of {formats.number(max(totals.expected, totals.sent))} payments were taken."
+    )
+    return charts.outcome(
+        title="Outcome",
+        summary=summary,
+        label_heading="Outcome",
+        series=[one for one in parts if one.figures[0]],
+    )

@@ -1,0 +1,180 @@
+"""Enrolments of an account: AutoPay with the consent that was given, paperless billing; on and off for a caller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+
+from billing import formats
+from billing.biller_portal.access import BillerRequest, biller_page
+from billing.biller_portal.accounts import customer_or_404, frame
+from billing.errors import DomainError
+from billing.models import Customer
+from billing.permissions import Permission
+from payments.biller_portal.methods import on_file
+from payments.models import AutoPayEnrolment
+from payments.operations import enrolments
+
+HOW = {
+    "phone": "On the telephone: the terms were read out and the customer agreed.",
+    "person": "In person: the customer read the terms and agreed.",
+    "paper": "In writing: a signed form is on file.",
+}
+
+
+class ConsentForm(forms.Form):
+    """How the customer agreed."""
+
+    how = forms.ChoiceField(label="How the customer agreed", choices=list(HOW.items()), widget=forms.RadioSelect)
+    agreed = forms.BooleanField(
+        label="The customer agreed to exactly these terms",
+        error_messages={"required": "AutoPay needs the customer’s consent. Read the terms out first."},
+    )
+
+
+@biller_page(Permission.VIEW)
+def enrolled(request: BillerRequest, customer_id: int) -> HttpResponse:
+    """Draw what the account is enrolled in, with the evidence of consent, and what it was enrolled in before."""
+    customer = customer_or_404(request, customer_id)
+    every = list(AutoPayEnrolment.objects.filter(customer=customer).select_related("instrument").order_by("-pk")[:20])
+    current = next((one for one in every if one.ended_at is None), None)
+    context = frame(
+        request,
+        customer,
+        "biller-account-enrolments",
+        autopay=current,
+        consent=_consent(current) if current else [],
+        earlier=[one for one in every if one.ended_at is not None],
+        next_on=enrolments.first_collection(customer=customer, now=timezone.now()) if current else None,
+    )
+    return render(request, "biller_portal/accounts/enrolments.html", context)
+
+
+def _consent(enrolment: AutoPayEnrolment) -> list[tuple[str, object]]:
+    facts = [
+        ("Method", str(enrolment.instrument)),
+        ("Consent given by", enrolment.consent_by),
+        ("Through", enrolment.get_consent_requestor_display()),
+        ("On", formats.moment(enrolment.consented_at)),
+        ("From", enrolment.consent_address or ""),
+        ("Terms", f"Version {enrolment.consent_version}"),
+        (
+            "First collection as told",
+            formats.day(enrolment.first_collection_on) if enrolment.first_collection_on else "With the next bill",
+        ),
+    ]
+    return [(label, value) for label, value in facts if value]
+
+
+@biller_page(Permission.CHANGE_ENROLMENT)
+def autopay(request: BillerRequest, customer_id: int) -> HttpResponse:
+    """Turn AutoPay on, or move it to another method: first the method, then its terms to read out and the consent."""
+    customer = customer_or_404(request, customer_id)
+    methods = on_file(customer)
+    picked = next(
+        (one["method"] for one in methods if one["usable"] and str(one["method"].pk) == request.GET.get("method")), None
+    )
+    form = ConsentForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and picked is not None and form.is_valid():
+        try:
+            made = enrolments.enrol_autopay(
+                customer=customer,
+                instrument=picked,
+                agreed=form.cleaned_data["agreed"],
+                how=HOW[form.cleaned_data["how"]],
+                actor=request.actor,
+            )
+        except DomainError as refused:
+            form.add_error(refused.field if refused.field in form.fields else None, str(refused))
+        else:
+            first = f"on {formats.day(made.first_collection_on)}" if made.first_collection_on else "with the next bill"
+            messages.success(request, f"AutoPay is on with {picked}. The first collection is {first}.")
+            return redirect("biller-account-enrolments", customer.pk)
+    context = frame(
+        request,
+        customer,
+        "biller-account-enrolments",
+        methods=methods,
+        picked=picked,
+        form=form,
+        terms=enrolments.consent_text(biller_name=customer.biller.name, method=str(picked)) if picked else "",
+        first_on=enrolments.first_collection(customer=customer, now=timezone.now()),
+        may_enter=request.may(Permission.ENTER_CARD),
+    )
+    return render(request, "biller_portal/accounts/autopay.html", context, status=422 if form.is_bound else 200)
+
+
+@biller_page(Permission.CHANGE_ENROLMENT)
+def end_autopay(request: BillerRequest, customer_id: int) -> HttpResponse:
+    """Ask, then turn AutoPay off."""
+    customer = customer_or_404(request, customer_id)
+    back = reverse("biller-account-enrolments", args=[customer.pk])
+    if request.method == "POST":
+        try:
+            enrolments.end_autopay(customer=customer, actor=request.actor)
+            messages.success(request, "AutoPay is off.")
+        except DomainError as refused:
+            messages.error(request, str(refused))
+        return redirect(back)
+    return _question(
+        request,
+        customer,
+        "Turn AutoPay off?",
+        "Bills are no longer collected; the customer pays each one. A payment on its way still goes through.",
+        "Turn AutoPay off",
+        danger=True,
+    )
+
+
+@biller_page(Permission.CHANGE_ENROLMENT)
+def paperless(request: BillerRequest, customer_id: int) -> HttpResponse:
+    """Ask, then turn paperless billing on or off, whichever it is not."""
+    customer = customer_or_404(request, customer_id)
+    wanted = not customer.paperless
+    if request.method == "POST":
+        # The page said which way; a second press of its button must not turn it back.
+        asked = request.POST.get("to") == "on"
+        try:
+            changed = enrolments.set_paperless(customer=customer, enrolled=asked, actor=request.actor)
+            words = "on" if asked else "off"
+            messages.success(
+                request, f"Paperless billing is {words}." if changed else f"Paperless billing was {words} already."
+            )
+        except DomainError as refused:
+            messages.error(request, str(refused))
+        return redirect("biller-account-enrolments", customer.pk)
+    return _question(
+        request,
+        customer,
+        "Turn paperless billing on?" if wanted else "Turn paperless billing off?",
+        f"Bills go to {customer.email or 'an e-mail address, which this account does not have'} instead of on paper."
+        if wanted
+        else "Bills go out on paper again.",
+        "Turn paperless on" if wanted else "Turn paperless off",
+        form=_Direction(initial={"to": "on" if wanted else "off"}),
+    )
+
+
+class _Direction(forms.Form):
+    to = forms.CharField(widget=forms.HiddenInput)
+
+
+def _question(
+    request: BillerRequest, customer: Customer, title: str, question: str, button: str, **more: Any
+) -> HttpResponse:
+    context = {
+        "title": title,
+        "section": "search",
+        "question": question,
+        "rows": [("Account", str(customer), "")],
+        "button": button,
+        "back_url": reverse("biller-account-enrolments", args=[customer.pk]),
+        **more,
+    }
+    return render(request, "biller_portal/confirm.html", context)

@@ -1,0 +1,198 @@
+"""Methods on file of an account: added through the processor's own fields, made the default, removed."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from billing import throttles
+from billing.biller_portal.access import BillerRequest, biller_page
+from billing.biller_portal.accounts import customer_or_404, frame
+from billing.errors import DomainError
+from billing.models import Customer
+from billing.permissions import Permission
+from payments.customer_portal.card_entry import TOKEN_LONGEST, kinds_for, route_for
+from payments.gateways.base import GatewayError, HostedFields
+from payments.models import Instrument, InstrumentKind, Route
+from payments.operations import instruments
+from payments.operations.routes import open_route
+
+# A CSR on the telephone enters a card every few minutes; whoever tries stolen ones enters many.
+CARD_ENTRY = throttles.Limit("csr-card-entry", 60, datetime.timedelta(minutes=30))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a new method is entered: the route that will charge it and the processor's own fields."""
+
+    kind: str
+    route: Route
+    fields: HostedFields
+
+
+class TokenForm(forms.Form):
+    """What comes back from the processor's fields: a token and never a number."""
+
+    token = forms.CharField(max_length=TOKEN_LONGEST, widget=forms.HiddenInput)
+    keep = forms.BooleanField(
+        label="Keep it on file for this account",
+        required=False,
+        help_text="The customer can use it again, and AutoPay can.",
+    )
+
+
+def entry(request: BillerRequest, customer: Customer, kind: str, *, back_to: str) -> Entry:
+    """Give the fields for a new method of a kind; without JavaScript the processor comes back to ``back_to``.
+
+    :raises Http404: the account takes no method of this kind.
+    :raises instruments.ProcessorUnavailable: the route is set up wrongly.
+    """
+    route = route_for(request.biller, kind) if kind in kinds_for(customer) else None
+    if route is None:
+        raise Http404("Not a kind of method for this account.")
+    try:
+        fields = open_route(route).hosted_fields(
+            return_url=request.build_absolute_uri(back_to),
+            parent_origin=request.build_absolute_uri("/").rstrip("/"),
+            language="en",
+            kind=kind,
+        )
+    except GatewayError as error:
+        raise instruments.ProcessorUnavailable from error
+    return Entry(kind, route, fields)
+
+
+def add_from(
+    request: BillerRequest, customer: Customer, asked: Entry, form: TokenForm, *, keep: bool
+) -> Instrument | None:
+    """Add what a token stands for; where it is refused the form says why and nothing is given."""
+    now = timezone.now()
+    try:
+        throttles.count(tries=[(CARD_ENTRY, f"{request.biller.pk}:{request.user.pk}")], now=now)
+        return instruments.add(
+            customer=customer, route=asked.route, token=form.cleaned_data["token"], keep=keep, actor=request.actor
+        )
+    except DomainError as refused:
+        form.add_error(None, f"{refused} No money has been taken.")
+        form.data = form.data.copy()
+        form.data["token"] = ""
+    return None
+
+
+def on_file(customer: Customer) -> list[dict[str, Any]]:
+    """Give an account's methods with how each stands: ready, expired, blocked, not usable."""
+    today = customer.biller.business_date(timezone.now())
+    blocked = {InstrumentKind.CARD: customer.blocks_card, InstrumentKind.BANK: customer.blocks_bank}
+    found = []
+    for one in (
+        Instrument.objects.filter(customer=customer).on_file().select_related("route").order_by("-is_default", "-pk")
+    ):
+        state = "expired" if one.state == "active" and one.expired(today) else one.state
+        usable = state == "active" and not blocked[InstrumentKind(one.kind)] and one.route.active
+        found.append({"method": one, "state": state, "blocked": blocked[InstrumentKind(one.kind)], "usable": usable})
+    return found
+
+
+@biller_page(Permission.VIEW)
+def methods(request: BillerRequest, customer_id: int) -> HttpResponse:
+    """Draw the methods on file."""
+    customer = customer_or_404(request, customer_id)
+    context = frame(
+        request,
+        customer,
+        "biller-account-methods",
+        methods=on_file(customer),
+        kinds=kinds_for(customer) if request.may(Permission.ENTER_CARD) else [],
+    )
+    return render(request, "biller_portal/accounts/methods.html", context)
+
+
+@biller_page(Permission.ENTER_CARD)
+def add(request: BillerRequest, customer_id: int) -> HttpResponse:
+    """Draw the processor's fields for a new method; a POST brings the token."""
+    customer = customer_or_404(request, customer_id)
+    kind = request.GET.get("kind", "card")
+    here = f"{reverse('biller-account-method-add', args=[customer.pk])}?{urlencode({'kind': kind})}"
+    back = reverse("biller-account-methods", args=[customer.pk])
+    form = TokenForm(
+        request.POST if request.method == "POST" else None, initial={"token": request.GET.get("token", "")}
+    )
+    del form.fields["keep"]
+    try:
+        asked = entry(request, customer, kind, back_to=here)
+    except DomainError as refused:
+        messages.error(request, str(refused))
+        return redirect(back)
+    if request.method == "POST" and form.is_valid():
+        added = add_from(request, customer, asked, form, keep=True)
+        if added is not None:
+            messages.success(request, f"{added} is on file.")
+            return redirect(back)
+    context = frame(
+        request,
+        customer,
+        "biller-account-methods",
+        form=form,
+        entry=asked,
+        back_url=back,
+        came_back="token" in request.GET,
+        button="Keep on file",
+    )
+    return render(request, "biller_portal/accounts/method_add.html", context, status=422 if form.is_bound else 200)
+
+
+@require_POST
+@biller_page(Permission.CHANGE_ENROLMENT)
+def make_default(request: BillerRequest, customer_id: int, instrument_id: uuid.UUID) -> HttpResponse:
+    """Make a method the default one."""
+    customer, instrument = _method_or_404(request, customer_id, instrument_id)
+    try:
+        instruments.make_default(instrument=instrument, actor=request.actor)
+        messages.success(request, f"{instrument} is the default method.")
+    except DomainError as refused:
+        messages.error(request, str(refused))
+    return redirect("biller-account-methods", customer.pk)
+
+
+@biller_page(Permission.CHANGE_ENROLMENT)
+def remove(request: BillerRequest, customer_id: int, instrument_id: uuid.UUID) -> HttpResponse:
+    """Ask, then take a method off file."""
+    customer, instrument = _method_or_404(request, customer_id, instrument_id)
+    back = reverse("biller-account-methods", args=[customer.pk])
+    if request.method == "POST":
+        try:
+            instruments.remove(instrument=instrument, actor=request.actor)
+            messages.success(request, f"{instrument} is not on file any more.")
+        except DomainError as refused:
+            messages.error(request, str(refused))
+        return redirect(back)
+    context = {
+        "title": f"Remove {instrument}?",
+        "section": "search",
+        "question": "It cannot be charged any more. Payments that were made with it stay as they are.",
+        "rows": [
+            ("Account", str(customer), ""),
+            ("Method", str(instrument), ""),
+            ("Holder", instrument.holder or "–", ""),
+        ],
+        "button": "Remove the method",
+        "danger": True,
+        "back_url": back,
+    }
+    return render(request, "biller_portal/confirm.html", context)
+
+
+def _method_or_404(request: BillerRequest, customer_id: int, instrument_id: uuid.UUID) -> tuple[Customer, Instrument]:
+    customer = customer_or_404(request, customer_id)
+    return customer, get_object_or_404(Instrument.objects.filter(customer=customer).on_file(), pk=instrument_id)

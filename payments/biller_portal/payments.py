@@ -1,0 +1,264 @@
+"""Payments: the list of them all, those of one account, one payment with all that is known of it, its receipt."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import django_filters
+from django import forms
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.functional import cached_property
+
+from billing import formats, lists, statuses
+from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
+from billing.biller_portal.accounts import account_url, customer_or_404, drawn, frame
+from billing.biller_portal.links import url_if_any
+from billing.models import AuditEntry, Customer
+from billing.permissions import Permission
+from datapump.models import Record
+from payments.gateways.base import Result
+from payments.models import (
+    AllocationState,
+    Attempt,
+    AttemptState,
+    Channel,
+    Payment,
+    PaymentState,
+    Route,
+    Tender,
+)
+from payments.models.payments import ANSWERED_OFFSET, CHECKPOINT
+from payments.reports import UNRESOLVED_AFTER, confirmation_bounds
+
+# Every result code in words for staff (PAY-1).
+RESULTS: dict[int, str] = {
+    Result.PASS: "Passed",
+    Result.NO_ANSWER: "No answer – nothing reached the processor",
+    Result.AVS_FAIL: "Address does not match",
+    Result.LOCATION_FAIL: "Country does not match",
+    Result.ZIP_FAIL: "ZIP code does not match",
+    Result.BAD_CARD: "Bad card or account",
+    Result.SERVICE_UNAVAILABLE: "Service not available",
+    Result.SOFT_DECLINE: "Soft decline – may be tried again",
+    Result.HARD_DECLINE: "Hard decline",
+    Result.UNDER_MINIMUM: "Under the minimum",
+    Result.INVALID_COMMAND: "Invalid command",
+    Result.FAIL_SELECT_ITEMS: "Items could not be selected",
+    Result.CVV_BAD: "Security code does not match",
+    Result.NO_CREDIT_BALANCE: "No credit to refund",
+    Result.LOGICAL_PROBLEM: "Logical problem",
+    Result.FORMAT_ERROR: "Format error",
+    Result.INVALID_CONTENT: "Invalid content",
+    Result.TECHNICAL_PROBLEM: "Technical problem",
+    777: "Deposit pending",
+    888: "Authorization pending",
+    CHECKPOINT: "Checkpoint – no answer recorded",
+}
+
+
+def result_in_words(code: int) -> str:
+    """Say a result code in words, such as "8 Hard decline" or "1008 Hard decline, not applied yet" (PAY-1, PAY-2)."""
+    if code >= ANSWERED_OFFSET:
+        return f"{code} {RESULTS.get(code - ANSWERED_OFFSET, 'Code of the biller')}, not applied yet"
+    return f"{code} {RESULTS.get(code, 'Code of the biller')}"
+
+
+def attempt_status(attempt: Attempt) -> str:
+    """Give an attempt's status as ``billing.statuses`` knows it: one long open has an unknown outcome."""
+    age = timezone.now() - (attempt.sent_at or attempt.created_at)
+    return "unresolved" if attempt.state == AttemptState.OPEN and age > UNRESOLVED_AFTER else str(attempt.state)
+
+
+class PaymentFilters(lists.Filters):
+    """The filters of the list of payments."""
+
+    q = django_filters.CharFilter(label="Account or confirmation", method="search")
+    state = lists.AnyOf(label="Status", choices=statuses.choices("payment"))
+    tender = lists.AnyOf(label="Tender", choices=Tender.choices)
+    channel = lists.AnyOf(label="Channel", choices=Channel.choices)
+    route = django_filters.ModelChoiceFilter(
+        label="Route",
+        queryset=lambda request: Route.objects.filter(biller=request.biller).order_by("name"),
+        empty_label="Any",
+    )
+    start = lists.FromDay(label="From", field_name="created_at")
+    end = lists.ToDay(label="To", field_name="created_at")
+    least = django_filters.NumberFilter(label="Amount from", field_name="amount", lookup_expr="gte")
+    most = django_filters.NumberFilter(label="Amount to", field_name="amount", lookup_expr="lte")
+    by = django_filters.CharFilter(label="Made by", field_name="made_by", lookup_expr="icontains")
+    run = django_filters.NumberFilter(label="Run", field_name="run_id", widget=forms.HiddenInput)
+    periods = (("start", "end"),)
+
+    def search(self, rows: QuerySet[Payment], name: str, value: str) -> QuerySet[Payment]:
+        """Narrow to a payment by its confirmation number, or to an account's payments."""
+        if (bounds := confirmation_bounds(value)) is not None:
+            return rows.filter(pk__gte=bounds[0], pk__lte=bounds[1])
+        value = value.strip()
+        mine = Customer.objects.filter(biller=self.request.biller)
+        accounts = [*mine.filter(number=value).values_list("pk", flat=True)[:50]]
+        accounts += mine.filter(display_number=value).values_list("pk", flat=True)[:50]
+        return rows.filter(customer_id__in=accounts)
+
+
+def _failure(payment: Payment) -> str | None:
+    return payment.failure.rstrip(".") or None
+
+
+_COMMON: tuple[lists.Column[Payment], ...] = (
+    lists.Moment("when", "When", "created_at"),
+    lists.Link(
+        "confirmation",
+        "Confirmation",
+        "confirmation",
+        url=lambda one: reverse("biller-payment", args=[one.pk]),
+        nowrap=True,
+    ),
+    lists.Tag("status", "Status", "state", noun="payment", detail=_failure),
+    lists.Amount("amount", "Amount", "amount"),
+    lists.Column("method", "Method", "instrument"),
+    lists.Column("channel", "Channel", "get_channel_display"),
+    lists.Column("made_by", "Made by", "made_by"),
+)
+_IN_THE_FILE: tuple[lists.Column[Payment], ...] = (
+    lists.Column("tender", "Tender", "get_tender_display", shown=False),
+    lists.Column("currency", "Currency", "currency", shown=False),
+    lists.Column("fee", "Fee", "fee", shown=False),
+    lists.Column("route", "Route", "route", shown=False),
+    lists.Moment("settled", "Settled", "settled_at", shown=False),
+    lists.Column("approval_code", "Approval code", "approval_code", shown=False),
+    lists.Column("payment", "Payment", "id", shown=False),
+)
+
+
+class PaymentList(StaffPage, lists.ListPage[Payment]):
+    """Every payment of the biller."""
+
+    name, title, section = "payments", "Payments", "payments"
+    filters = PaymentFilters
+    orders = (
+        lists.Order("newest", "Newest first", ("-created_at", "-id")),
+        lists.Order("oldest", "Oldest first", ("created_at", "id")),
+    )
+    columns = (
+        _COMMON[0],
+        lists.Link(
+            "account", "Account", "customer.shown_number", url=lambda one: account_url(one.customer_id), nowrap=True
+        ),
+        lists.Column("name", "Name", "customer.name"),
+        *_COMMON[1:],
+        *_IN_THE_FILE,
+    )
+    empty_heading = "No payments yet"
+    empty_text = "Payments appear here as they are made, whether they went through or not."
+    template_name = "biller_portal/payments/list.html"
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Give the biller's payments."""
+        mine = Payment.objects.visible_to(request.user).filter(biller=self.request.biller)
+        return mine.select_related("customer", "instrument", "route")
+
+
+class AccountPayments(StaffPage, lists.ListPage[Payment]):
+    """The payments of one account."""
+
+    name, title, section = "account-payments", "Payments", "search"
+    template_name = "biller_portal/accounts/list.html"
+    orders = (lists.Order("newest", "Newest first", ("-created_at", "-id")),)
+    columns = (*_COMMON, *_IN_THE_FILE)
+    empty_heading = "No payments yet"
+    empty_text = "Payments of this account appear here as they are made."
+
+    @cached_property
+    def customer(self) -> Customer:
+        """The account in the address."""
+        return customer_or_404(self.request, self.kwargs["customer_id"])
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Give the account's payments."""
+        return Payment.objects.filter(customer=self.customer).select_related("instrument", "route")
+
+    def get_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Give the account's frame."""
+        return frame(self.request, self.customer, "biller-account-payments")
+
+
+def payment_or_404(request: BillerRequest, payment_id: uuid.UUID) -> Payment:
+    """Give the biller's payment; another biller's is not found, like one that does not exist."""
+    mine = Payment.objects.visible_to(request.user).filter(biller=request.biller)
+    return get_object_or_404(mine.select_related("customer", "instrument", "route", "biller"), pk=payment_id)
+
+
+@biller_page(Permission.VIEW)
+def payment(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
+    """Draw one payment: what was paid with what, what it settled, each attempt, and what the biller's system heard."""
+    found = payment_or_404(request, payment_id)
+    attempts = [
+        {"attempt": one, "status": attempt_status(one), "result": result_in_words(one.result)}
+        for one in found.attempts.select_related("route").order_by("sequence")
+    ]
+    allocations = found.allocations.exclude(state=AllocationState.VOID).select_related("item__invoice").order_by("pk")
+    settled = list(allocations)
+    record = Record.objects.filter(pk=found.pk).first()
+    entries = AuditEntry.objects.filter(customer=found.customer_id, subject=str(found.pk)).order_by("-pk")[:20]
+    context = {
+        "title": f"Payment {found.confirmation}",
+        "section": "payments",
+        "payment": found,
+        "status_detail": _failure(found),
+        "attempts": attempts,
+        "allocations": settled,
+        "credit": found.amount - sum(one.amount for one in settled),
+        "facts": _facts(found),
+        "record": record,
+        "record_url": url_if_any("biller-datapump-record", record.pk) if record else "",
+        "entries": [drawn(entry) for entry in entries],
+        "money": money_words(found),
+    }
+    return render(request, "biller_portal/payments/payment.html", context)
+
+
+def money_words(payment: Payment) -> str:
+    """Say what happened to the money of a payment."""
+    amount = formats.money(payment.amount, payment.currency)
+    match payment.state:
+        case PaymentState.POSTED:
+            return f"{amount} was taken and is booked."
+        case PaymentState.FAILED:
+            return "No money has been taken."
+        case PaymentState.REVERSED:
+            return f"{amount} was taken and has been given back."
+    unknown = f"It is not known yet whether {amount} was taken. The processor is asked until it is."
+    return f"{unknown} Do not take the payment again."
+
+
+def _facts(payment: Payment) -> list[tuple[str, object]]:
+    facts: list[tuple[str, object]] = [
+        ("Amount", formats.money(payment.amount, payment.currency)),
+        ("Fee", formats.money(payment.fee, payment.currency) if payment.fee else "None"),
+        ("Method", str(payment.instrument) if payment.instrument else ""),
+        ("Tender", payment.get_tender_display()),
+        ("Channel", payment.get_channel_display()),
+        ("Made by", payment.made_by),
+        ("Made", formats.moment(payment.created_at)),
+        ("Settled", formats.moment(payment.settled_at) if payment.settled_at else ""),
+        ("Approval code", payment.approval_code),
+        ("Route", str(payment.route) if payment.route else ""),
+        ("Receipt to", payment.email),
+        ("Payment id", str(payment.pk)),
+    ]
+    return [(label, value) for label, value in facts if value]
+
+
+@biller_page(Permission.VIEW)
+def receipt(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
+    """Draw the receipt of a payment that went through, to print."""
+    found = payment_or_404(request, payment_id)
+    if found.state not in {PaymentState.POSTED, PaymentState.REVERSED}:
+        raise Http404("No receipt: nothing was paid.")
+    context = {"title": "Receipt", "section": "payments", "payment": found, "total": found.amount + found.fee}
+    return render(request, "biller_portal/payments/receipt.html", context)

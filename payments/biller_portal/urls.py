@@ -1,0 +1,35 @@
+"""The biller portal's pages about payments, methods, enrolments and cases, below ``/biller/``."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from payments.biller_portal import cases, enrolments, methods, pay, payments
+
+_ACCOUNT = "accounts/<int:customer_id>"
+
+urlpatterns = [
+    path("payments/", payments.PaymentList.as_view(), name="biller-payments"),
+    path("payments/<uuid:payment_id>/", payments.payment, name="biller-payment"),
+    path("payments/<uuid:payment_id>/receipt/", payments.receipt, name="biller-payment-receipt"),
+    path(f"{_ACCOUNT}/payments/", payments.AccountPayments.as_view(), name="biller-account-payments"),
+    path(f"{_ACCOUNT}/enrolments/", enrolments.enrolled, name="biller-account-enrolments"),
+    path(f"{_ACCOUNT}/autopay/", enrolments.autopay, name="biller-account-autopay"),
+    path(f"{_ACCOUNT}/autopay/end/", enrolments.end_autopay, name="biller-account-autopay-end"),
+    path(f"{_ACCOUNT}/paperless/", enrolments.paperless, name="biller-account-paperless"),
+    path(f"{_ACCOUNT}/methods/", methods.methods, name="biller-account-methods"),
+    path(f"{_ACCOUNT}/methods/add/", methods.add, name="biller-account-method-add"),
+    path(
+        f"{_ACCOUNT}/methods/<uuid:instrument_id>/default/", methods.make_default, name="biller-account-method-default"
+    ),
+    path(f"{_ACCOUNT}/methods/<uuid:instrument_id>/remove/", methods.remove, name="biller-account-method-remove"),
+    path(f"{_ACCOUNT}/pay/", pay.amount, name="biller-account-pay"),
+    path(f"{_ACCOUNT}/pay/method/", pay.method, name="biller-account-pay-method"),
+    path(f"{_ACCOUNT}/pay/new/", pay.new_method, name="biller-account-pay-new"),
+    path(f"{_ACCOUNT}/pay/review/", pay.review, name="biller-account-pay-review"),
+    path(f"{_ACCOUNT}/pay/done/<uuid:payment_id>/", pay.done, name="biller-account-pay-done"),
+    path("cases/", cases.CaseList.as_view(), name="biller-cases"),
+    path("cases/<uuid:case_id>/", cases.case, name="biller-case"),
+    path("cases/<uuid:case_id>/close/", cases.close, name="biller-case-close"),
+    path("unresolved/", cases.UnresolvedList.as_view(), name="biller-unresolved"),
+]

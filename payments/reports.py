@@ -1,0 +1,328 @@
+"""Reads over several models of payments: daily totals, payments by day, the AutoPay forecast, a run's state, queues."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import uuid
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+from django.db.models import Count, Q, QuerySet, Sum
+
+from billing.models import Biller, Chunk, ChunkState, LedgerAccount, Run
+from billing.models.tenants import TenantQuerySet
+from payments.models import (
+    Attempt,
+    AttemptState,
+    Case,
+    CaseState,
+    Payment,
+    PaymentState,
+)
+
+_ZERO = Decimal("0.00")
+_CONFIRMATION = re.compile(r"[0-9a-f]{15}")
+# What is longer without an answer is no longer "under way" to whoever looks at it.
+UNRESOLVED_AFTER = datetime.timedelta(minutes=5)
+
+
+# ---- Finding payments ------------------------------------------------------------------------------------
+
+
+def payments_matching(*, biller: Biller, text: str, limit: int) -> list[Payment]:
+    """Find payments by confirmation number, in any spelling, or by the e-mail address a guest gave; newest first."""
+    chosen = (
+        Payment.objects.filter(biller=biller).select_related("customer", "instrument").order_by("-created_at", "-pk")
+    )
+    if (bounds := confirmation_bounds(text)) is not None:
+        return list(chosen.filter(pk__gte=bounds[0], pk__lte=bounds[1])[:limit])
+    if "@" in text and "\x00" not in text:
+        return list(chosen.filter(email__in={text.strip(), text.strip().lower()}).exclude(email="")[:limit])
+    return []
+
+
+def confirmation_bounds(text: str) -> tuple[uuid.UUID, uuid.UUID] | None:
+    """Give the first and last payment id that a confirmation number can stand for; nothing where the text is none."""
+    digits = re.sub(r"[\s-]", "", text).lower()
+    if not _CONFIRMATION.fullmatch(digits):
+        return None
+    begins = f"{digits[:12]}7{digits[12:]}"
+    return uuid.UUID(begins + "0" * 16), uuid.UUID(begins + "f" * 16)
+
+
+# ---- Daily totals ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What the journal says came in on one business day by one route and tender."""
+
+    day: datetime.date
+    route_id: int | None
+    route: str
+    tender: str
+    count: int
+    amount: Decimal
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class DayCheck:
+    """One business day in three books: the journal, the payments, and what the biller's system has accepted.
+
+    ``told`` is what it has accepted, ``coming`` what is still on its way to it or failed there.
+    """
+
+    day: datetime.date
+    journal_count: int
+    journal: Decimal
+    payments_count: int
+    payments: Decimal
+    told_count: int
+    told: Decimal
+    coming_count: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the journal and the payments say the same."""
+        return (self.journal_count, self.journal) == (self.payments_count, self.payments)
+
+    @property
+    def all_told(self) -> bool:
+        """Whether the biller's system has accepted every payment of the day."""
+        return (self.told_count, self.told) == (self.payments_count, self.payments)
+
+
+def daily_totals(*, biller: Biller, start: datetime.date, end: datetime.date) -> list[Total]:
+    """Give what came in by business day, route and tender, both days included, newest first; from the journal alone.
+
+    A day ends at the biller's cut-off (``Biller.business_date``); reversals count against the day they are booked on.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT p.effective_on, e.route_id, coalesce(r.name, ''), e.tender, e.currency,
+                   sum(CASE WHEN e.amount > 0 THEN e.count ELSE -e.count END), sum(e.amount)
+            FROM billing_posting p
+            JOIN billing_entry e ON e.posting_id = p.id AND e.account = %s
+            LEFT JOIN payments_route r ON r.id = e.route_id
+            WHERE p.biller_id = %s AND p.effective_on BETWEEN %s AND %s
+            GROUP BY 1, 2, 3, 4, 5 ORDER BY 1 DESC, 3, 4
+            """,
+            [LedgerAccount.CLEARING, biller.pk, start, end],
+        )
+        return [
+            Total(day, route_id, route, tender, count, amount, currency)
+            for day, route_id, route, tender, currency, count, amount in cursor.fetchall()
+        ]
+
+
+def day_checks(*, biller: Biller, start: datetime.date, end: datetime.date) -> list[DayCheck]:
+    """Compare the journal with the payments themselves and with what was delivered to the biller's system, day by day.
+
+    Payments count for the day of the posting that booked them. Deliveries go on all the time: theirs is as of now.
+    """
+    journal: dict[datetime.date, tuple[int, Decimal]] = {}
+    for total in daily_totals(biller=biller, start=start, end=end):
+        count, amount = journal.get(total.day, (0, _ZERO))
+        journal[total.day] = (count + total.count, amount + total.amount)
+    with connection.cursor() as cursor:
+        # The range of posting ids first: payments have a small index by it, and none by day.
+        cursor.execute(
+            "SELECT min(id), max(id) FROM billing_posting WHERE biller_id = %s AND effective_on BETWEEN %s AND %s"
+            " AND kind = 'receipts'",
+            [biller.pk, start, end],
+        )
+        first, last = cursor.fetchone()
+        cursor.execute(
+            """
+            SELECT b.effective_on, count(*), sum(p.amount),
+                   count(r.id) FILTER (WHERE r.state = 'delivered'),
+                   coalesce(sum(p.amount) FILTER (WHERE r.state = 'delivered'), 0),
+                   count(r.id) FILTER (WHERE r.state NOT IN ('delivered', 'skipped', 'withheld'))
+            FROM payments_payment p
+            JOIN billing_posting b ON b.id = p.posting_id
+            LEFT JOIN datapump_record r ON r.id = p.id
+            WHERE p.biller_id = %s AND p.posting_id BETWEEN %s AND %s AND b.effective_on BETWEEN %s AND %s
+              AND p.state IN ('posted', 'reversed')
+            GROUP BY 1
+            """,
+            [biller.pk, first, last, start, end],
+        )
+        paid = {row[0]: row[1:] for row in cursor.fetchall()}
+    nothing = (0, _ZERO, 0, _ZERO, 0)
+    return [
+        DayCheck(day, *journal.get(day, (0, _ZERO)), *paid.get(day, nothing))
+        for day in sorted({*journal, *paid}, reverse=True)
+    ]
+
+
+# ---- Payments by day and channel, AutoPay ahead ----------------------------------------------------------
+
+
+def by_day_and_channel(
+    *, biller: Biller, start: datetime.date, end: datetime.date
+) -> dict[tuple[datetime.date, int], tuple[int, Decimal]]:
+    """Give number and money of paid payments by calendar day of the biller's zone and channel, both days included."""
+    zone = biller.zone
+    since = datetime.datetime.combine(start, datetime.time.min, tzinfo=zone)
+    until = datetime.datetime.combine(end + datetime.timedelta(days=1), datetime.time.min, tzinfo=zone)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT (created_at AT TIME ZONE %s)::date, channel, count(*), sum(amount) FROM payments_payment
+            WHERE biller_id = %s AND created_at >= %s AND created_at < %s AND state = 'posted' GROUP BY 1, 2
+            """,
+            [biller.time_zone, biller.pk, since, until],
+        )
+        return {(day, channel): (count, amount) for day, channel, count, amount in cursor.fetchall()}
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What AutoPay would collect on one day."""
+
+    day: datetime.date
+    count: int
+    amount: Decimal
+
+
+def autopay_forecast(*, biller: Biller, start: datetime.date, end: datetime.date) -> list[Forecast]:
+    """Give what AutoPay would collect by collection date, both days included, as the books stand now.
+
+    It counts what a collect run would take: active accounts with a usable method that is not blocked, bills of at
+    least the biller's minimum that no payment on its way holds.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT i.collect_on, count(*), sum(i.open)
+            FROM billing_item i
+            JOIN billing_customer c ON c.id = i.customer_id AND c.status = 'active'
+            JOIN payments_autopayenrolment e ON e.customer_id = i.customer_id AND e.ended_at IS NULL
+            JOIN payments_instrument n ON n.id = e.instrument_id AND n.state = 'active'
+                 AND (n.expires_on IS NULL OR n.expires_on >= i.collect_on)
+                 AND NOT (n.kind = 'card' AND c.blocks_card) AND NOT (n.kind = 'bank' AND c.blocks_bank)
+            JOIN payments_route r ON r.id = n.route_id AND r.active
+            WHERE i.biller_id = %s AND i.kind = 'bill' AND i.open > 0 AND i.open >= %s AND i.reserved = 0
+              AND i.collect_on BETWEEN %s AND %s
+            GROUP BY 1 ORDER BY 1
+            """,
+            [biller.pk, biller.minimum_collected, start, end],
+        )
+        return [Forecast(*row) for row in cursor.fetchall()]
+
+
+# ---- Runs ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunTotals:
+    """A collect run as its chunks add up; ``unknown`` was sent and has no result yet."""
+
+    chunks: int
+    chunks_done: int
+    expected: int
+    expected_total: Decimal
+    sent: int
+    sent_total: Decimal
+    passed: int
+    passed_total: Decimal
+    declined: int
+    declined_total: Decimal
+
+    @property
+    def unknown(self) -> int:
+        """Payments that were sent and are neither posted nor failed."""
+        return max(0, self.sent - self.passed - self.declined)
+
+    @property
+    def unknown_total(self) -> Decimal:
+        """Their money."""
+        return max(_ZERO, self.sent_total - self.passed_total - self.declined_total)
+
+    @property
+    def waiting(self) -> int:
+        """Bills that were planned and are not sent."""
+        return max(0, self.expected - self.sent)
+
+
+def run_totals(run: Run) -> RunTotals:
+    """Add up a run's chunks."""
+    sums = Chunk.objects.filter(run=run).aggregate(
+        chunks=Count("pk"),
+        chunks_done=Count("pk", filter=Q(state=ChunkState.DONE)),
+        **{
+            name: Sum(name, default=_ZERO if name.endswith("total") else 0)
+            for name in (
+                *("expected", "expected_total", "sent_count", "sent_total", "passed_count", "passed_total"),
+                *("declined_count", "declined_total"),
+            )
+        },
+    )
+    return RunTotals(
+        chunks=sums["chunks"],
+        chunks_done=sums["chunks_done"],
+        expected=sums["expected"],
+        expected_total=sums["expected_total"],
+        sent=sums["sent_count"],
+        sent_total=sums["sent_total"],
+        passed=sums["passed_count"],
+        passed_total=sums["passed_total"],
+        declined=sums["declined_count"],
+        declined_total=sums["declined_total"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Payments of a run that failed for one reason."""
+
+    result: int | None
+    words: str
+    count: int
+    amount: Decimal
+
+
+def run_failures(run: Run) -> list[Failures]:
+    """Give a run's failed payments by reason, the most frequent first."""
+    rows = (
+        Payment.objects.filter(run_id=run.pk, biller_id=run.biller_id, state=PaymentState.FAILED)
+        .values_list("result", "failure")
+        .annotate(count=Count("pk"), amount=Sum("amount"))
+        .order_by("-count", "failure")
+    )
+    return [Failures(*row) for row in rows]
+
+
+# ---- Queues ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """How much waits for a person; each figure stops at the cap plus one."""
+
+    cases: int
+    unresolved: int
+
+
+def queues(*, biller: Biller, now: datetime.datetime, cap: int) -> Queues:
+    """Count open cases and attempts without a result, up to just over the cap."""
+    return Queues(
+        cases=_capped(Case.objects.filter(biller=biller, state=CaseState.OPEN), cap),
+        unresolved=_capped(unresolved_attempts(biller=biller, now=now), cap),
+    )
+
+
+def unresolved_attempts(*, biller: Biller, now: datetime.datetime) -> TenantQuerySet[Attempt]:
+    """Give the attempts without a result for five minutes or more: 777, 888, 999 and everything at 1000 or above."""
+    return Attempt.objects.filter(
+        biller=biller, state__in=[AttemptState.OPEN, AttemptState.ANSWERED], created_at__lt=now - UNRESOLVED_AFTER
+    )
+
+
+def _capped(rows: QuerySet[Any, Any], cap: int) -> int:
+    return rows.order_by()[: cap + 1].count()
