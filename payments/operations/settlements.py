@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from django.db import OperationalError, connection, transaction
+from django.utils.translation import gettext_noop
 
 from billing import audit
 from billing.actors import Actor
@@ -41,18 +42,18 @@ _TRIES = 4
 
 # What a payer is told of a result; always also that no money moved.
 WORDS: dict[int, str] = {
-    Result.NO_ANSWER: "The payment processor could not be reached.",
-    Result.AVS_FAIL: "The address does not match the card.",
-    Result.LOCATION_FAIL: "The address does not match the card.",
-    Result.ZIP_FAIL: "The ZIP code does not match the card.",
-    Result.BAD_CARD: "The card or account number is not valid.",
-    Result.SERVICE_UNAVAILABLE: "The payment processor is not available.",
-    Result.SOFT_DECLINE: "The bank declined the payment for now.",
-    Result.HARD_DECLINE: "The bank declined the payment.",
-    Result.UNDER_MINIMUM: "The amount is under the least that can be charged.",
-    Result.CVV_BAD: "The security code does not match the card.",
+    Result.NO_ANSWER: gettext_noop("The payment processor could not be reached."),
+    Result.AVS_FAIL: gettext_noop("The address does not match the card."),
+    Result.LOCATION_FAIL: gettext_noop("The address does not match the card."),
+    Result.ZIP_FAIL: gettext_noop("The ZIP code does not match the card."),
+    Result.BAD_CARD: gettext_noop("The card or account number is not valid."),
+    Result.SERVICE_UNAVAILABLE: gettext_noop("The payment processor is not available."),
+    Result.SOFT_DECLINE: gettext_noop("The bank declined the payment for now."),
+    Result.HARD_DECLINE: gettext_noop("The bank declined the payment."),
+    Result.UNDER_MINIMUM: gettext_noop("The amount is under the least that can be charged."),
+    Result.CVV_BAD: gettext_noop("The security code does not match the card."),
 }
-_OTHER_WORDS = "The payment could not be processed."
+_OTHER_WORDS = gettext_noop("The payment could not be processed.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +91,9 @@ def answers_of(results: Iterable[Answer | Lost]) -> list[Answer]:
         elif isinstance(result.error, OutcomeUnknown):
             continue
         elif isinstance(result.error, NotSent):
-            answers.append(
-                Answer(result.key, Result.NO_ANSWER, message=str(result.error)[:200])
-            )
+            answers.append(Answer(result.key, Result.NO_ANSWER, message=str(result.error)[:200]))
         elif isinstance(result.error, Refused):
-            answers.append(
-                Answer(
-                    result.key, Result.INVALID_CONTENT, message=str(result.error)[:200]
-                )
-            )
+            answers.append(Answer(result.key, Result.INVALID_CONTENT, message=str(result.error)[:200]))
         elif isinstance(result.error, Misconfigured):
             answers.append(
                 Answer(
@@ -133,9 +128,7 @@ def settle(
     )
 
 
-def record_answers(
-    *, biller: Biller, answers: Sequence[Answer], now: datetime.datetime
-) -> None:
+def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.datetime) -> None:
     """Write 1000 + code on each open attempt that was answered, and commit (PAY-2).
 
     Answers are taken forward only: a second one is ignored where it agrees and makes a case where it does not.
@@ -202,9 +195,7 @@ def take_effect(
     raise AssertionError("unreachable")
 
 
-def _take_effect(
-    biller: Biller, attempt_ids: list[uuid.UUID], actor: Actor, now: datetime.datetime
-) -> Settled:
+def _take_effect(biller: Biller, attempt_ids: list[uuid.UUID], actor: Actor, now: datetime.datetime) -> Settled:
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         # The lock makes this transaction the only one to carry these attempts over.
         cursor.execute(
@@ -279,9 +270,7 @@ def _post(
         )
         amounts = [amount for (amount,) in cursor.fetchall()]
         if len(amounts) != len(payment_ids):
-            raise RuntimeError(
-                "An answered attempt's payment is not processing: the books need a person."
-            )
+            raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
         cursor.execute(
             """
             UPDATE billing_customer c SET balance = c.balance - v.amount
@@ -381,9 +370,7 @@ def _fail(
         )
         amounts = [amount for (amount,) in cursor.fetchall()]
         if len(amounts) != len(ids):
-            raise RuntimeError(
-                "An answered attempt's payment is not processing: the books need a person."
-            )
+            raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
         release(ids)
         retries = biller.retry_days
         # Never reached: the next run may take the bill again. Soft: on the biller's retry days. Hard: not again (PAY-5).
