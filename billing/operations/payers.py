@@ -26,8 +26,7 @@ from billing.throttles import Limit
 # Somebody at home mistypes twice; somebody who tries ZIP codes needs thousands of tries.
 TRIES_AT_ACCOUNT = Limit("account", 8, datetime.timedelta(minutes=30))
 TRIES_FROM_ADDRESS = Limit("account-from", 40, datetime.timedelta(minutes=30))
-# What an unknown account is compared with, so that it takes as long as a known one.
-_NOBODYS = "\x00"
+_NOBODYS = "00000"
 
 
 class AccountNotFound(DomainError):
@@ -62,9 +61,9 @@ def find_account(*, biller: Biller, number: str, secret: str, actor: Actor, now:
     :raises throttles.TooManyTries: too many tries, good or bad.
     """
     now = now or timezone.now()
-    number = "".join(number.split()).upper()[:40]
+    number = "".join(number.split())[:40]
     throttles.count(
-        tries=[(TRIES_AT_ACCOUNT, f"{biller.pk}:{number}"), (TRIES_FROM_ADDRESS, actor.address or "")], now=now
+        tries=[(TRIES_AT_ACCOUNT, f"{biller.pk}:{number.upper()}"), (TRIES_FROM_ADDRESS, actor.address or "")], now=now
     )
     latest = Invoice.objects.filter(customer=OuterRef("pk"), withdrawn=False).order_by("-issued_on", "-pk")
     candidates = list(
@@ -76,8 +75,9 @@ def find_account(*, biller: Biller, number: str, secret: str, actor: Actor, now:
     given = _normal(biller, secret)
     found = None
     for customer in candidates or [None]:
-        known = _NOBODYS if customer is None else _secret_of(customer, biller)
-        if constant_time_compare(given, known) and found is None:
+        known = "" if customer is None else _secret_of(customer, biller)
+        # Compared in any case, so that an unknown account takes as long; nothing on file is nobody's secret.
+        if constant_time_compare(given, known or _NOBODYS) and known and found is None:
             found = customer
     if found is None:
         raise AccountNotFound
@@ -85,17 +85,16 @@ def find_account(*, biller: Biller, number: str, secret: str, actor: Actor, now:
 
 
 def _secret_of(customer: Customer, biller: Biller) -> str:
-    """Give what a payer of the account must know, or something that nobody can type where it is not on file."""
+    """Give what a payer of the account must know; empty where it is not on file."""
     match biller.guest_secret:
         case GuestSecret.ZIP:
-            known = _zip(customer.zip)
+            return _zip(customer.zip)
         case GuestSecret.PHONE:
             digits = re.sub(r"\D", "", customer.phone)
-            known = digits[-4:] if len(digits) >= 7 else ""
+            return digits[-4:] if len(digits) >= 7 else ""
         case _:
             amount: Decimal | None = getattr(customer, "latest_amount", None)
-            known = "" if amount is None else str(amount)
-    return known or _NOBODYS
+            return "" if amount is None else str(amount)
 
 
 def _normal(biller: Biller, secret: str) -> str:
