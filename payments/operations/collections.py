@@ -92,17 +92,10 @@ def plan(
     :raises RunRefused: the biller's charging is stopped.
     """
     if biller.charging_stopped:
-        raise RunRefused(
-            "Charging is stopped for this biller. Allow it again before collecting."
-        )
+        raise RunRefused("Charging is stopped for this biller. Allow it again before collecting.")
     today = biller.business_date(now)
-    params = {
-        key: str(value) if value is not None else None
-        for key, value in asdict(options).items()
-    }
-    digest = hashlib.sha256(
-        json.dumps([params, dry_run], sort_keys=True).encode()
-    ).hexdigest()[:16]
+    params = {key: str(value) if value is not None else None for key, value in asdict(options).items()}
+    digest = hashlib.sha256(json.dumps([params, dry_run], sort_keys=True).encode()).hexdigest()[:16]
     repeat = f":{now:%H%M%S%f}" if dry_run else ""
     with transaction.atomic(durable=True):
         run, new = Run.objects.get_or_create(
@@ -121,9 +114,7 @@ def plan(
             return run
         _cut(run, biller, options, today, chunk_size)
         if dry_run:
-            Run.objects.filter(pk=run.pk).update(
-                state=RunState.DONE, started_at=now, finished_at=now
-            )
+            Run.objects.filter(pk=run.pk).update(state=RunState.DONE, started_at=now, finished_at=now)
             Chunk.objects.filter(run=run).update(state=ChunkState.DONE, finished_at=now)
         audit.record(
             actor=actor,
@@ -169,11 +160,7 @@ def _due(biller: Biller, options: Options, today: datetime.date) -> _Due:
         "NOT (n.kind = 'card' AND c.blocks_card) AND NOT (n.kind = 'bank' AND c.blocks_bank)",
         "r.id = n.route_id AND r.active",
     ]
-    statuses = (
-        [options.status]
-        if options.status == CustomerStatus.ACTIVE
-        else ["inactive", "closed"]
-    )
+    statuses = [options.status] if options.status == CustomerStatus.ACTIVE else ["inactive", "closed"]
     params: list[Any] = [
         biller.pk,
         options.minimum or biller.minimum_collected,
@@ -195,9 +182,7 @@ def _due(biller: Biller, options: Options, today: datetime.date) -> _Due:
 _FROM = "billing_customer c, payments_autopayenrolment e, payments_instrument n, payments_route r"
 
 
-def _cut(
-    run: Run, biller: Biller, options: Options, today: datetime.date, chunk_size: int
-) -> None:
+def _cut(run: Run, biller: Biller, options: Options, today: datetime.date, chunk_size: int) -> None:
     """Cut what is due into chunks of whole customers, about ``chunk_size`` bills each."""
     due = _due(biller, options, today)
     limit = f"LIMIT {int(options.limit)}" if options.limit is not None else ""
@@ -218,21 +203,23 @@ def _cut(
         )
 
 
-def work(*, run: Run, actor: Actor) -> Iterator[Chunk]:
+def work(*, run: Run, actor: Actor, now: datetime.datetime | None = None) -> Iterator[Chunk]:
     """Work off a run's waiting chunks until none is left or somebody asks it to stop; gives each when it is done.
 
-    Any number of workers may do this at once.
+    Any number of workers may do this at once. Payments are dated ``now`` where it is given, else when they are made.
     """
     biller = run.biller
     while (chunk := _claim(run)) is not None:
-        if not collect_chunk(biller=biller, run=run, chunk=chunk, actor=actor):
+        if not collect_chunk(biller=biller, run=run, chunk=chunk, actor=actor, now=now):
             break
         chunk.refresh_from_db()
         yield chunk
     _finish(run, actor)
 
 
-def collect_chunk(*, biller: Biller, run: Run, chunk: Chunk, actor: Actor) -> bool:
+def collect_chunk(
+    *, biller: Biller, run: Run, chunk: Chunk, actor: Actor, now: datetime.datetime | None = None
+) -> bool:
     """Collect one claimed chunk; gives False where the processor cannot be reached and the run should stop.
 
     A chunk that an earlier worker had begun is only finished: nothing of it is sent a second time.
@@ -248,7 +235,7 @@ def collect_chunk(*, biller: Biller, run: Run, chunk: Chunk, actor: Actor) -> bo
         _fail_run(run, f"A route is set up wrongly: {error}. Nothing was charged for the bills not sent.")
         Chunk.objects.filter(pk=chunk.pk).update(state=ChunkState.WAITING, claimed_at=None)
         return False
-    requests = _checkpoint(biller, run, chunk)
+    requests = _checkpoint(biller, run, chunk, now)
     failpoint("collect.checkpointed")
     reached = True
     for route_id, batch in requests.items():
@@ -262,7 +249,7 @@ def collect_chunk(*, biller: Biller, run: Run, chunk: Chunk, actor: Actor) -> bo
                 biller=biller,
                 answers=settlements.answers_of(results),
                 actor=actor,
-                now=timezone.now(),
+                now=now or timezone.now(),
             )
     failpoint("collect.settled")
     _close(chunk)
@@ -280,10 +267,7 @@ def _claim(run: Run) -> Chunk | None:
     now = timezone.now()
     with transaction.atomic(durable=True):
         stopped = Run.objects.filter(pk=run.pk, stop_requested=True).exists()
-        if (
-            stopped
-            or Biller.objects.filter(pk=run.biller_id, charging_stopped=True).exists()
-        ):
+        if stopped or Biller.objects.filter(pk=run.biller_id, charging_stopped=True).exists():
             return None
         chunk = (
             Chunk.objects.filter(run=run)
@@ -297,19 +281,17 @@ def _claim(run: Run) -> Chunk | None:
             return None
         chunk.state, chunk.claimed_at = ChunkState.WORKING, now
         chunk.save(update_fields=["state", "claimed_at"])
-        Run.objects.filter(pk=run.pk, state=RunState.PLANNED).update(
-            state=RunState.WORKING, started_at=now
-        )
+        Run.objects.filter(pk=run.pk, state=RunState.PLANNED).update(state=RunState.WORKING, started_at=now)
     return chunk
 
 
 def _checkpoint(
-    biller: Biller, run: Run, chunk: Chunk
+    biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime | None
 ) -> dict[int, list[ChargeRequest]]:
     """Claim, reserve and commit a 999 attempt for each bill of the chunk; gives the messages to send, by route."""
     for left in reversed(range(_TRIES)):
         try:
-            return _checkpoint_once(biller, run, chunk)
+            return _checkpoint_once(biller, run, chunk, now or timezone.now())
         except OperationalError as error:
             if left == 0 or getattr(error.__cause__, "sqlstate", "") != "40P01":
                 raise
@@ -317,11 +299,10 @@ def _checkpoint(
 
 
 def _checkpoint_once(
-    biller: Biller, run: Run, chunk: Chunk
+    biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime
 ) -> dict[int, list[ChargeRequest]]:
     options = options_of(run)
     due = _due(biller, options, run.business_date)
-    now = timezone.now()
     limit = "" if options.limit is None else f" LIMIT {int(options.limit)}"
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         # The update locks each bill and looks at it again: one that another payment took meanwhile is not among them.
@@ -436,15 +417,11 @@ def _take_over(biller: Biller, chunk: Chunk, actor: Actor) -> None:
         )
         answered: list[uuid.UUID] = [pk for (pk,) in cursor.fetchall()]
     if answered:
-        settlements.take_effect(
-            biller=biller, attempt_ids=answered, actor=actor, now=timezone.now()
-        )
+        settlements.take_effect(biller=biller, attempt_ids=answered, actor=actor, now=timezone.now())
 
 
 def _close(chunk: Chunk) -> None:
-    Chunk.objects.filter(pk=chunk.pk).update(
-        state=ChunkState.DONE, finished_at=timezone.now()
-    )
+    Chunk.objects.filter(pk=chunk.pk).update(state=ChunkState.DONE, finished_at=timezone.now())
 
 
 def _finish(run: Run, actor: Actor) -> None:
