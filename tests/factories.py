@@ -173,7 +173,9 @@ def make_autopay(customer: Customer, instrument: Instrument, **fields: Any) -> A
 def make_user(email: str = "", **fields: Any) -> User:
     """Make somebody who signs in, with the password ``correct horse battery``."""
     n = next(_numbers)
-    return User.objects.create_user(email or f"user{n}@example.com", "correct horse battery", **{"name": f"User {n}", **fields})
+    return User.objects.create_user(
+        email or f"user{n}@example.com", "correct horse battery", **{"name": f"User {n}", **fields}
+    )
 
 
 def make_membership(user: User, biller: Biller, role: str = Role.ADMINISTRATOR) -> Membership:

@@ -101,7 +101,6 @@ class Answer:
     result: int
     approval_code: str = ""
     processor_reference: str = ""
-    processor_code: str = ""
     message: str = ""
     code: str = ""
     amount: Decimal | None = None

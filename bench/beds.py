@@ -1,0 +1,63 @@
+"""The bed that measurements lie in: a PostgreSQL of their own, durable as in production, migrated, with both roles."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from config import roles
+from config.servers import PostgreSQL, Valkey, server_directory
+
+DATABASE = "bench"
+# Far enough apart that no checkpoint falls into a round: it would be charged to whoever happens to run.
+SETTINGS = {"max_wal_size": "16GB", "checkpoint_timeout": "1h", "shared_buffers": "1GB", "max_connections": "50"}
+
+
+@contextlib.contextmanager
+def bed() -> Iterator[None]:
+    """Start servers, make the database and set Django up on it; everything is gone afterwards."""
+    directory = server_directory("bench-postgres")
+    shutil.rmtree(directory, ignore_errors=True)
+    postgres = PostgreSQL(directory, password="bench-superuser", settings=SETTINGS)
+    valkey = Valkey(server_directory("bench-valkey"), "bench-broker")
+    files = tempfile.mkdtemp(prefix="ratepayer-bench-")
+    try:
+        port, broker = postgres.start(), valkey.start()
+        superuser = postgres.address(port, "postgres", "bench-superuser", "postgres")
+        roles.create_roles(superuser, owner_password="bench-owner", web_password="bench-web")
+        roles.create_database(superuser, DATABASE)
+        os.environ.update(
+            {
+                "DEMO": "1",
+                "SECRET_KEY": "of-a-measurement-that-nobody-signs-in-to-" + "x" * 20,
+                "RATEPAYER_KEYSET": str(_keyset(Path(files))),
+                "DATABASE_URL": postgres.address(port, roles.LOGIN, "bench-web", DATABASE),
+                "DATABASE_OWNER_URL": postgres.address(port, roles.OWNER, "bench-owner", DATABASE),
+                "BENCH_SUPERUSER": postgres.address(port, "postgres", "bench-superuser", DATABASE),
+                "REDIS_URL": valkey.address(broker),
+                "STORAGE_DIR": files,
+                "DJANGO_SETTINGS_MODULE": "config.settings",
+            }
+        )
+        import django
+
+        django.setup()
+        from django.core.management import call_command
+
+        call_command("migrate", database="owner", verbosity=0, interactive=False)
+        yield
+    finally:
+        postgres.stop()
+        valkey.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(files, ignore_errors=True)
+
+
+def _keyset(directory: Path) -> Path:
+    from config import supervisor
+
+    return supervisor.keyset(directory / "keyset.json")

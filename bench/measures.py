@@ -1,0 +1,105 @@
+"""What a piece of work costs: CPU of this process and of its PostgreSQL backend, time, WAL, statements, memory."""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from django.db import connection
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The cost of some work over ``items``: CPU and wall in seconds, WAL in bytes."""
+
+    items: int
+    client: float
+    backend: float
+    wall: float
+    wal: int
+    statements: int
+
+    @property
+    def cpu(self) -> float:
+        """CPU of client and backend together."""
+        return self.client + self.backend
+
+    @property
+    def per_second(self) -> float:
+        """Items a second of CPU."""
+        return self.items / self.cpu
+
+
+def _ticks(pid: int) -> float:
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def measure(work: Callable[[], int], *, backends: Sequence[int] | None = None) -> Cost:
+    """Do some work that gives its number of items, and give its cost; ``backends`` are the pids it uses besides our own."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid(), pg_current_wal_insert_lsn()")
+        own, lsn = cursor.fetchone()
+    pids = [own, *(backends or [])]
+    counted = 0
+
+    def count(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+        nonlocal counted
+        counted += 1
+        return execute(sql, params, many, context)
+
+    before, client, wall = [_ticks(pid) for pid in pids], time.process_time(), time.monotonic()
+    with connection.execute_wrapper(count):
+        items = work()
+    wall, client = time.monotonic() - wall, time.process_time() - client
+    backend = sum(_ticks(pid) - was for pid, was in zip(pids, before, strict=True))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", [lsn])
+        wal = int(cursor.fetchone()[0])
+    return Cost(items, client, backend, wall, wal, counted)
+
+
+def ratio(ours: Sequence[Cost], other: Sequence[Cost]) -> float:
+    """Give how many times as fast ours is as the other, by CPU: the median of the rounds' own ratios."""
+    return statistics.median(a.per_second / b.per_second for a, b in zip(ours, other, strict=True))
+
+
+def middle(costs: Sequence[Cost], of: Callable[[Cost], float]) -> float:
+    """Give the median of a figure over the rounds."""
+    return statistics.median(of(cost) for cost in costs)
+
+
+def peak_memory() -> int:
+    """Give the most memory that this process has had so far, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def as_superuser(statement: str) -> None:
+    """Do what only the server's superuser may: write a checkpoint, change its configuration, collect statistics."""
+    with psycopg.connect(os.environ["BENCH_SUPERUSER"], autocommit=True) as superuser:
+        superuser.execute(statement.encode())
+
+
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> None:
+    """Print a table of figures."""
+    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
+    print(f"\n{title}")
+    for row in (head, *rows):
+        print("  " + "  ".join(text.ljust(width) if n == 0 else text.rjust(width) for n, (text, width) in enumerate(zip(row, widths, strict=True))))
+    for note in notes:
+        print(f"  {note}")
+
+
+def verdict(name: str, figure: float, aim: float, *, at_most: bool = False, unit: str = "") -> str:
+    """Say whether a figure reaches its aim."""
+    reached = figure <= aim if at_most else figure >= aim
+    return f"{name}: {figure:.2f}{unit} (aim {'at most' if at_most else 'at least'} {aim:g}{unit}) {'reached' if reached else 'NOT REACHED'}"

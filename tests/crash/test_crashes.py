@@ -1,0 +1,42 @@
+"""Workers are killed at seeded places while the processor and the CIS lose answers; the books agree all the same.
+
+``make crash SEEDS=1000`` runs more seeds of the same; ``CRASH_FIRST`` is the first one.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.cis import Cis
+from tests.crash import worlds
+from tests.crash.mutants import MUTANTS, TRAITS
+from tests.processor import Processor
+
+FIRST = int(os.environ.get("CRASH_FIRST", "1"))
+SEEDS = int(os.environ.get("CRASH_SEEDS", "25"))
+# A broken engine is caught within so many seeds, or the harness is not worth its name.
+ENOUGH = 25
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS))
+@pytest.mark.spec("PAY-2", "PAY-3", "PAY-10", "PAY-23", "MSP-23")
+def test_nobody_is_charged_twice_and_nothing_is_lost(seed: int, processor: Processor, cis: Cis) -> None:
+    worlds.run(seed, processor, cis)
+
+
+@pytest.mark.skipif("CRASH_SEEDS" in os.environ, reason="a longer run of seeds was asked for")
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_broken_variant_is_caught(mutant: str, processor: Processor, cis: Cis, monkeypatch: pytest.MonkeyPatch) -> None:
+    MUTANTS[mutant](monkeypatch)
+    monkeypatch.setattr(worlds, "HEAL_SECONDS", 6.0)
+    for seed in range(1, ENOUGH + 1):
+        try:
+            worlds.run(seed, processor, cis, **{"fault_rate": 0.3, **TRAITS.get(mutant, {})})
+        except AssertionError as caught:
+            print(f"{mutant} caught by seed {seed}: {str(caught)[:300]}")
+            return
+    pytest.fail(f"{mutant} was not caught in {ENOUGH} seeds")

@@ -1,0 +1,338 @@
+"""A world to crash: one biller with a file of bills, a processor and a CIS that lose answers, and workers that die.
+
+Everything a seed does follows from its number: which faults, how often, where each worker is killed. A worker is a
+process of its own, killed by SIGKILL; what goes on after it is another process. At the end the world heals: no faults,
+no kills, recovery and delivery until nothing changes. Then the three books, which share nothing, are compared.
+"""
+
+from __future__ import annotations
+
+import datetime
+import io
+import os
+import random
+import signal
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection, connections, transaction
+from django.utils import timezone
+
+from billing import failpoints, tenancy
+from billing.actors import Actor
+from billing.models import Biller, Chunk, Invoice, InvoiceFile, Item, Run
+from datapump.models import Purpose, Record
+from payments.books import findings
+from payments.models import Attempt, Case, Instrument, Payment, Route
+from payments.operations import collections, recoveries
+from payments.operations.collections import Options
+from tests.cis import Cis
+from tests.crash import steps
+from tests.factories import make_autopay, make_biller, make_customer, make_endpoint, make_instrument, make_route
+from tests.processor import Processor
+
+ACTOR = Actor.system("crash harness")
+POINTS = {
+    "load": steps.LOAD_POINTS,
+    "collect": (
+        "collect.checkpointed",
+        "collect.answered",
+        "settle.recorded",
+        "settle.posted",
+        "settle.applied",
+        "collect.settled",
+    ),
+    "recover": ("recover.looked_up", "recover.resending", "settle.recorded", "settle.posted", "settle.applied"),
+    "deliver": steps.DELIVER_POINTS,
+}
+PROCESSOR_FAULTS = (
+    "drop_before",
+    "drop_after",
+    "error_before",
+    "error_after",
+    "garbage",
+    "truncated",
+    "omit",
+    "half_batch",
+    "lose_batch_before",
+    "lose_batch_after",
+    "out_of_order",
+)
+WORKER_SECONDS = 60.0
+HEAL_SECONDS = 25.0
+
+
+@dataclass
+class World:
+    """One seed's world."""
+
+    seed: int
+    processor: Processor
+    cis: Cis
+    kills: int = 0
+    story: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(f"crash-{self.seed}")
+        draw = self.random
+        self.deduplicates = draw.random() < 0.6
+        # Some processors act on a request after everybody has stopped expecting it.
+        self.late = draw.choice([None, "within", "beyond"])
+        self.fault_rate = draw.choice([0.0, 0.1, 0.3])
+        self.customers = draw.randint(4, 14)
+        self.chunk_size = draw.randint(2, 6)
+        self.online = draw.random() < 0.3
+
+    def build(self) -> None:
+        """Make the biller, its customers with AutoPay, and set the two outside systems to lose answers."""
+        self.processor.reset(tokens=True)
+        self.cis.reset()
+        self.biller = make_biller(time_zone="UTC", collect_rule="finalized")
+        steps.tell_by_guid(self.biller)
+        for purpose in (Purpose.PAYMENTS, Purpose.AUTOPAY, Purpose.PAPERLESS):
+            make_endpoint(
+                self.biller,
+                purpose,
+                url=self.cis.url,
+                username=self.cis.username,
+                password=self.cis.password,
+                timeout_seconds=1,
+                attempts_allowed=30_000,
+                per_envelope=self.random.choice([1, 3]),
+            )
+        self.route = make_route(
+            self.biller,
+            self.processor.url,
+            options={
+                "timeout": 0.25,
+                "batch_timeout": 0.25,
+                "connect_timeout": 2.0,
+                "settle_seconds": 0.5,
+                "dedupe_window": 168 if self.deduplicates else None,
+                "batch_limit": 1 if self.online else 5,
+                "concurrency": 2,
+            },
+        )
+        tokens = self.processor.tokens(
+            self.route.merchant,
+            [
+                {"outcome": "hard_decline" if self.random.random() < 0.15 else "approve", "kind": "card"}
+                for _ in range(self.customers)
+            ],
+        )
+        self.file, self.totals, accounts = steps.receive_file(self.biller, self.customers, self.seed)
+        for token, account in zip(tokens, accounts, strict=True):
+            customer = make_customer(self.biller, number=account)
+            make_autopay(customer, make_instrument(customer, self.route, token))
+        self.processor.control(duplicate_detection=self.deduplicates, seed=self.seed, faults=self._processor_faults())
+        self.cis.control(*steps.cis_rules(self.random, self.fault_rate), seed=self.seed)
+
+    def _processor_faults(self) -> dict[str, dict[str, Any]]:
+        if self.fault_rate == 0.0:
+            return {}
+        chosen = self.random.sample(PROCESSOR_FAULTS, k=4)
+        faults: dict[str, dict[str, Any]] = {name: {"probability": self.fault_rate / 4} for name in chosen}
+        if self.late:
+            seconds = 0.3 if self.late == "within" else 0.9
+            faults["drop_then_late"] = {"probability": self.fault_rate / 2, "seconds": seconds}
+        return faults
+
+    # --- Workers
+
+    def load(self) -> None:
+        steps.load_file(self.file)
+
+    def collect(self) -> None:
+        run = collections.plan(
+            biller=self.biller,
+            options=Options(start=self.today, end=self.today),
+            actor=ACTOR,
+            now=timezone.now(),
+            chunk_size=self.chunk_size,
+        )
+        for _chunk in collections.work(run=run, actor=ACTOR):
+            pass
+
+    def recover(self) -> None:
+        nothing = datetime.timedelta(0)
+        recoveries.recover(biller=self.biller, actor=ACTOR, least_age=nothing, pause=nothing)
+
+    def deliver(self) -> None:
+        steps.deliver()
+
+    @property
+    def today(self) -> datetime.date:
+        """The collection date of every bill."""
+        return self.biller.business_date(timezone.now())
+
+    def crash(self) -> None:
+        """Work with workers that die, one to three of each kind at once, at places the seed chooses."""
+        for step, work in (
+            ("load", self.load),
+            ("collect", self.collect),
+            ("recover", self.recover),
+            ("collect", self.collect),
+            ("deliver", self.deliver),
+            ("recover", self.recover),
+            ("deliver", self.deliver),
+        ):
+            for _ in range(self.random.randint(1, 2)):
+                plans = [self._plan(step) for _ in range(self.random.choice([1, 1, 2, 3]))]
+                self._work_in_processes(step, work, plans)
+                if self.random.random() < 0.5:
+                    steps.pass_time(self.biller)
+
+    def _plan(self, step: str) -> str:
+        if self.random.random() < 0.25:
+            return ""
+        return f"{self.random.choice(POINTS[step])}:{self.random.randint(1, 3)}"
+
+    def _work_in_processes(self, step: str, work: Callable[[], None], plans: Sequence[str]) -> None:
+        connection.close()
+        children = {self._fork(work, plan): plan for plan in plans}
+        deadline = time.monotonic() + WORKER_SECONDS
+        while children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid in children:
+                plan = children.pop(pid)
+                killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+                self.kills += killed
+                self.story.append(f"{step}: {plan or 'no kill'} {'killed' if killed else f'ended {status}'}")
+                if not killed and status != 0:
+                    raise AssertionError(f"a worker failed by itself: {self.story[-1]} (its traceback is above)")
+            elif time.monotonic() > deadline:
+                for one in children:
+                    os.kill(one, signal.SIGKILL)
+                    os.waitpid(one, 0)
+                raise AssertionError(f"a worker hangs in {step} with {plans}")
+            else:
+                time.sleep(0.002)
+
+    def _fork(self, work: Callable[[], None], plan: str) -> int:
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 1
+        try:
+            # Nothing of the parent's connections is left to share: it closed them.
+            failpoints.arm(plan)
+            with tenancy.acting_for([self.biller.pk]):
+                work()
+            connections.close_all()
+            code = 0
+        except BaseException:
+            out = io.StringIO()
+            traceback.print_exc(file=out)
+            os.write(2, out.getvalue().encode())
+        finally:
+            os._exit(code)
+
+    def heal(self) -> None:
+        """Take every fault away and let fresh processes work until nothing changes any more."""
+        self.processor.wait_until_nothing_is_held()
+        self.processor.control(faults={name: {"probability": 0.0} for name in [*PROCESSOR_FAULTS, "drop_then_late"]})
+        self.cis.control()
+        steps.pass_time(self.biller)
+        deadline = time.monotonic() + HEAL_SECONDS
+        self._work_in_processes("heal", self.load, [""])
+        self._work_in_processes("heal", self.collect, [""])
+        while not self._quiet():
+            if time.monotonic() > deadline:
+                raise AssertionError("the world does not come to rest: " + self.state())
+            time.sleep(0.1)
+            steps.pass_time(self.biller)
+            self._work_in_processes("heal", self.recover, [""])
+            self._work_in_processes("heal", self.deliver, [""])
+
+    def _quiet(self) -> bool:
+        open_attempts = Attempt.objects.filter(biller=self.biller).filter(recoveries.unresolved())
+        with_case = Case.objects.filter(biller=self.biller, state="open").values("attempt_id")
+        waiting = Record.objects.filter(biller=self.biller, state__in=["waiting", "sending", "retrying"])
+        return not open_attempts.exclude(pk__in=with_case).exists() and not waiting.exists()
+
+    # --- The verdict
+
+    def judge(self) -> list[str]:
+        """Compare our book with the processor's and the CIS's; gives a sentence for each thing that is wrong."""
+        wrong: list[str] = []
+        payments = {p.pk: p for p in Payment.objects.filter(biller=self.biller)}
+        attempts = {str(a.pk): a for a in Attempt.objects.filter(biller=self.biller)}
+        cases = {
+            str(pk) for pk in Case.objects.filter(biller=self.biller, state="open").values_list("attempt_id", flat=True)
+        }
+        book = {row["key"]: row for row in self.processor.book(self.route.merchant)["rows"] if row["times_charged"]}
+        charged_customers: dict[int, int] = {}
+        for key, row in book.items():
+            if row["times_charged"] > 1:
+                wrong.append(f"charge {key} was made {row['times_charged']} times")
+            attempt = attempts.get(key)
+            if attempt is None:
+                wrong.append(f"charge {key} is unknown to us")
+                continue
+            payment = payments[attempt.payment_id]
+            charged_customers[payment.customer_id] = (
+                charged_customers.get(payment.customer_id, 0) + row["times_charged"]
+            )
+            if Decimal(row["amount"]) != payment.amount:
+                wrong.append(f"charge {key} is {row['amount']}, our payment {payment.amount}")
+            if payment.state != "posted" and key not in cases:
+                wrong.append(f"charge {key} is {payment.state} here, and no case is open")
+        wrong += [f"customer {pk} was charged {n} times for one bill" for pk, n in charged_customers.items() if n > 1]
+        for key, attempt in attempts.items():
+            if payments[attempt.payment_id].state == "posted" and key not in book and attempt.state == "applied":
+                wrong.append(f"payment {attempt.payment_id} is posted and was never charged")
+        if self.deduplicates and cases:
+            wrong.append(f"{len(cases)} cases although the processor recognises repeats")
+        wrong += steps.judge_cis(self.cis, [p for p in payments.values() if p.state == "posted"])
+        wrong += self._judge_load()
+        with tenancy.acting_for([self.biller.pk]), transaction.atomic():
+            wrong += [f"books: {f.check.number} {f.check.says}: {f.examples}" for f in findings() if f.wrong]
+        unfinished = Record.objects.filter(biller=self.biller).exclude(state="delivered").count()
+        if unfinished:
+            wrong.append(f"{unfinished} records are not delivered")
+        return wrong
+
+    def _judge_load(self) -> list[str]:
+        loaded = list(Invoice.objects.filter(biller=self.biller, withdrawn=False).values_list("amount", flat=True))
+        if (len(loaded), sum(loaded)) != (self.totals.count, self.totals.total):
+            return [f"{len(loaded)} invoices of {sum(loaded)} loaded instead of {self.totals}"]
+        return []
+
+    def state(self) -> str:
+        """Describe what is left, for a failed run."""
+        return "; ".join(
+            [
+                f"attempts {list(Attempt.objects.filter(biller=self.biller).values_list('state', 'result'))}",
+                f"records {list(Record.objects.filter(biller=self.biller).exclude(state='delivered').values_list('state', 'failure'))}",
+                f"runs {list(Run.objects.filter(biller=self.biller).values_list('state', 'failure'))}",
+                f"chunks {list(Chunk.objects.filter(biller=self.biller).values_list('state', 'sent_count'))}",
+                f"files {list(InvoiceFile.objects.filter(biller=self.biller).values_list('state', 'refusal'))}",
+                f"items {Item.objects.filter(biller=self.biller).count()}",
+                f"methods {Instrument.objects.filter(biller=self.biller).count()}",
+                f"routes {Route.objects.filter(biller=self.biller).count()}",
+                *self.story,
+            ]
+        )
+
+
+def run(seed: int, processor: Processor, cis: Cis, **traits: Any) -> World:
+    """Build, crash, heal and judge one world; ``traits`` go before the seed's own.
+
+    :raises AssertionError: something is wrong; the text has the seed and what happened.
+    """
+    world = World(seed, processor, cis)
+    for name, value in traits.items():
+        setattr(world, name, value)
+    world.build()
+    world.crash()
+    world.heal()
+    if wrong := world.judge():
+        raise AssertionError(f"seed {seed}: " + "; ".join(wrong) + " | " + world.state())
+    return world
+
+
+__all__ = ["Biller", "World", "run"]
