@@ -148,8 +148,22 @@ def broken_seals() -> Iterator[Seal]:
 
 def _digest(previous: str, first: int, last: int) -> tuple[str, int]:
     chain, count = hashlib.sha256(previous.encode()), 0
-    rows = AuditEntry.objects.filter(id__gte=first, id__lte=last).order_by("id").values_list(
-        "id", "biller_id", "customer_id", "at", "event", "requestor", "actor", "user_id", "address", "subject", "facts"
+    rows = (
+        AuditEntry.objects.filter(id__gte=first, id__lte=last)
+        .order_by("id")
+        .values_list(
+            "id",
+            "biller_id",
+            "customer_id",
+            "at",
+            "event",
+            "requestor",
+            "actor",
+            "user_id",
+            "address",
+            "subject",
+            "facts",
+        )
     )
     for row in rows.iterator(chunk_size=5000):
         chain.update(json.dumps(row, default=str, sort_keys=True).encode())

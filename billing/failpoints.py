@@ -9,6 +9,13 @@ _AT = os.environ.get("RATEPAYER_CRASH_AT", "")
 _reached: dict[str, int] = {}
 
 
+def arm(at: str) -> None:
+    """Let the process die at ``name:n``, or at several such places; for the harness, in a process it has just made."""
+    global _AT  # noqa: PLW0603 — one plan a process
+    _AT = at
+    _reached.clear()
+
+
 def failpoint(name: str) -> None:
     """Die by SIGKILL where ``RATEPAYER_CRASH_AT`` says ``name:n`` and this is the n-th time that the point is reached."""
     if not _AT:

@@ -49,31 +49,47 @@ class Biller(models.Model):
     """One utility or other sender of bills: the tenant. ``guid`` and ``number`` (its BID) name it in invoice files."""
 
     guid = models.UUIDField("GUID", unique=True, default=uuid.uuid4)
-    number = models.PositiveIntegerField("BID", unique=True, help_text="Begins the names of its invoice files.")
+    number = models.PositiveIntegerField(
+        "BID", unique=True, help_text="Begins the names of its invoice files."
+    )
     name = models.CharField(max_length=120)
-    slug = models.SlugField(unique=True, help_text="The biller's address in the customer portal.")
+    slug = models.SlugField(
+        unique=True, help_text="The biller's address in the customer portal."
+    )
     time_zone = models.CharField(
         max_length=64,
         default="America/New_York",
         choices=[(zone, zone) for zone in sorted(zoneinfo.available_timezones())],
     )
-    currency = models.CharField(max_length=3, default="USD", validators=[RegexValidator(r"^[A-Z]{3}$")])
+    currency = models.CharField(
+        max_length=3, default="USD", validators=[RegexValidator(r"^[A-Z]{3}$")]
+    )
     cut_off = models.TimeField(
         default=datetime.time(0, 0),
         help_text="Payments from this time of day on count for the next business day; midnight means calendar days.",
     )
     logo = models.FileField(upload_to="logos/", blank=True)
-    accent = models.CharField(max_length=7, default="#0b5394", validators=[RegexValidator(r"^#[0-9a-fA-F]{6}$")])
+    accent = models.CharField(
+        max_length=7,
+        default="#0b5394",
+        validators=[RegexValidator(r"^#[0-9a-fA-F]{6}$")],
+    )
     phone = models.CharField(max_length=20, blank=True)
     email = models.EmailField(blank=True)
     charging_stopped = models.BooleanField(
-        default=False, help_text="Nothing is charged while this is on: no run, no portal payment."
+        default=False,
+        help_text="Nothing is charged while this is on: no run, no portal payment.",
     )
     allow_partial_payments = models.BooleanField(default=True)
     minimum_collected = models.DecimalField(
-        max_digits=14, decimal_places=2, default=Decimal("2.00"), validators=[MinValueValidator(Decimal("0.01"))]
+        max_digits=14,
+        decimal_places=2,
+        default=Decimal("2.00"),
+        validators=[MinValueValidator(Decimal("0.01"))],
     )
-    collect_rule = models.CharField(max_length=12, choices=CollectRule, default=CollectRule.DUE)
+    collect_rule = models.CharField(
+        max_length=12, choices=CollectRule, default=CollectRule.DUE
+    )
     collect_days = models.PositiveSmallIntegerField(default=0)
     retry_days = ArrayField(
         models.PositiveSmallIntegerField(),
@@ -81,20 +97,26 @@ class Biller(models.Model):
         blank=True,
         help_text="Days after a soft decline on which AutoPay tries again, such as 3,5. Empty: never.",
     )
-    guest_secret = models.CharField(max_length=8, choices=GuestSecret, default=GuestSecret.ZIP)
+    guest_secret = models.CharField(
+        max_length=8, choices=GuestSecret, default=GuestSecret.ZIP
+    )
     wire_account_template = models.CharField(
         max_length=80,
         default="{custom2}{custom3}",
         help_text="How the biller's own system writes an account, from {base}, {sub}, {custom2} and {custom3}.",
     )
     invoice_layout = models.JSONField(
-        default=dict, blank=True, help_text="Column order of the invoice file by field id; empty for the default order."
+        default=dict,
+        blank=True,
+        help_text="Column order of the invoice file by field id; empty for the default order.",
     )
     load_good_rows = models.BooleanField(
-        default=False, help_text="Load the good rows of an invoice file and report the others."
+        default=False,
+        help_text="Load the good rows of an invoice file and report the others.",
     )
     balance_forward = models.BooleanField(
-        default=True, help_text="A new invoice carries the old balance; older ones close by transfer."
+        default=True,
+        help_text="A new invoice carries the old balance; older ones close by transfer.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -121,12 +143,18 @@ class Biller(models.Model):
 class Setting(models.Model):
     """The value of one numbered setting of one biller; the registry says what it means (MSP-35)."""
 
-    biller = models.ForeignKey(Biller, on_delete=models.CASCADE, related_name="settings")
+    biller = models.ForeignKey(
+        Biller, on_delete=models.CASCADE, related_name="settings"
+    )
     number = models.PositiveSmallIntegerField()
     value = models.JSONField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["biller", "number"], name="setting_once_per_biller")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["biller", "number"], name="setting_once_per_biller"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"Setting {self.number}"

@@ -27,7 +27,9 @@ class TenantQuerySet(models.QuerySet[Row]):
             return self
         seen = models.Q(biller_id__in=user.staff_biller_ids)
         if self.path_to_customer is not None:
-            seen |= models.Q(**{f"{self.path_to_customer}__in": user.linked_customer_ids})
+            seen |= models.Q(
+                **{f"{self.path_to_customer}__in": user.linked_customer_ids}
+            )
         return self.filter(seen)
 
 

@@ -66,9 +66,7 @@ def close_as_charged(
     _close(case, f"Charged. {evidence}", actor, now)
 
 
-def close_as_not_charged(
-    *, case: Case, evidence: str, actor: Actor, now: datetime.datetime
-) -> None:
+def close_as_not_charged(*, case: Case, evidence: str, actor: Actor, now: datetime.datetime) -> None:
     """Abandon an attempt of unknown outcome, on a person's evidence that no money moved; its payment fails.
 
     Not within the processor's duplicate window, where a late request could still be taken and recovery resolves it
@@ -81,9 +79,7 @@ def close_as_not_charged(
     _close(case, f"Not charged. {evidence}", actor, now)
 
 
-def close_conflict(
-    *, case: Case, outcome: str, actor: Actor, now: datetime.datetime
-) -> None:
+def close_conflict(*, case: Case, outcome: str, actor: Actor, now: datetime.datetime) -> None:
     """Close a case of contradicting answers with what was found out; it changes no payment.
 
     :raises CaseRefused: nothing was found out, or the case is of another kind.
@@ -113,9 +109,9 @@ def abandon(*, attempt: Attempt, why: str, now: datetime.datetime) -> bool:
         failure=settlements.words_for(Result.NO_ANSWER),
     )
     settlements.release([attempt.payment_id])
-    Case.objects.filter(
-        attempt=attempt, kind=CaseKind.UNKNOWN_OUTCOME, state=CaseState.OPEN
-    ).update(state=CaseState.DONE, closed_at=now, closed_by="", outcome=why[:200])
+    Case.objects.filter(attempt=attempt, kind=CaseKind.UNKNOWN_OUTCOME, state=CaseState.OPEN).update(
+        state=CaseState.DONE, closed_at=now, closed_by="", outcome=why[:200]
+    )
     audit.record(
         actor=Actor.system("recover"),
         event="payment.failed",
@@ -140,14 +136,8 @@ def _check(case: Case, evidence: str) -> None:
         )
     if case.state != CaseState.OPEN or case.kind != CaseKind.UNKNOWN_OUTCOME:
         raise CaseRefused("This case is closed already.")
-    if (
-        Attempt.objects.filter(pk=case.attempt_id)
-        .exclude(state=AttemptState.OPEN)
-        .exists()
-    ):
-        raise CaseRefused(
-            "The processor has answered meanwhile; look at the payment again."
-        )
+    if Attempt.objects.filter(pk=case.attempt_id).exclude(state=AttemptState.OPEN).exists():
+        raise CaseRefused("The processor has answered meanwhile; look at the payment again.")
 
 
 def _close(case: Case, outcome: str, actor: Actor, now: datetime.datetime) -> None:

@@ -84,9 +84,7 @@ class AmountRefused(DomainError):
 class AlreadyBeingPaid(DomainError):
     """Another payment of the same bill is on its way."""
 
-    default = _(
-        "A payment of this bill is already on its way. Wait for its result before paying again."
-    )  # type: ignore[assignment]
+    default = _("A payment of this bill is already on its way. Wait for its result before paying again.")  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +140,8 @@ def pay(
     failpoint("pay.checkpointed")
     answers = settlements.answers_of(gateway.send([started.request]))
     failpoint("pay.answered")
-    settlements.settle(
-        biller=customer.biller, answers=answers, actor=actor, now=timezone.now()
-    )
-    return Payment.objects.select_related("customer", "instrument").get(
-        pk=started.payment_id
-    )
+    settlements.settle(biller=customer.biller, answers=answers, actor=actor, now=timezone.now())
+    return Payment.objects.select_related("customer", "instrument").get(pk=started.payment_id)
 
 
 @transaction.atomic(durable=True)
@@ -170,9 +164,7 @@ def start(
     biller: Biller = customer.biller
     amount = quantise(amount, biller.currency)
     fingerprint = _fingerprint(customer, amount, instrument, item_ids)
-    if earlier := Payment.objects.filter(
-        biller=biller, request_key=request_key
-    ).first():
+    if earlier := Payment.objects.filter(biller=biller, request_key=request_key).first():
         return _same(earlier, fingerprint)
     _check_method(customer, instrument, now)
     # Locked in order of age, so that two payers of one account wait for each other instead of for both.
@@ -216,9 +208,7 @@ def start(
         )
         row = cursor.fetchone()
     if row is None:
-        return _same(
-            Payment.objects.get(biller=biller, request_key=request_key), fingerprint
-        )
+        return _same(Payment.objects.get(biller=biller, request_key=request_key), fingerprint)
     (payment_id,) = row
     reserve(payment_id=payment_id, biller_id=biller.pk, items=items, amount=amount)
     attempt = Attempt.objects.create(
@@ -254,9 +244,7 @@ def start(
     )
 
 
-def reserve(
-    *, payment_id: uuid.UUID, biller_id: int, items: Sequence[Item], amount: Decimal
-) -> None:
+def reserve(*, payment_id: uuid.UUID, biller_id: int, items: Sequence[Item], amount: Decimal) -> None:
     """Hold as much of the items, oldest first, as the amount covers; the caller has locked them."""
     left = amount
     for item in items:
@@ -265,17 +253,13 @@ def reserve(
             continue
         item.reserved += part
         item.save(update_fields=["reserved"])
-        Allocation.objects.create(
-            biller_id=biller_id, payment_id=payment_id, item=item, amount=part
-        )
+        Allocation.objects.create(biller_id=biller_id, payment_id=payment_id, item=item, amount=part)
         left -= part
 
 
 def _same(earlier: Payment, fingerprint: str) -> Payment:
     if earlier.request_hash != fingerprint:
-        raise Conflict(
-            _("This payment was already sent with other details. Start again.")
-        )  # type: ignore[arg-type]
+        raise Conflict(_("This payment was already sent with other details. Start again."))  # type: ignore[arg-type]
     return earlier
 
 
@@ -289,29 +273,16 @@ def _fingerprint(
     return hashlib.sha256(given.encode()).hexdigest()
 
 
-def _check_method(
-    customer: Customer, instrument: Instrument, now: datetime.datetime
-) -> None:
+def _check_method(customer: Customer, instrument: Instrument, now: datetime.datetime) -> None:
     biller = customer.biller
     # Read again inside the transaction: the switch must hold from the moment it is turned.
     if Biller.objects.filter(pk=biller.pk, charging_stopped=True).exists():
         raise ChargingStopped
-    blocked = (
-        customer.blocks_card
-        if instrument.kind == InstrumentKind.CARD
-        else customer.blocks_bank
-    )
+    blocked = customer.blocks_card if instrument.kind == InstrumentKind.CARD else customer.blocks_bank
     if blocked:
         raise MethodBlocked(field="method")
-    usable = (
-        instrument.state in {InstrumentState.ACTIVE, InstrumentState.ONE_TIME}
-        and instrument.route.active
-    )
-    if (
-        instrument.customer_id != customer.pk
-        or not usable
-        or instrument.expired(biller.business_date(now))
-    ):
+    usable = instrument.state in {InstrumentState.ACTIVE, InstrumentState.ONE_TIME} and instrument.route.active
+    if instrument.customer_id != customer.pk or not usable or instrument.expired(biller.business_date(now)):
         raise MethodUnusable(field="method")
 
 
@@ -355,8 +326,4 @@ def paid_today(*, customer: Customer, now: datetime.datetime) -> list[Payment]:
         created_at__gte=now - datetime.timedelta(days=2),
     ).order_by("-created_at", "-id")
     today = biller.business_date(now)
-    return [
-        payment
-        for payment in recent
-        if biller.business_date(payment.created_at) == today
-    ]
+    return [payment for payment in recent if biller.business_date(payment.created_at) == today]

@@ -29,22 +29,16 @@ class MethodRefused(DomainError):
 class ProcessorUnavailable(DomainError):
     """The processor did not answer; nothing was kept."""
 
-    default = _(
-        "The payment processor does not answer. Nothing was saved and no money has been taken. Try again."
-    )  # type: ignore[assignment]
+    default = _("The payment processor does not answer. Nothing was saved and no money has been taken. Try again.")  # type: ignore[assignment]
 
 
 class MethodInUse(DomainError):
     """AutoPay charges the method."""
 
-    default = _(
-        "AutoPay uses this method. Choose another one for AutoPay or turn AutoPay off first."
-    )  # type: ignore[assignment]
+    default = _("AutoPay uses this method. Choose another one for AutoPay or turn AutoPay off first.")  # type: ignore[assignment]
 
 
-def add(
-    *, customer: Customer, route: Route, token: str, keep: bool, actor: Actor
-) -> Instrument:
+def add(*, customer: Customer, route: Route, token: str, keep: bool, actor: Actor) -> Instrument:
     """Add the method that a token stands for; what it is, the processor says and never the browser.
 
     ``keep`` puts it on file, else it serves one payment. The first method on file becomes the default one. The same token
@@ -59,16 +53,10 @@ def add(
         raise MethodRefused(str(error) or None, field="method") from error
     except GatewayError as error:
         raise ProcessorUnavailable from error
-    blocked = (
-        customer.blocks_card
-        if details.kind == InstrumentKind.CARD
-        else customer.blocks_bank
-    )
+    blocked = customer.blocks_card if details.kind == InstrumentKind.CARD else customer.blocks_bank
     if blocked:
         raise MethodRefused(_("This account cannot be paid this way."), field="method")  # type: ignore[arg-type]
-    return _keep(
-        customer=customer, route=route, details=details, keep=keep, actor=actor
-    )
+    return _keep(customer=customer, route=route, details=details, keep=keep, actor=actor)
 
 
 @transaction.atomic(durable=True)
@@ -82,9 +70,9 @@ def _keep(
 ) -> Instrument:
     # The customer's row keeps two additions from both becoming the default.
     Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
-    known = Instrument.objects.filter(
-        customer=customer, route=route, token=details.token
-    ).exclude(state=InstrumentState.REMOVED)
+    known = Instrument.objects.filter(customer=customer, route=route, token=details.token).exclude(
+        state=InstrumentState.REMOVED
+    )
     if (instrument := known.first()) is not None:
         if not keep or instrument.state == InstrumentState.ACTIVE:
             return instrument
@@ -102,9 +90,7 @@ def _keep(
     )
     instrument.holder, instrument.expires_on = details.holder, details.expires_on
     instrument.state = InstrumentState.ACTIVE if keep else InstrumentState.ONE_TIME
-    has_default = Instrument.objects.filter(
-        customer=customer, is_default=True, state=InstrumentState.ACTIVE
-    ).exists()
+    has_default = Instrument.objects.filter(customer=customer, is_default=True, state=InstrumentState.ACTIVE).exists()
     instrument.is_default = keep and not has_default
     instrument.save()
     if keep:
@@ -119,9 +105,7 @@ def remove(*, instrument: Instrument, actor: Actor) -> None:
     :raises MethodInUse: AutoPay charges it.
     """
     Customer.objects.select_for_update(no_key=True).get(pk=instrument.customer_id)
-    if AutoPayEnrolment.objects.filter(
-        instrument=instrument, ended_at__isnull=True
-    ).exists():
+    if AutoPayEnrolment.objects.filter(instrument=instrument, ended_at__isnull=True).exists():
         raise MethodInUse
     instrument.state, instrument.is_default = InstrumentState.REMOVED, False
     instrument.save(update_fields=["state", "is_default"])
@@ -138,9 +122,7 @@ def make_default(*, instrument: Instrument, actor: Actor) -> None:
     instrument.refresh_from_db()
     if instrument.state != InstrumentState.ACTIVE:
         raise MethodRefused(_("This method cannot be used."))  # type: ignore[arg-type]
-    Instrument.objects.filter(
-        customer_id=instrument.customer_id, is_default=True
-    ).update(is_default=False)
+    Instrument.objects.filter(customer_id=instrument.customer_id, is_default=True).update(is_default=False)
     instrument.is_default = True
     instrument.save(update_fields=["is_default"])
     _audit("instrument.defaulted", instrument, actor)

@@ -33,6 +33,8 @@ LEAST_AGE = datetime.timedelta(seconds=30)
 # Between two look-ups of the same attempt; doubled each time, up to an hour.
 FIRST_PAUSE = datetime.timedelta(seconds=30)
 _LONGEST_PAUSE = datetime.timedelta(hours=1)
+# An attempt with a case is still looked up, so many first pauses apart: a late request may yet arrive and settle it.
+_CASE_PAUSES = 120
 BATCH = 1_000
 
 
@@ -65,9 +67,7 @@ def recover(
             except GatewayError:
                 break  # the pause of each claimed attempt has begun; the next recovery asks again
             failpoint("recover.looked_up")
-            settled += settlements.settle(
-                biller=biller, answers=answers, actor=actor, now=timezone.now()
-            )
+            settled += settlements.settle(biller=biller, answers=answers, actor=actor, now=timezone.now())
             again, unknown = _sort(gateway, absent)
             settled += _resend(biller, gateway, again, actor)
             resent += len(again)
@@ -89,9 +89,7 @@ def finish_answered(*, biller: Biller, actor: Actor) -> Settled:
         )
         if not ids:
             return settled
-        done = settlements.take_effect(
-            biller=biller, attempt_ids=ids, actor=actor, now=timezone.now()
-        )
+        done = settlements.take_effect(biller=biller, attempt_ids=ids, actor=actor, now=timezone.now())
         if done == Settled():
             return settled  # another worker holds them and has finished them meanwhile
         settled += done
@@ -133,9 +131,7 @@ def read_response_files(*, biller: Biller, actor: Actor) -> Recovered:
     return Recovered(settled=settled, abandoned=abandoned, waiting=waiting)
 
 
-def _claim(
-    route: Route, least_age: datetime.timedelta, pause: datetime.timedelta
-) -> list[Attempt]:
+def _claim(route: Route, least_age: datetime.timedelta, pause: datetime.timedelta) -> list[Attempt]:
     """Take a batch of open attempts that are due for a look-up, and begin their next pause."""
     now = timezone.now()
     with transaction.atomic(durable=True), connection.cursor() as cursor:
@@ -148,7 +144,7 @@ def _claim(
                   AND (a.looked_up_at IS NULL
                        OR a.looked_up_at < %s - least(%s * power(2, least(a.lookups, 12) - 1), %s))
                   AND NOT EXISTS (SELECT 1 FROM payments_case c WHERE c.attempt_id = a.id AND c.state = 'open'
-                                  AND c.kind = 'unknown' AND a.looked_up_at > %s - %s)
+                                  AND c.kind = 'unknown' AND a.looked_up_at > %s - %s * %s)
                 ORDER BY a.created_at LIMIT %s FOR UPDATE SKIP LOCKED
             ) RETURNING id
             """,
@@ -161,21 +157,16 @@ def _claim(
                 pause,
                 _LONGEST_PAUSE,
                 now,
-                _LONGEST_PAUSE,
+                pause,
+                _CASE_PAUSES,
                 BATCH,
             ],
         )
         claimed = [pk for (pk,) in cursor.fetchall()]
-    return list(
-        Attempt.objects.filter(pk__in=claimed).select_related(
-            "payment__instrument", "payment__customer"
-        )
-    )
+    return list(Attempt.objects.filter(pk__in=claimed).select_related("payment__instrument", "payment__customer"))
 
 
-def _look_up(
-    gateway: Gateway, attempts: Sequence[Attempt]
-) -> tuple[list[Answer], list[Attempt]]:
+def _look_up(gateway: Gateway, attempts: Sequence[Attempt]) -> tuple[list[Answer], list[Attempt]]:
     by_key = {str(attempt.pk): attempt for attempt in attempts}
     answers: list[Answer] = []
     absent: list[Attempt] = []
@@ -187,9 +178,7 @@ def _look_up(
     return answers, absent
 
 
-def _sort(
-    gateway: Gateway, absent: Sequence[Attempt]
-) -> tuple[list[Attempt], list[Attempt]]:
+def _sort(gateway: Gateway, absent: Sequence[Attempt]) -> tuple[list[Attempt], list[Attempt]]:
     """Part what may be sent again under its own key from what needs a person; what is too young for either waits."""
     now = timezone.now()
     again: list[Attempt] = []
@@ -199,33 +188,26 @@ def _sort(
             continue
         window = gateway.dedupe_window
         # The margin keeps a resend from arriving after the window although it left before its end.
-        if (
-            window is not None
-            and now - attempt.created_at < window - gateway.settle_time
-        ):
+        if window is not None and now - attempt.created_at < window - gateway.settle_time:
             again.append(attempt)
         else:
             unknown.append(attempt)
     return again, unknown
 
 
-def _resend(
-    biller: Biller, gateway: Gateway, attempts: Sequence[Attempt], actor: Actor
-) -> Settled:
+def _resend(biller: Biller, gateway: Gateway, attempts: Sequence[Attempt], actor: Actor) -> Settled:
     settled = Settled()
     for begin in range(0, len(attempts), gateway.batch_limit):
         part = attempts[begin : begin + gateway.batch_limit]
         with transaction.atomic(durable=True):
-            Attempt.objects.filter(
-                pk__in=[attempt.pk for attempt in part], state=AttemptState.OPEN
-            ).update(sent_at=timezone.now())
+            Attempt.objects.filter(pk__in=[attempt.pk for attempt in part], state=AttemptState.OPEN).update(
+                sent_at=timezone.now()
+            )
         failpoint("recover.resending")
         results = list(gateway.send([_message(attempt, biller) for attempt in part]))
         # "Not sent" now says nothing of the first sending: those stay open and are looked up again.
         answers = [result for result in results if isinstance(result, Answer)]
-        settled += settlements.settle(
-            biller=biller, answers=answers, actor=actor, now=timezone.now()
-        )
+        settled += settlements.settle(biller=biller, answers=answers, actor=actor, now=timezone.now())
     return settled
 
 

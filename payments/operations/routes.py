@@ -12,13 +12,9 @@ def open_route(route: Route) -> Gateway:
 
     :raises payments.gateways.base.Misconfigured: the route's driver or options are wrong.
     """
-    return open_gateway(
-        route.driver, {**route.options, "merchant": route.merchant}, route.secret
-    )
+    return open_gateway(route.driver, {**route.options, "merchant": route.merchant}, route.secret)
 
 
 def keep_exchange(*, route: Route, direction: str, text: str) -> None:
     """Keep one masked message of a conversation with a processor; for exchanges worth reading, not for every charge."""
-    Exchange.objects.create(
-        biller_id=route.biller_id, route=route, direction=direction, text=text[:20_000]
-    )
+    Exchange.objects.create(biller_id=route.biller_id, route=route, direction=direction, text=text[:20_000])

@@ -78,7 +78,9 @@ def test_payment_that_passes_is_posted_allocated_booked_and_told(processor: Proc
     assert (item.open, item.allocated, item.reserved) == (Decimal("0.00"), Decimal("84.10"), Decimal("0.00"))
     assert Customer.objects.get().balance == Decimal("0.00")
     assert list(
-        Entry.objects.filter(posting_id=payment.posting_id).order_by("amount").values_list("account", "tender", "amount", "count")
+        Entry.objects.filter(posting_id=payment.posting_id)
+        .order_by("amount")
+        .values_list("account", "tender", "amount", "count")
     ) == [("receivable", "", Decimal("-84.10"), 1), ("clearing", "card", Decimal("84.10"), 1)]
     record = Record.objects.get()
     assert record.pk == payment.pk

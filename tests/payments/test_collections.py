@@ -45,7 +45,9 @@ def today() -> datetime.date:
     return timezone.now().date()
 
 
-def due_bill(biller: Biller, processor: Processor, outcome: str = "approve", amount: str = "84.10", **fields: Any) -> Item:
+def due_bill(
+    biller: Biller, processor: Processor, outcome: str = "approve", amount: str = "84.10", **fields: Any
+) -> Item:
     """Make a customer with AutoPay and a bill whose collection date is today."""
     route = fields.pop("route", None) or Route.objects.filter(biller=biller).order_by("pk")[0]
     customer = make_customer(biller, **fields.pop("customer", {}))
@@ -157,7 +159,9 @@ def expected_customers(biller: Biller, options: Options) -> set[int]:
         {"route": True},
     ],
 )
-def test_options_choose_exactly_the_bills_they_name(biller: Biller, processor: Processor, given: dict[str, Any]) -> None:
+def test_options_choose_exactly_the_bills_they_name(
+    biller: Biller, processor: Processor, given: dict[str, Any]
+) -> None:
     day = datetime.timedelta(days=1)
     other = make_route(biller, processor.url)
     for fields in (
@@ -304,7 +308,9 @@ def test_stop_switch_ends_the_run_before_the_next_chunk(biller: Biller, processo
     assert Item.objects.exclude(reserved=0).count() == 0
 
 
-def test_unreachable_processor_fails_the_run_and_keeps_the_bills_for_the_next(biller: Biller, processor: Processor) -> None:
+def test_unreachable_processor_fails_the_run_and_keeps_the_bills_for_the_next(
+    biller: Biller, processor: Processor
+) -> None:
     item = due_bill(biller, processor)
     route = Route.objects.get()
     good = dict(route.options)

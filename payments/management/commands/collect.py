@@ -23,7 +23,9 @@ def day(text: str) -> datetime.date | int:
     try:
         return int(text) if text.lstrip("-").isdigit() else datetime.date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a date such as 2026-11-22 nor a number of days.") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a date such as 2026-11-22 nor a number of days."
+        ) from None
 
 
 def money(text: str) -> Decimal:
@@ -41,7 +43,9 @@ class Command(BaseCommand):
         parser.add_argument("--biller", required=True, help="The biller's slug, or 'all'.")
         parser.add_argument("--start", type=day, default=1, help="First collection date, or days before today (1).")
         parser.add_argument("--end", type=day, default=0, help="Last collection date, or days before today (0).")
-        parser.add_argument("--inactive", action="store_true", help="Inactive and closed accounts instead of active ones.")
+        parser.add_argument(
+            "--inactive", action="store_true", help="Inactive and closed accounts instead of active ones."
+        )
         parser.add_argument("--route", help="Only methods of this route, by name.")
         parser.add_argument("--pay-type", choices=["card", "ach"], default="", help="Only this kind of method.")
         parser.add_argument("--rebill", action="store_true", help="Any open bill, whatever its collection date.")
@@ -52,7 +56,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         with tenancy.acting_for(tenancy.EVERY_BILLER):
-            wanted = Biller.objects.all() if options["biller"] == "all" else Biller.objects.filter(slug=options["biller"])
+            wanted = (
+                Biller.objects.all() if options["biller"] == "all" else Biller.objects.filter(slug=options["biller"])
+            )
             billers = list(wanted)
         if not billers:
             raise CommandError(f"There is no biller {options['biller']!r}.")

@@ -27,7 +27,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         with tenancy.acting_for(tenancy.EVERY_BILLER):
-            wanted = Biller.objects.all() if options["biller"] == "all" else Biller.objects.filter(slug=options["biller"])
+            wanted = (
+                Biller.objects.all() if options["biller"] == "all" else Biller.objects.filter(slug=options["biller"])
+            )
             billers = list(wanted)
         if not billers:
             raise CommandError(f"There is no biller {options['biller']!r}.")
