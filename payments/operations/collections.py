@@ -298,9 +298,7 @@ def _checkpoint(
     raise AssertionError("unreachable")
 
 
-def _checkpoint_once(
-    biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime
-) -> dict[int, list[ChargeRequest]]:
+def _checkpoint_once(biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime) -> dict[int, list[ChargeRequest]]:
     options = options_of(run)
     due = _due(biller, options, run.business_date)
     limit = "" if options.limit is None else f" LIMIT {int(options.limit)}"
