@@ -18,7 +18,14 @@ from django.utils.translation import gettext
 ROOT = Path(settings.BASE_DIR)
 SPANISH = ROOT / "locale" / "es" / "LC_MESSAGES"
 # What payers see: their portal, the parts and frames that both portals use, the operations that refuse them something.
-TEMPLATES = ("*.html", "account/**/*.html", "allauth/**/*.html", "components/**/*.html", "customer_portal/**/*.html")
+TEMPLATES = (
+    "*.html",
+    "account/**/*.html",
+    "allauth/**/*.html",
+    "components/**/*.html",
+    "customer_portal/**/*.html",
+    "notices/*.txt",
+)
 CODE = (
     "billing/*.py",
     "billing/lists/*.py",
