@@ -37,12 +37,14 @@ def write_invoice_file(
     first_account: int = 10_000,
     cycle: int = 1,
     due_in: Sequence[int] = (0, 3, 7, 14, 21),
+    block_cards_every: int | None = None,
     layout: Layout | None = None,
 ) -> Totals:
     """Write an invoice file (BIF) of ``count`` customers with one invoice each, and give its control totals.
 
     ``made_on`` is in the biller's zone, and its date every invoice's; bills are due ``due_in`` days later, in turn. The same
-    accounts have the same names for the same seed; ``cycle`` tells one month's file from the next.
+    accounts have the same names for the same seed; ``cycle`` tells one month's file from the next. Of each
+    ``block_cards_every`` accounts the last may not be paid by card.
     """
     layout = layout or Layout()
     cents = list(_cents(count, seed, cycle))
@@ -59,7 +61,8 @@ def write_invoice_file(
         control = base * 100 + cycle
         amount = f"{owed // 100}.{owed % 100:02d}"
         lines.append(invoice_row(_invoice(base, sub, control, issued, dues[index % len(dues)], amount)))
-        lines.append(customer_row(_customer(people, base, sub)))
+        blocked = block_cards_every is not None and (index + 1) % block_cards_every == 0
+        lines.append(customer_row(_customer(people, base, sub, blocked=blocked)))
         lines.append("ID\n")
         if len(lines) >= 30_000:
             out.write("".join(lines).encode(layout.encoding, "replace"))
@@ -81,7 +84,7 @@ def _invoice(base: int, sub: str, control: int, issued: str, due: str, amount: s
     }  # fmt: skip
 
 
-def _customer(people: random.Random, base: int, sub: str) -> dict[int, str]:
+def _customer(people: random.Random, base: int, sub: str, *, blocked: bool) -> dict[int, str]:
     given, family = people.choice(_GIVEN), people.choice(_FAMILY)
     town, state, zip_code = people.choice(_TOWNS)
     line = 2_000_000 + int(people.random() * 8_000_000)
@@ -90,7 +93,7 @@ def _customer(people: random.Random, base: int, sub: str) -> dict[int, str]:
     email = f"{given}.{family}.{base}@example.com".lower() if people.random() < 0.85 else ""
     return {
         58: "CR", 59: f"{base}-{sub}", 60: f"{given} {family}", 61: f"{1 + base % 990} {people.choice(_STREETS)}", 62: "",
-        63: town, 64: state, 65: zip_code, 66: phone, 67: email.translate(_PLAIN), 356: "N", 373: "",
+        63: town, 64: state, 65: zip_code, 66: phone, 67: email.translate(_PLAIN), 356: "Y" if blocked else "N", 373: "",
     }  # fmt: skip
 
 
