@@ -405,8 +405,9 @@ def _interrupt(*_: object) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the Makefile asks for; gives the exit code."""
-    # Whoever ends us politely gets an orderly end, Ctrl-C or not.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Whoever ends us politely gets an orderly end, even where a shell started us deaf to Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         match arguments:
             case ["run"]:
