@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 from dataclasses import dataclass
@@ -14,18 +15,23 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.core.mail import EmailMessage
+from django.contrib.sessions.models import Session
 from django.test import Client
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
+from billing.actors import Actor
 from billing.models import Biller, Customer, Invoice, User
 from payments.gateways.test_numbers import ACCOUNTS, CARDS
 from payments.models import Instrument, Payment, Route
-from tests.factories import make_biller, make_customer, make_instrument, make_invoice, make_link, make_route, make_user
+from payments.operations import recoveries
+from tests.factories import make_biller, make_customer, make_instrument, make_invoice, make_link, make_membership, make_route, make_user
 from tests.processor import Processor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
+NO_TIME = datetime.timedelta(0)
 _SHOTS = os.environ.get("SCREENSHOTS", "")
 _RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
@@ -69,7 +75,7 @@ def look(page: Page, name: str) -> None:
 def sign_in(page: Page, user: User, live_server: LiveServer) -> None:
     """Sign in without the form, which has tests of its own."""
     client = Client()
-    client.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
+    client.force_login(user, backend=BACKEND)
     cookie = client.cookies["session"]
     page.context.add_cookies([{"name": "session", "value": cookie.value, "url": live_server.url}])
 
@@ -259,3 +265,194 @@ def test_newcomer_registers_and_links_an_account(page: Page, town: Town, mailout
     assert (user.name, user.language) == ("Nora Newcomer", "es")
     page.goto(f"/profile/accounts/{user.links.get().pk}/unlink/")
     look(page, "unlink")
+
+
+@pytest.mark.expected_errors("409", "422")
+def test_each_trouble_has_its_page(page: Page, town: Town, processor: Processor, live_server: LiveServer) -> None:
+    make_link(town.payer, town.customer)
+    good = make_instrument(town.customer, town.route, processor.token("maple-falls", last4="4242"))
+    make_instrument(town.customer, town.route, processor.token("maple-falls", "hard_decline", last4="0002"), is_default=False)
+    sign_in(page, town.payer, live_server)
+    page.goto(f"/account/{town.customer.pk}/pay/")
+    look(page, "pay")
+    page.get_by_role("radio", name="Another amount").check()
+    page.get_by_label("Another amount").last.fill("500")
+    look(page, "pay-other")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("alert")).to_be_focused()
+    look(page, "pay-error")
+    pay_to_the_review(page, town, "Visa •••• 0002")
+    page.get_by_role("button", name="Pay $84.10").click()
+    expect(page.get_by_text("No money has been taken.")).to_be_visible()
+    look(page, "payment-failed")
+
+    processor.strike("drop_after")
+    pay_to_the_review(page, town)
+    page.get_by_role("button", name="Pay $84.10").click()
+    expect(page.get_by_text("Do not pay again.")).to_be_visible()
+    look(page, "payment-processing")
+    # What recovery finds out appears by itself.
+    recoveries.recover(biller=town.biller, actor=Actor.system("test"), least_age=NO_TIME, pause=NO_TIME)
+    expect(page.get_by_text("Thank you. Your payment is made.")).to_be_visible()
+    assert [row["times_charged"] for row in processor.book("maple-falls")["rows"] if row["times_charged"]] == [1]
+    page.goto(f"/account/{town.customer.pk}/pay/")
+    expect(page.get_by_text("There is nothing to pay on this account.")).to_be_visible()
+    look(page, "pay-nothing")
+
+    make_invoice(town.customer, "20.00")
+    pay_to_the_review(page, town)
+    expect(page.get_by_text("This account was already paid today")).to_be_visible()
+    look(page, "review-again")
+    Biller.objects.update(charging_stopped=True)
+    page.get_by_role("button", name="Pay $20.00").click()
+    expect(page.get_by_role("heading", name="Payments are stopped at the moment")).to_be_visible()
+    look(page, "pay-stopped")
+    good.refresh_from_db()
+    assert good.state == "active"
+
+
+def test_everything_speaks_spanish(page: Page, town: Town, live_server: LiveServer) -> None:
+    page.goto("/with/maple-falls/")
+    page.get_by_role("button", name="Español").click()
+    expect(page.locator("html")).to_have_attribute("lang", "es")
+    look(page, "find-es")
+    page.get_by_label("Número de cuenta").fill("35909-001")
+    page.get_by_label("Código postal").fill("80202")
+    page.get_by_role("button", name="Buscar mi factura").click()
+    look(page, "guest-pay-es")
+    page.get_by_role("radio", name="Tarjeta").check()
+    page.get_by_role("button", name="Continuar").click()
+    frame = page.frame_locator("iframe.hosted-fields")
+    expect(frame.get_by_label("Número de tarjeta")).to_be_visible()
+    number = CARDS["visa"].number
+    for name, text in {"holder": "Lucia", "number": number, "expiry": "04/30", "cvv": "123", "zip": "80202"}.items():
+        frame.locator(f"#{name}").fill(text)
+    frame.get_by_role("button", name="Usar esta tarjeta").click()
+    look(page, "review-es")
+    page.get_by_role("button", name="Pagar $84.10").click()
+    expect(page.get_by_role("heading", name="Recibo")).to_be_visible()
+    look(page, "receipt-es")
+
+
+def test_a_payer_who_chose_spanish_meets_spanish(page: Page, town: Town, live_server: LiveServer) -> None:
+    make_link(town.payer, town.customer)
+    User.objects.update(language="es")
+    sign_in(page, town.payer, live_server)
+    for path in ("home", "bills", "payments", "methods", "autopay", "paperless", "profile"):
+        page.goto(f"/{path}/")
+        expect(page.locator("html")).to_have_attribute("lang", "es")
+        look(page, f"{path}-es")
+
+
+def test_everything_fits_a_narrow_dark_phone(browser: Browser, town: Town, processor: Processor, live_server: LiveServer) -> None:
+    make_link(town.payer, town.customer)
+    make_instrument(town.customer, town.route, processor.token("maple-falls", last4="4242"))
+    context = browser.new_context(base_url=live_server.url, viewport={"width": 320, "height": 640}, color_scheme="dark")
+    page = context.new_page()
+    sign_in(page, town.payer, live_server)
+    paths = {
+        "home": "/home/",
+        "bills": "/bills/",
+        "bill": f"/account/{town.customer.pk}/bills/{town.bill.pk}/",
+        "pay": f"/account/{town.customer.pk}/pay/",
+        "payments": "/payments/",
+        "methods": "/methods/",
+        "card": f"/account/{town.customer.pk}/methods/add/card/",
+        "autopay": "/autopay/",
+        "autopay-terms": f"/account/{town.customer.pk}/autopay/",
+        "paperless": "/paperless/",
+        "profile": "/profile/",
+        "link": "/link/maple-falls/",
+        "find": "/with/maple-falls/",
+    }
+    for name, path in paths.items():
+        page.goto(path)
+        look(page, f"phone-{name}")
+    pay_to_the_review(page, town)
+    look(page, "phone-review")
+    page.get_by_role("button", name="Pay $84.10").click()
+    expect(page.get_by_text("Thank you. Your payment is made.")).to_be_visible()
+    look(page, "phone-receipt")
+    context.close()
+
+
+def test_a_guest_pays_without_javascript(browser: Browser, town: Town, live_server: LiveServer) -> None:
+    context = browser.new_context(base_url=live_server.url, java_script_enabled=False, locale="en-US")
+    page = context.new_page()
+    page.goto("/with/maple-falls/")
+    page.get_by_label("Account number").fill("35909-001")
+    page.get_by_label("ZIP code").fill("80202")
+    page.get_by_role("button", name="Find my bill").click()
+    page.get_by_role("radio", name="Card").check()
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_role("link", name="Enter the card at the processor").click()
+    number = CARDS["visa"].number
+    for name, text in {"holder": "Lucia", "number": number, "expiry": "04/30", "cvv": "123", "zip": "80202"}.items():
+        page.locator(f"#{name}").fill(text)
+    page.get_by_role("button", name="Use this card").click()
+    expect(page.get_by_role("heading", name="Check your payment")).to_be_visible()
+    assert "token" not in page.url
+    page.get_by_role("button", name="Pay $84.10").click()
+    expect(page.get_by_text("Thank you. Your payment is made.")).to_be_visible()
+    context.close()
+    assert Payment.objects.get().state == "posted"
+
+
+def test_a_token_from_another_window_is_passed_over(page: Page, town: Town, live_server: LiveServer) -> None:
+    make_link(town.payer, town.customer)
+    sign_in(page, town.payer, live_server)
+    page.goto(f"/account/{town.customer.pk}/methods/add/card/")
+    expect(page.frame_locator("iframe.hosted-fields").get_by_label("Card number")).to_be_visible()
+    page.evaluate("window.postMessage({type: 'ratepayer-token', token: 'tok_evil_4242'}, '*')")
+    page.wait_for_timeout(300)
+    assert page.locator("form[data-hosted-form] [name=token]").input_value() == ""
+    assert Instrument.objects.count() == 0
+
+
+def test_the_session_warns_before_it_ends_and_can_be_kept(
+    page: Page, town: Town, live_server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("billing.customer_portal.access.IDLE", 100)
+    make_link(town.payer, town.customer)
+    sign_in(page, town.payer, live_server)
+    page.goto("/home/")
+    warning = page.get_by_role("dialog", name="Do you need more time?")
+    expect(warning).to_be_visible()
+    look(page, "session-warning")
+    before = Session.objects.get().expire_date
+    with page.expect_response("**/sessions/extend") as extended:
+        warning.get_by_role("button", name="Stay signed in").click()
+    assert extended.value.json() == {"seconds": 100}
+    assert Session.objects.get().expire_date > before
+
+
+def test_a_csr_looks_through_a_payers_eyes(
+    page: Page, town: Town, live_server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_link(town.payer, town.customer)
+    casey = make_user("casey@example.com", name="Casey Clark")
+    make_membership(casey, town.biller)
+    monkeypatch.setattr("billing.biller_portal.access.is_mfa_enabled", lambda user: True)
+    client = Client()
+    client.force_login(casey, backend=BACKEND)
+    client.post(f"/view-as/{town.customer.pk}/{town.payer.pk}/")
+    page.context.add_cookies([{"name": "session", "value": client.cookies["session"].value, "url": live_server.url}])
+    page.goto("/home/")
+    banner = page.get_by_role("region", name="View as payer")
+    expect(banner).to_contain_text("You are looking at this portal as Lucía Hernández. Nothing can be changed.")
+    look(page, "view-as")
+    for path in ("bills", "payments", "methods", "autopay", "paperless", "profile"):
+        page.goto(f"/{path}/")
+        look(page, f"view-as-{path}")
+    banner.get_by_role("button", name="Stop looking").click()
+    expect(page.get_by_text("You are yourself again.")).to_be_visible()
+
+
+def test_a_guest_chooses_among_billers(page: Page, town: Town) -> None:
+    make_biller(name="Cedar Gas", slug="cedar-gas", accent="#8a4b08")
+    page.goto("/")
+    look(page, "billers")
+    page.get_by_role("link", name="Cedar Gas").click()
+    expect(page).to_have_url(re.compile("/with/cedar-gas/$"))
+    page.goto("/with/maple-falls/")
+    expect(page.get_by_text("Find your bill from Maple Falls Utilities.")).to_be_visible()
