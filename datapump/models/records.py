@@ -95,9 +95,9 @@ class Record(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["biller", "-created_at", "-id"], name="record_by_time"),
-            models.Index(fields=["biller", "type", "state", "-created_at", "-id"], name="record_by_type_and_state"),
-            models.Index(fields=["biller", "customer", "-created_at", "-id"], name="record_by_customer"),
+            models.Index(fields=["biller", "created_at", "id"], name="record_by_time"),
+            models.Index(fields=["biller", "type", "state", "created_at", "id"], name="record_by_type_and_state"),
+            models.Index(fields=["biller", "customer", "created_at", "id"], name="record_by_customer"),
             models.Index(
                 fields=["endpoint", "customer", "created_at", "id"],
                 condition=Q(state__in=["waiting", "sending", "retrying"]),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -71,28 +73,42 @@ def account_of(customer: Customer) -> str:
 
 
 def pay(customer: Customer, amount: str = "84.10", **facts: Any) -> Record:
-    """Write the record of a payment, as settling one does."""
+    """Write the record of a payment, as settling one does: its id is the payment's."""
     payment = uuid.uuid4()
     told = {
-        "amount": amount, "currency": "USD", "tender": "card", "approval_code": f"A{payment.hex[:8]}", "channel": 1,
-        "payment": str(payment), **facts,
-    }  # fmt: skip
-    return _written(customer, RecordType.PAYMENT, told, "", amount)
+        "amount": amount,
+        "currency": "USD",
+        "tender": "card",
+        "approval_code": f"A{payment.hex[:8]}",
+        "channel": 1,
+        **facts,
+    }
+    with transaction.atomic():
+        count = records.write_from(
+            actor=SYSTEM,
+            type=RecordType.PAYMENT,
+            source="SELECT %s::uuid AS id, %s::bigint AS biller_id, %s::bigint AS customer_id, %s::jsonb AS facts,"
+            " '' AS before, %s AS after",
+            params=[payment, customer.biller_id, customer.pk, json.dumps(told), amount],
+        )
+    assert count == 1
+    return Record.objects.get(pk=payment)
 
 
 def enrol(customer: Customer, type_: RecordType, enrolled: bool) -> Record:
     """Write the record of a change of paperless or AutoPay."""
     before, after = ("Off", "On") if enrolled else ("On", "Off")
-    return _written(customer, type_, {"enrolled": enrolled}, before, after)
-
-
-def _written(customer: Customer, type_: RecordType, facts: dict[str, Any], before: str, after: str) -> Record:
     known = set(Record.objects.filter(customer=customer).values_list("pk", flat=True))
     with transaction.atomic():
         count = records.write(
-            actor=SYSTEM, biller_id=customer.biller_id, customer_id=customer.pk, type=type_, facts=facts, before=before,
+            actor=SYSTEM,
+            biller_id=customer.biller_id,
+            customer_id=customer.pk,
+            type=type_,
+            facts={"enrolled": enrolled},
+            before=before,
             after=after,
-        )  # fmt: skip
+        )
     assert count == 1
     return Record.objects.filter(customer=customer).exclude(pk__in=known).get()
 
@@ -102,13 +118,15 @@ def deliver(seconds: float = 20.0, waits: float = 0.01, **options: Any) -> deliv
     return deliveries.deliver(actor=SYSTEM, seconds=seconds, waits=waits, **options)
 
 
-def until(done: Any, runs: int = 40) -> None:
+def until(done: Callable[[], bool], seconds: float = 30.0) -> None:
     """Deliver again and again until it is done, as beat does."""
-    for _ in range(runs):
+    ends = time.monotonic() + seconds
+    while True:
         deliver()
         if done():
             return
-    raise AssertionError("it was not done in time")
+        assert time.monotonic() < ends, "it was not done in time"
+        time.sleep(0.1)
 
 
 def make_due() -> None:

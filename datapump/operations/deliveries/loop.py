@@ -53,6 +53,8 @@ OVERALL = 512
 GRACE = timedelta(seconds=15)
 """How much longer than its endpoint's time-out a claim lives."""
 
+_LEAST_GRACE = timedelta(milliseconds=100)
+_QUEUED = 5.0  # seconds that a claimed record may wait for its turn to be sent
 _CYCLE = 0.02  # seconds between cycles while answers keep coming: fewer, fuller transactions
 _AHEAD = 0.15  # seconds of work claimed ahead of the calls, by the rate of late
 _REFRESH = 1.0  # seconds between looks at the endpoints
@@ -139,7 +141,8 @@ class _Loop:
         self._shards = shards
         self._seconds = seconds
         self._waits = Waits(random.SystemRandom(), waits)
-        self._grace = grace
+        self._grace = max(_LEAST_GRACE, grace * min(1.0, waits))
+        self._held: set[str] = set()
         self._lines: dict[str, _Line] = {}
         self._calls: Calls | None = None
         self._tally = Tally()
@@ -172,9 +175,8 @@ class _Loop:
                     self._refresh(moment)
                 wants = self._wants(moment, closing)
                 if self._results or self._unsent or wants or any(line.stop_for for line in self._lines.values()):
-                    self._cycle(wants, moment)
-                    if any(wants.values()):
-                        continue
+                    self._cycle(wants, moment, closing)
+                    continue
                 elif self._idle(moment, closing):
                     self._tally.more = closing and bool(self._lines)
                     return self._tally
@@ -220,7 +222,10 @@ class _Loop:
         if moment - self._reaped >= _REAP:
             self._reaped = moment
             for line in self._lines.values():
-                if rows.reap(line.id, line.endpoint.biller_id, stale=self._stale(line), now=self._now()):
+                # Not what this process holds itself: that ends by its time-out.
+                if rows.reap(
+                    line.id, line.endpoint.biller_id, stale=self._stale(line), held=self._held, now=self._now()
+                ):
                     line.next_look = 0.0
 
     def _keep_line(self, endpoint: Endpoint, flags: DaffronFlags) -> None:
@@ -285,13 +290,15 @@ class _Loop:
 
     # ---- one cycle with the database
 
-    def _cycle(self, wants: dict[str, int], moment: float) -> None:
+    def _cycle(self, wants: dict[str, int], moment: float, closing: bool) -> None:
         results, self._results = self._results, []
         exchanges, self._exchanges = self._exchanges, []
         unsent, self._unsent = self._unsent, []
         sick = [line for line in self._lines.values() if line.dirty]
         stopping = [line for line in self._lines.values() if line.stop_for]
         now = self._now()
+        self._held.difference_update(one.record.id for one in results)
+        self._held.difference_update(one.id for one in unsent)
         claimed: list[Claimed] = []
         with transaction.atomic(durable=True):
             rows.steady_plans()
@@ -305,7 +312,8 @@ class _Loop:
                 rows.keep_health([rows.Health(line.id, replace(line.breaker), line.note) for line in sick], now=now)
             for line in stopping:
                 self._pause(line.endpoint, line.stop_for)
-            found = self._find(results, wants, now, moment)
+            going = set(wants) if closing else {line_id for line_id, line in self._lines.items() if self._goes(line, now)}
+            found = self._find(results, wants, going, now, moment)
             if found:
                 lines = self._lines
                 claimed = rows.claim(
@@ -315,6 +323,7 @@ class _Loop:
                     passes_donations={line_id: line.flags.skip_donation_types for line_id, line in lines.items()},
                     now=now,
                 )
+        self._held.update(one.id for one in claimed)
         for line in sick:
             line.dirty, line.note = False, ""
         for line in stopping:
@@ -327,20 +336,27 @@ class _Loop:
             failpoint("deliver.claimed")
             self._feed(claimed)
 
+    def _goes(self, line: _Line, now: datetime) -> bool:
+        return not line.stop_for and not line.endpoint.paused and line.breaker.state(now) == "closed"
+
     def _find(
-        self, results: Sequence[rows.Result], wants: dict[str, int], now: datetime, moment: float
+        self,
+        results: Sequence[rows.Result],
+        wants: dict[str, int],
+        going: Collection[str],
+        now: datetime,
+        moment: float,
     ) -> list[tuple[str, str]]:
         """Find what to claim: first what comes next for customers just told, then whoever's turn it is."""
-        open_lines = {line_id for line_id in wants if self._lines[line_id].breaker.state(now) == "closed"}
         customers = list(
             dict.fromkeys(
                 (one.record.endpoint_id, one.record.customer_id)
                 for one in results
-                if one.record.endpoint_id in open_lines and one.verdict.due_at <= now
+                if one.record.endpoint_id in going and one.verdict.due_at <= now
             )
         )
-        stale = {line_id: self._stale(self._lines[line_id]) for line_id in wants}
-        holds = {line_id: self._lines[line_id].endpoint.hold_after_failure for line_id in wants}
+        stale = {line_id: self._stale(line) for line_id, line in self._lines.items()}
+        holds = {line_id: line.endpoint.hold_after_failure for line_id, line in self._lines.items()}
         found_next = rows.look_next(customers, stale, holds, now=now) if customers else []
         due = dict.fromkeys(found_next)
         looks = [
@@ -357,7 +373,7 @@ class _Loop:
                     line.next_look = moment + _CYCLE
                 line.after = found.after
                 due.update(dict.fromkeys((record, want.endpoint_id) for record in found.ids))
-        return list(due)
+        return [(record, endpoint) for record, endpoint in due if record not in self._held]
 
     def _pause(self, endpoint: Endpoint, reason: str) -> None:
         """Stop an endpoint whose settings are wrong, until a person has looked; the caller is in a transaction."""
@@ -389,7 +405,7 @@ class _Loop:
             self._calls = Calls(private)
         for line_id, records in by_line.items():
             line = self._lines[line_id]
-            not_after = self._calls.clock() + self._grace.total_seconds() / 2
+            not_after = self._calls.clock() + _QUEUED
             calls = []
             for group in self._groups(line, records):
                 calls.extend(self._write(line, group, not_after))

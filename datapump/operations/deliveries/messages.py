@@ -94,7 +94,7 @@ def message(record: Claimed) -> Message:
                 "currency": facts.get("currency", ""),
                 "tender": facts.get("tender", ""),
                 "approval_code": facts.get("approval_code", ""),
-                "payment_guid": facts.get("payment", ""),
+                "payment_guid": record.id,
                 "source": SOURCES.get(channel) if isinstance(channel, int) else None,
                 "obd": channel == OUTBOUND_CALL,
                 "kiosk": facts.get("kiosk", ""),

@@ -130,8 +130,10 @@ def steady_plans() -> None:
         )
 
 
-def reap(endpoint_id: str, biller_id: int, *, stale: datetime, now: datetime) -> int:
-    """Free an endpoint's claims from before ``stale``, whose process has died or hangs; gives how many.
+def reap(
+    endpoint_id: str, biller_id: int, *, stale: datetime, held: Iterable[str], now: datetime
+) -> int:
+    """Free an endpoint's claims from before ``stale``, but ``held``, whose process has died or hangs; gives how many.
 
     Whether they were sent nobody knows, so they go again as they are.
     """
@@ -140,9 +142,9 @@ def reap(endpoint_id: str, biller_id: int, *, stale: datetime, now: datetime) ->
             """
             UPDATE datapump_record SET state = 'retrying', claimed_at = NULL, due_at = %s, trouble = 'unknown',
                    failure = 'Sending stopped before an answer came; it goes again.'
-            WHERE biller_id = %s AND type IN (1, 2, 3, 11) AND state = 'sending' AND endpoint_id = %s AND claimed_at < %s
+            WHERE biller_id = %s AND type IN (1, 2, 3, 11) AND state = 'sending' AND endpoint_id = %s AND claimed_at < %s AND NOT id = ANY(%s::uuid[])
             """,
-            [now, biller_id, endpoint_id, stale],
+            [now, biller_id, endpoint_id, stale, list(held)],
         )
         return cursor.rowcount
 
