@@ -112,6 +112,13 @@ def find(*, key: str, now: datetime.datetime) -> ApiToken | None:
     return token
 
 
+def note_use(*, token: ApiToken, now: datetime.datetime) -> None:
+    """Keep the day on which a key was last used: one write a day, however many calls."""
+    today = now.date()
+    if token.last_used_on is None or token.last_used_on < today:
+        ApiToken.objects.filter(pk=token.pk).update(last_used_on=today)
+
+
 def digest(key: str) -> str:
     """Give what is kept of a key: it is long and random, so a plain hash cannot be guessed back."""
     return hashlib.sha256(key.encode()).hexdigest()

@@ -1,0 +1,70 @@
+"""What the OpenAPI document says beside what views say themselves: how refusals look, and that every call may meet one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ERROR = {
+    "type": "object",
+    "description": "Why a call was refused. Nothing was done, unless the code is “internal”.",
+    "required": ["error"],
+    "additionalProperties": False,
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "field"],
+            "additionalProperties": False,
+            "properties": {
+                "code": {
+                    "type": "string",
+                    "description": "For programs; does not change.",
+                    "example": "amount_refused",
+                },
+                "message": {"type": "string", "description": "For people."},
+                "field": {"type": ["string", "null"], "description": "The input that is wrong, where one is."},
+                "faults": {
+                    "type": "array",
+                    "description": "Everything that is wrong with the input, where it could not be read.",
+                    "items": {
+                        "type": "object",
+                        "required": ["code", "message", "field"],
+                        "additionalProperties": False,
+                        "properties": {
+                            "code": {"type": "string"},
+                            "message": {"type": "string"},
+                            "field": {"type": ["string", "null"]},
+                        },
+                    },
+                },
+            },
+        }
+    },
+}
+
+_WORDS = {
+    "401": "There is no API key, or it opens nothing.",
+    "404": "There is nothing here that this key may see; what belongs to another biller is not here.",
+    "409": "The key of the call was used for another one, the first call is still being worked on, or the thing exists.",
+    "422": "The input cannot be read, or what was asked for is refused.",
+    "default": "Any other refusal.",
+}
+
+
+def describe_refusals(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Add the refusals to every call of the document."""
+    result["components"]["schemas"]["Error"] = ERROR
+    body = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    for path, calls in result["paths"].items():
+        for verb, call in calls.items():
+            answers = call["responses"]
+            wanted = ["401", "default"]
+            if "{" in path:
+                wanted.append("404")
+            if verb in {"post", "put", "delete"} or call.get("parameters"):
+                wanted.append("422")
+            if verb == "post":
+                wanted.append("409")
+            for status in wanted:
+                answers.setdefault(status, {"description": _WORDS[status], "content": body})
+            call["responses"] = {status: answers[status] for status in sorted(answers)}
+    return result

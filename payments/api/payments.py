@@ -1,0 +1,235 @@
+"""Payments: taken with a method on file, listed, read."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Prefetch, QuerySet
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field, inline_serializer
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing import money
+from billing.api.idempotency import HEADER, REPLAYED, once
+from billing.api.invoices import CustomerRef
+from billing.api.views import Account, ApiView, Money, PeriodQuery, Shape, in_period, page_of
+from billing.models import Biller, Customer, Item
+from payments.models import (
+    Allocation,
+    AllocationState,
+    Channel,
+    Instrument,
+    InstrumentKind,
+    Payment,
+    PaymentState,
+    Tender,
+)
+from payments.operations import charges
+
+# What a client reads instead of our numbers.
+CHANNELS = {Channel(value): Channel(value).name.lower() for value in Channel.values}
+CHANNEL_NAMES = sorted(CHANNELS.values())
+DECLINED = "declined"
+
+
+class PaymentQuery(PeriodQuery):
+    """Which payments."""
+
+    account = Account(required=False)
+    state = serializers.ChoiceField(choices=PaymentState.choices, required=False)
+
+
+class PaymentRequest(Shape):
+    """A payment to take."""
+
+    account = Account()
+    amount = serializers.DecimalField(
+        max_digits=14, decimal_places=2, min_value=Decimal("0.01"), help_text="In the biller's currency."
+    )
+    instrument = serializers.UUIDField(help_text="A method on file of the account.")
+    invoices = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=2**63 - 1),
+        required=False,
+        min_length=1,
+        max_length=100,
+        help_text="The invoices to pay, by id; without it every open one, oldest first.",
+    )
+    email = serializers.EmailField(
+        required=False,
+        default="",
+        max_length=254,
+        help_text="Where the receipt goes instead of the customer's address.",
+    )
+
+
+class InstrumentRef(Shape):
+    """With what something was paid."""
+
+    id = serializers.UUIDField()
+    kind = serializers.ChoiceField(choices=InstrumentKind.choices)
+    brand = serializers.CharField()
+    last4 = serializers.CharField()
+
+
+class PaymentShape(Shape):
+    """Money that a customer gave, or tried to."""
+
+    id = serializers.UUIDField(help_text="The payment's GUID, at the biller's system too.")
+    confirmation = serializers.CharField()
+    customer = CustomerRef()
+    state = serializers.ChoiceField(choices=PaymentState.choices)
+    amount = Money(help_text="Without the fee.")
+    fee = Money()
+    currency = serializers.CharField()
+    tender = serializers.ChoiceField(choices=Tender.choices)
+    instrument = InstrumentRef(allow_null=True)
+    channel = serializers.SerializerMethodField()
+    made_by = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    settled_at = serializers.DateTimeField(allow_null=True)
+    approval_code = serializers.CharField()
+    failure = serializers.CharField(help_text="Why it did not go through, in words for a payer; empty where it did.")
+
+    @extend_schema_field(serializers.ChoiceField(choices=CHANNEL_NAMES))
+    def get_channel(self, payment: Payment) -> str:
+        """Say where it was made."""
+        return CHANNELS[Channel(payment.channel)]
+
+
+class AllocationShape(Shape):
+    """A part of a payment that settles an invoice."""
+
+    invoice = serializers.IntegerField(source="item.invoice_id", allow_null=True)
+    invoice_number = serializers.SerializerMethodField()
+    amount = Money()
+    state = serializers.ChoiceField(choices=AllocationState.choices)
+
+    def get_invoice_number(self, allocation: Allocation) -> str:
+        """Give the invoice's number; empty for an adjustment."""
+        return allocation.item.invoice.number if allocation.item.invoice else ""
+
+
+class PaymentDetail(PaymentShape):
+    """A payment with what it settles."""
+
+    allocations = AllocationShape(many=True)
+
+
+_DECLINED_SHAPE = inline_serializer(
+    "PaymentDeclined",
+    {
+        "error": inline_serializer(
+            "Declined",
+            {
+                "code": serializers.ChoiceField(choices=[DECLINED]),
+                "message": serializers.CharField(),
+                "field": serializers.CharField(allow_null=True),
+            },
+        ),
+        "payment": PaymentDetail(),
+    },
+)
+
+
+class PaymentsView(ApiView):
+    """The payments of the biller."""
+
+    @extend_schema(
+        operation_id="payments_list", parameters=[PaymentQuery], responses=page_of(PaymentShape), tags=["payments"]
+    )
+    def get(self, request: Request) -> Response:
+        """Give payments, the newest first."""
+        chosen = self.query(PaymentQuery)
+        rows: QuerySet[Payment] = Payment.objects.filter(biller=self.biller).select_related("customer", "instrument")
+        rows = in_period(self.of_account(rows, chosen.get("account")), chosen)
+        if "state" in chosen:
+            rows = rows.filter(state=chosen["state"])
+        return self.page(rows, PaymentShape, order=("-created_at", "-pk"), chosen=chosen)
+
+    @extend_schema(
+        operation_id="payments_take",
+        request=PaymentRequest,
+        parameters=[HEADER, REPLAYED],
+        responses={
+            201: OpenApiResponse(PaymentDetail, description="Paid."),
+            202: OpenApiResponse(
+                PaymentDetail,
+                description="The processor has not said yet whether it charged: ask for the payment until it is posted or "
+                "failed. Do not send another one.",
+            ),
+            402: OpenApiResponse(_DECLINED_SHAPE, description="It did not go through; no money was taken."),
+        },
+        tags=["payments"],
+    )
+    def post(self, request: Request) -> Response:
+        """Charge a method on file of an account."""
+        given = self.body(PaymentRequest, request)
+        # A currency without cents takes none; rounding would charge another amount than was asked for.
+        given["amount"] = money.parse(str(given["amount"]), self.biller.currency)
+        return once(self, operation="payment", given=given, act=lambda key: self._take(given, key))
+
+    def _take(self, given: dict[str, Any], key: str) -> Response:
+        request_key = hashlib.sha256(f"api:{key}".encode()).hexdigest()
+        # There already where an earlier call with the key broke off before it was answered.
+        payment = Payment.objects.filter(biller=self.biller, request_key=request_key).first()
+        if payment is None:
+            customer = self.customer_numbered(given["account"])
+            payment = charges.pay(
+                customer=customer,
+                amount=given["amount"],
+                instrument=_instrument(customer, given["instrument"]),
+                channel=Channel.API,
+                actor=self.actor,
+                request_key=request_key,
+                item_ids=_items(customer, given["invoices"]) if "invoices" in given else None,
+                email=given["email"],
+            )
+        return self._answer(_read(self.biller, payment.pk))
+
+    def _answer(self, payment: Payment) -> Response:
+        shown = PaymentDetail(payment, context=self.context()).data
+        if payment.state == PaymentState.FAILED:
+            refusal = {"code": DECLINED, "message": payment.failure, "field": None}
+            return Response({"error": refusal, "payment": shown}, status=402)
+        return Response(shown, status=202 if payment.state == PaymentState.PROCESSING else 201)
+
+
+class PaymentView(ApiView):
+    """One payment."""
+
+    @extend_schema(operation_id="payments_read", responses=PaymentDetail, tags=["payments"])
+    def get(self, request: Request, pk: uuid.UUID) -> Response:
+        """Give a payment as it stands, with what it settles."""
+        return self.show(PaymentDetail, self.find(_detailed(), pk=pk))
+
+
+def _detailed() -> Any:
+    allocations = Allocation.objects.select_related("item__invoice").order_by("pk")
+    return Payment.objects.select_related("customer", "instrument").prefetch_related(
+        Prefetch("allocations", queryset=allocations)
+    )
+
+
+def _read(biller: Biller, pk: uuid.UUID) -> Payment:
+    payment: Payment = _detailed().get(biller=biller, pk=pk)
+    return payment
+
+
+def _instrument(customer: Customer, pk: uuid.UUID) -> Instrument:
+    found = Instrument.objects.filter(customer=customer, pk=pk).select_related("route").first()
+    if found is None:
+        raise ValidationError({"instrument": ["This account has no such method."]}, code="unknown")
+    return found
+
+
+def _items(customer: Customer, invoices: Sequence[int]) -> list[int]:
+    found = dict(Item.objects.filter(customer=customer, invoice_id__in=set(invoices)).values_list("pk", "invoice_id"))
+    if set(found.values()) != set(invoices):
+        raise ValidationError({"invoices": ["This account does not have all of these invoices."]}, code="unknown")
+    return sorted(found)

@@ -1,0 +1,18 @@
+"""Addresses of payments in the API, below ``/api/v1/``."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from payments.api import enrolments, instruments, payments, routes
+
+urlpatterns = [
+    path("payments/", payments.PaymentsView.as_view(), name="api-payments"),
+    path("payments/<uuid:pk>/", payments.PaymentView.as_view(), name="api-payment"),
+    path("routes/", routes.RoutesView.as_view(), name="api-routes"),
+    path("instruments/", instruments.InstrumentsView.as_view(), name="api-instruments"),
+    path("instruments/<uuid:pk>/", instruments.InstrumentView.as_view(), name="api-instrument"),
+    path("instruments/<uuid:pk>/default/", instruments.DefaultInstrumentView.as_view(), name="api-instrument-default"),
+    path("customers/<int:pk>/autopay/", enrolments.AutoPayView.as_view(), name="api-autopay"),
+    path("customers/<int:pk>/paperless/", enrolments.PaperlessView.as_view(), name="api-paperless"),
+]
