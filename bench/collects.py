@@ -45,7 +45,7 @@ def run(*, scale: float = 1.0, rounds: int = 5) -> None:
 
     collections.open_route = lambda route: PassingGateway()  # type: ignore[assignment,return-value]
     days = 2 * rounds + 3
-    biller_id, sizes = _make(rounds, bills, peer_bills)
+    biller_id, _sizes = _make(rounds, bills, peer_bills)
     with tenancy.acting_for([biller_id]):
         ours: list[Cost] = []
         floor: list[Cost] = []
@@ -90,19 +90,20 @@ def run(*, scale: float = 1.0, rounds: int = 5) -> None:
 
 def _make(rounds: int, bills: int, peer_bills: int) -> tuple[int, dict[int, int]]:
     """Make a biller, and for each day of the measurement so many customers with AutoPay and a bill."""
+    from billing import tenancy
     from billing.models import Biller
     from datapump.models import Configuration, Endpoint
     from payments.models import Route
-
-    from billing import tenancy
 
     with tenancy.acting_for(tenancy.EVERY_BILLER):
         biller = Biller.objects.create(number=4711, name="Bench", slug="bench", time_zone="UTC")
         Configuration.objects.create(biller=biller)
         Endpoint.objects.create(biller=biller, purpose="payments", url="http://127.0.0.1:9/cis")
-        route = Route.objects.create(biller=biller, name="Bench", driver="simulator", merchant="bench", tenders=["card"])
+        route = Route.objects.create(
+            biller=biller, name="Bench", driver="simulator", merchant="bench", tenders=["card"]
+        )
         days = 2 * rounds + 3
-        sizes = {day: bills for day in range(days)} | {days + n: peer_bills for n in range(rounds)}
+        sizes = dict.fromkeys(range(days), bills) | {days + n: peer_bills for n in range(rounds)}
         with transaction.atomic(), connection.cursor() as cursor:
             for day, size in sizes.items():
                 _fill(cursor, biller.pk, route.pk, day, size)
@@ -229,6 +230,10 @@ def _floor(biller_id: int, day: int) -> int:
                     [biller_id],
                 )
                 cursor.execute(
+                    "INSERT INTO payments_checkpoint (payment_id, attempt_id, biller_id) SELECT payment, attempt, %s FROM work",
+                    [biller_id],
+                )
+                cursor.execute(
                     "INSERT INTO payments_allocation (biller_id, payment_id, item_id, amount, state)"
                     " SELECT %s, payment, item, amount, 'pending' FROM work",
                     [biller_id],
@@ -244,6 +249,7 @@ def _floor(biller_id: int, day: int) -> int:
                     "UPDATE payments_attempt a SET state = 'applied', result = 0, approval_code = 'A00001',"
                     " processor_reference = 'ref', message = 'Approved', answered_at = now() FROM work w WHERE a.id = w.attempt"
                 )
+                cursor.execute("DELETE FROM payments_checkpoint k USING work w WHERE k.payment_id = w.payment")
                 cursor.execute(
                     "UPDATE payments_payment p SET state = 'posted', posting_id = %s, settled_at = now(), result = 0,"
                     " approval_code = 'A00001' FROM work w WHERE p.id = w.payment",
@@ -271,25 +277,19 @@ def _floor(biller_id: int, day: int) -> int:
                                                  before, after, created_at, failure, closed_by)
                     SELECT payment, %s, customer, e.id, 1, 'waiting', 4, 'AutoPay',
                            jsonb_build_object('amount', amount::text, 'currency', 'USD', 'tender', 'card', 'channel', 3,
-                                              'approval_code', 'A00001', 'payment', payment),
+                                              'approval_code', 'A00001'),
                            '', amount::text, clock_timestamp(), '', ''
                     FROM work, datapump_endpoint e WHERE e.biller_id = %s AND e.purpose = 'payments'
                     """,
                     [biller_id, biller_id],
                 )
-                cursor.execute(
-                    "INSERT INTO billing_notice (biller_id, customer_id, kind, key, facts)"
-                    " SELECT %s, customer, 'receipt', 'receipt:' || payment,"
-                    " jsonb_build_object('payment', payment, 'amount', amount::text, 'currency', 'USD') FROM work",
-                    [biller_id],
-                )
 
 
 def _peer(biller_id: int, day: int) -> int:
     """What a careful Django programmer writes: querysets, ``bulk_create`` and ``bulk_update``, chunk by chunk."""
-    from billing.models import Customer, Entry, Item, Notice, Posting
+    from billing.models import Customer, Entry, Item, Posting
     from datapump.models import Endpoint, Record
-    from payments.models import Allocation, Attempt, AutoPayEnrolment, Payment
+    from payments.models import Allocation, Attempt, AutoPayEnrolment, Checkpoint, Payment
 
     on = DAY + datetime.timedelta(days=day)
     endpoint = Endpoint.objects.get(biller_id=biller_id, purpose="payments")
@@ -326,6 +326,10 @@ def _peer(biller_id: int, day: int) -> int:
             )
             for one in paid
         )  # fmt: skip
+        Checkpoint.objects.bulk_create(
+            Checkpoint(payment=one, attempt=attempt, biller_id=biller_id)
+            for one, attempt in zip(paid, attempts, strict=True)
+        )
         allocations = Allocation.objects.bulk_create(
             Allocation(biller_id=biller_id, payment=one, item=item, amount=one.amount)
             for one, item in zip(paid, items, strict=True)
@@ -338,12 +342,18 @@ def _peer(biller_id: int, day: int) -> int:
         customers: list[Customer] = []
         for one, item, attempt, allocation in zip(paid, items, attempts, allocations, strict=True):
             attempt.state, attempt.result, attempt.approval_code = "applied", 0, "A00001"
-            one.state, one.posting_id, one.settled_at, one.approval_code = "posted", posting.pk, timezone.now(), "A00001"
+            one.state, one.posting_id, one.settled_at, one.approval_code = (
+                "posted",
+                posting.pk,
+                timezone.now(),
+                "A00001",
+            )
             allocation.state = "posted"
             item.allocated, item.reserved = item.allocated + one.amount, Decimal("0.00")
             item.customer.balance -= one.amount
             customers.append(item.customer)
             total += one.amount
+        Checkpoint.objects.filter(payment__in=paid).delete()
         Attempt.objects.bulk_update(attempts, ["state", "result", "approval_code"])
         Payment.objects.bulk_update(paid, ["state", "posting_id", "settled_at", "approval_code"])
         Allocation.objects.bulk_update(allocations, ["state"])
@@ -366,13 +376,6 @@ def _peer(biller_id: int, day: int) -> int:
                 id=one.id, biller_id=biller_id, customer_id=one.customer_id, endpoint=endpoint, type=1, requestor=4,
                 made_by="AutoPay", facts={"amount": str(one.amount), "currency": "USD", "tender": "card"},
                 after=str(one.amount),
-            )
-            for one in paid
-        )  # fmt: skip
-        Notice.objects.bulk_create(
-            Notice(
-                id=uuid.uuid4(), biller_id=biller_id, customer_id=one.customer_id, kind="receipt", key=f"receipt:{one.id}",
-                facts={"payment": str(one.id), "amount": str(one.amount)},
             )
             for one in paid
         )  # fmt: skip

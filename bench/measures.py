@@ -94,7 +94,13 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes:
     widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
     print(f"\n{title}")
     for row in (head, *rows):
-        print("  " + "  ".join(text.ljust(width) if n == 0 else text.rjust(width) for n, (text, width) in enumerate(zip(row, widths, strict=True))))
+        print(
+            "  "
+            + "  ".join(
+                text.ljust(width) if n == 0 else text.rjust(width)
+                for n, (text, width) in enumerate(zip(row, widths, strict=True))
+            )
+        )
     for note in notes:
         print(f"  {note}")
 

@@ -6,10 +6,13 @@ from django.db import migrations
 
 POLICY = "billers_in_scope"
 
-# '*' is every biller, for jobs that look for work; anything else is a list. Nothing told means nothing seen.
+# '*' is every biller, for jobs that look for work; anything else is a list. Nothing told means nothing seen. The
+# subqueries are worked out once a statement, where the bare function would be for every row.
 _SEEN = """(
-    current_setting('app.billers', true) = '*'
-    OR {column} = ANY (coalesce(nullif(nullif(current_setting('app.billers', true), '*'), ''), '{{}}')::bigint[])
+    (SELECT current_setting('app.billers', true)) = '*'
+    OR {column} = ANY (
+        (SELECT coalesce(nullif(nullif(current_setting('app.billers', true), '*'), ''), '{{}}')::bigint[])::bigint[]
+    )
 )"""
 
 

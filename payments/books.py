@@ -45,6 +45,8 @@ REFERENCES = [
     ("payments_allocation", "payment_id", "payments_payment"),
     ("payments_allocation", "item_id", "billing_item"),
     ("payments_case", "attempt_id", "payments_attempt"),
+    ("payments_payment", "customer_id", "billing_customer"),
+    ("billing_notice", "customer_id", "billing_customer"),
     ("datapump_record", "customer_id", "billing_customer"),
     ("datapump_record", "endpoint_id", "datapump_endpoint"),
     ("billing_item", "posting_id", "billing_posting"),
@@ -171,6 +173,15 @@ CHECKS = [
                   OR coalesce(a.passed, 0) > 1 OR (p.state = 'processing') <> (coalesce(a.live, 0) = 1))""",
     ),
     Check(
+        "live",
+        "Every unfinished attempt is marked, and nothing else is",
+        "SELECT count(*) FROM payments_checkpoint",
+        """SELECT 'attempt ' || coalesce(a.id, k.attempt_id) FROM payments_checkpoint k
+           FULL JOIN (SELECT id, payment_id FROM payments_attempt WHERE state IN ('open', 'answered')) a
+             ON a.id = k.attempt_id AND a.payment_id = k.payment_id
+           WHERE a.id IS NULL OR k.attempt_id IS NULL""",
+    ),
+    Check(
         "told",
         "Each posted payment has the record that tells of it, if the biller wants to hear of payments",
         "SELECT count(*) FROM datapump_record WHERE type = 1",
@@ -182,9 +193,9 @@ CHECKS = [
         Check(
             "ref",
             f"{table}.{column} names a row of {target} of the same biller",
-            f"SELECT count(*) FROM {table} WHERE {column} IS NOT NULL",  # noqa: S608
+            f"SELECT count(*) FROM {table} WHERE {column} IS NOT NULL",
             f"""SELECT '{table} ' || t.id FROM {table} t LEFT JOIN {target} r ON r.id = t.{column}
-                WHERE t.{column} IS NOT NULL AND (r.id IS NULL OR r.biller_id <> t.biller_id)""",  # noqa: S608
+                WHERE t.{column} IS NOT NULL AND (r.id IS NULL OR r.biller_id <> t.biller_id)""",
         )
         for table, column, target in REFERENCES
     ],

@@ -16,7 +16,6 @@ from billing.models import Biller, Chunk, ChunkState, LedgerAccount, Run
 from billing.models.tenants import TenantQuerySet
 from payments.models import (
     Attempt,
-    AttemptState,
     Case,
     CaseState,
     Payment,
@@ -319,9 +318,7 @@ def queues(*, biller: Biller, now: datetime.datetime, cap: int) -> Queues:
 
 def unresolved_attempts(*, biller: Biller, now: datetime.datetime) -> TenantQuerySet[Attempt]:
     """Give the attempts without a result for five minutes or more: 777, 888, 999 and everything at 1000 or above."""
-    return Attempt.objects.filter(
-        biller=biller, state__in=[AttemptState.OPEN, AttemptState.ANSWERED], created_at__lt=now - UNRESOLVED_AFTER
-    )
+    return Attempt.objects.unfinished().filter(biller=biller, created_at__lt=now - UNRESOLVED_AFTER)
 
 
 def _capped(rows: QuerySet[Any, Any], cap: int) -> int:

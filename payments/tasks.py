@@ -14,7 +14,7 @@ from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import Biller, Run, RunKind, RunState
 from payments.gateways.base import GatewayError
-from payments.models import Attempt
+from payments.models import Checkpoint
 from payments.operations import collections, recoveries
 
 # A task hands over after so long, so that a worker can be stopped and billers take turns.
@@ -64,11 +64,7 @@ def wake_runs(**_: Any) -> None:
 def recover(**_: Any) -> None:
     """Look up and settle the unresolved attempts of every biller that has some."""
     with tenancy.acting_for(tenancy.EVERY_BILLER):
-        billers = list(
-            Biller.objects.filter(
-                pk__in=Attempt.objects.filter(recoveries.unresolved()).order_by().values("biller_id").distinct()
-            )
-        )
+        billers = list(Biller.objects.filter(pk__in=Checkpoint.objects.order_by().values("biller_id")))
     for biller in billers:
         with tenancy.acting_for([biller.pk]):
             recoveries.recover(biller=biller, actor=Actor.system("recover"))
@@ -78,11 +74,7 @@ def recover(**_: Any) -> None:
 def read_response_files(**_: Any) -> None:
     """Read the processors' response files of every biller with unresolved attempts (PAY-10)."""
     with tenancy.acting_for(tenancy.EVERY_BILLER):
-        billers = list(
-            Biller.objects.filter(
-                pk__in=Attempt.objects.filter(recoveries.unresolved()).order_by().values("biller_id").distinct()
-            )
-        )
+        billers = list(Biller.objects.filter(pk__in=Checkpoint.objects.order_by().values("biller_id")))
     for biller in billers:
         with tenancy.acting_for([biller.pk]), contextlib.suppress(GatewayError):
             recoveries.read_response_files(biller=biller, actor=Actor.system("recover"))

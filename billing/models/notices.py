@@ -27,7 +27,9 @@ class Notice(models.Model):
 
     id = models.UUIDField(primary_key=True, db_default=UUID7(), editable=False)
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
-    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="notices", db_index=False)
+    customer = models.ForeignKey(
+        Customer, on_delete=models.PROTECT, related_name="notices", db_index=False, db_constraint=False
+    )
     kind = models.CharField(max_length=16, choices=NoticeKind)
     key = models.CharField(max_length=80)
     facts = models.JSONField(default=dict)

@@ -18,8 +18,8 @@ from billing.models import NoticeDelivery, NoticeKind, NoticeState
 def write(*, biller_id: int, customer_id: int, kind: NoticeKind, key: str, facts: dict[str, Any]) -> None:
     """Write one notice and a delivery to an e-mail address, inside the caller's transaction.
 
-    The address is ``facts["email"]`` where a guest gave one, else the customer's; without either there is a notice and no
-    delivery. The same key again writes nothing.
+    The address is ``facts["email"]`` where a guest gave one, else the customer's; without either there is nobody to tell
+    and nothing is written. The same key again writes nothing.
     """
     write_from(
         kind=kind,
@@ -40,7 +40,9 @@ def write_from(*, kind: NoticeKind, source: str, params: Sequence[Any]) -> int:
         cursor.execute(
             f"""
             INSERT INTO billing_notice (biller_id, customer_id, kind, key, facts)
-            SELECT s.biller_id, s.customer_id, %s, s.key, s.facts FROM ({source}) AS s
+            SELECT s.biller_id, s.customer_id, %s, s.key, s.facts
+            FROM ({source}) AS s JOIN billing_customer c ON c.id = s.customer_id
+            WHERE coalesce(s.facts->>'email', c.email) <> ''
             ON CONFLICT (biller_id, key) DO NOTHING
             RETURNING id
             """,  # noqa: S608 — the source is SQL of our own modules, its values are parameters
@@ -55,7 +57,7 @@ def write_from(*, kind: NoticeKind, source: str, params: Sequence[Any]) -> int:
                 SELECT n.biller_id, n.customer_id, n.id, 'email', coalesce(n.facts->>'email', c.email), 'waiting',
                        '', '', ''
                 FROM billing_notice n JOIN billing_customer c ON c.id = n.customer_id
-                WHERE n.id = ANY(%s) AND coalesce(n.facts->>'email', c.email) <> ''
+                WHERE n.id = ANY(%s)
                 """,
                 [written],
             )

@@ -41,9 +41,7 @@ class Migration(migrations.Migration):
                 ("returned_at", models.DateTimeField(null=True)),
                 (
                     "biller",
-                    models.ForeignKey(
-                        db_index=False, on_delete=django.db.models.deletion.PROTECT, to="billing.biller"
-                    ),
+                    models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to="billing.biller"),
                 ),
                 (
                     "from_item",

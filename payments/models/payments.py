@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from decimal import Decimal
+from typing import Self
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
@@ -61,7 +62,9 @@ class Payment(models.Model):
 
     id = models.UUIDField(primary_key=True, db_default=UUID7(), editable=False)
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
-    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="payments", db_index=False)
+    customer = models.ForeignKey(
+        Customer, on_delete=models.PROTECT, related_name="payments", db_index=False, db_constraint=False
+    )
     instrument = models.ForeignKey(Instrument, on_delete=models.PROTECT, null=True, db_index=False, db_constraint=False)
     route = models.ForeignKey(Route, on_delete=models.PROTECT, null=True, db_index=False, db_constraint=False)
     tender = models.CharField(max_length=8, choices=Tender)
@@ -76,7 +79,7 @@ class Payment(models.Model):
     email = models.EmailField(blank=True, help_text="Where a guest wants the receipt.")
     run_id = models.BigIntegerField(null=True)
     chunk_id = models.BigIntegerField(null=True)
-    request_key = models.CharField(max_length=64, null=True)  # noqa: DJ001 — null keeps it out of the unique index
+    request_key = models.CharField(max_length=64, null=True)
     request_hash = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     settled_at = models.DateTimeField(null=True)
@@ -98,10 +101,10 @@ class Payment(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["biller", "-created_at", "-id"], name="payment_by_time"),
-            models.Index(fields=["customer", "-created_at", "-id"], name="payment_by_customer"),
-            models.Index(fields=["biller", "id"], condition=Q(state="processing"), name="payment_processing"),
-            models.Index(fields=["run_id"], condition=Q(state="failed"), name="payment_failed_by_run"),
+            # None of these has the state in it, so that settling a payment touches no index; ascending, so that new
+            # payments go to the end of each biller's part.
+            models.Index(fields=["biller", "created_at", "id"], name="payment_by_time"),
+            models.Index(fields=["customer", "created_at", "id"], name="payment_by_customer"),
             models.Index(fields=["biller", "email"], condition=~Q(email=""), name="payment_by_email"),
             # Postings rise with time as payments do: a few pages say where those of some days are.
             BrinIndex(fields=["posting_id"], pages_per_range=32, name="payment_by_posting"),
@@ -129,6 +132,14 @@ class AttemptState(models.TextChoices):
 
 
 CHECKPOINT = 999
+
+
+class AttemptQuerySet(TenantQuerySet["Attempt"]):
+    def unfinished(self) -> Self:
+        """Narrow to attempts that are open or answered: 999, and everything at 1000 or above (PAY-3)."""
+        return self.filter(pk__in=Checkpoint.objects.values("attempt_id"))
+
+
 ANSWERED_OFFSET = 1000
 
 
@@ -136,7 +147,7 @@ class Attempt(models.Model):
     """One message about money to a processor; its ``id`` is our reference there and the key of every resend (PAY-1, PAY-2).
 
     ``result`` is 999 from before the processor is spoken to, 1000 + code once it answered, the code once the payment is
-    recorded. No other attempt can be made for the payment while one is open or answered.
+    recorded. While it is open or answered it has a :class:`Checkpoint`.
     """
 
     id = models.UUIDField(primary_key=True, db_default=UUID7(), editable=False)
@@ -160,14 +171,10 @@ class Attempt(models.Model):
     looked_up_at = models.DateTimeField(null=True)
     lookups = models.PositiveSmallIntegerField(default=0, db_default=0)
 
-    objects = TenantQuerySet["Attempt"].as_manager()
+    objects = AttemptQuerySet.as_manager()
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["payment", "sequence"], name="attempt_sequence_once"),
-            models.UniqueConstraint(
-                fields=["payment"], condition=Q(state__in=["open", "answered"]), name="one_live_attempt_per_payment"
-            ),
             models.CheckConstraint(
                 name="attempt_result_fits_state",
                 condition=Q(state__in=["open", "abandoned"], result__in=[777, 888, 999])
@@ -175,13 +182,31 @@ class Attempt(models.Model):
                 | Q(state="applied", result__lt=CHECKPOINT),
             ),
         ]
-        indexes = [
-            models.Index(fields=["biller", "created_at"], condition=Q(state="open"), name="attempt_open"),
-            models.Index(fields=["biller", "answered_at"], condition=Q(state="answered"), name="attempt_answered"),
-        ]
+        indexes = [models.Index(fields=["payment"], name="attempt_by_payment")]
 
     def __str__(self) -> str:
         return f"{self.command} {self.amount}"
+
+
+class Checkpoint(models.Model):
+    """The mark of a payment with an unfinished attempt: made with the attempt, taken away when it has its effect.
+
+    Its key makes a second live attempt of the same payment impossible, and the table is the list of what recovery must
+    look at: short, however many attempts there ever were, so that attempts themselves need no index on their state.
+    """
+
+    payment = models.OneToOneField(
+        Payment, on_delete=models.PROTECT, primary_key=True, related_name="checkpoint", db_constraint=False
+    )
+    attempt = models.ForeignKey(
+        Attempt, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False, db_constraint=False)
+
+    objects = TenantQuerySet["Checkpoint"].as_manager()
+
+    def __str__(self) -> str:
+        return f"Checkpoint of {self.payment_id}"
 
 
 class AllocationState(models.TextChoices):

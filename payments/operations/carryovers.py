@@ -41,7 +41,7 @@ def carry(cursor: Any, carriers: Carriers, /) -> None:
     _find_posted(cursor, carriers, moves, given)
     _find_credits(cursor, carriers, moves, given)
     _find_pending(cursor, carriers, moves)
-    cursor.execute(f"SELECT EXISTS (SELECT FROM {moves})")  # noqa: S608
+    cursor.execute(f"SELECT EXISTS (SELECT FROM {moves})")
     if cursor.fetchone() == (True,):
         _fill(cursor, moves)
         _move(cursor, carriers, moves, given)
@@ -69,7 +69,7 @@ def _find_posted(cursor: Any, carriers: Carriers, moves: str, given: dict[str, A
         JOIN payments_payment p ON p.id = a.payment_id AND p.state = 'posted'
         LEFT JOIN datapump_record r ON r.id = p.id
         WHERE {_UNHEARD}
-        """,  # noqa: S608
+        """,
         given,
     )
 
@@ -84,7 +84,7 @@ def _find_credits(cursor: Any, carriers: Carriers, moves: str, given: dict[str, 
         JOIN payments_payment p ON p.id = i.payment_id AND p.state = 'posted'
         LEFT JOIN datapump_record r ON r.id = p.id
         WHERE c.is_new AND {_UNHEARD}
-        """,  # noqa: S608
+        """,
         given,
     )
 
@@ -100,7 +100,7 @@ def _find_pending(cursor: Any, carriers: Carriers, moves: str) -> None:
                            AND i.invoice_id <> c.invoice_id
         JOIN payments_allocation a ON a.item_id = i.id AND a.state = 'pending'
         WHERE c.is_new
-        """  # noqa: S608
+        """
     )
 
 
@@ -114,14 +114,14 @@ def _fill(cursor: Any, moves: str) -> None:
             FROM {moves}
         ) x
         WHERE x.id = m.id
-        """  # noqa: S608
+        """
     )
     cursor.execute(
         f"""
         UPDATE {moves} SET
             to_allocation_id = CASE WHEN moved > 0 THEN nextval('payments_allocation_id_seq') END,
             credit_item_id = CASE WHEN rank = 1 AND moved < amount THEN nextval('billing_item_id_seq') END
-        """  # noqa: S608
+        """
     )
 
 
@@ -178,14 +178,14 @@ def _transfer_heard_credits(cursor: Any, carriers: Carriers) -> None:
         JOIN billing_item i ON i.customer_id = c.customer_id AND i.open < 0 AND i.kind = 'credit' AND i.payment_id IS NOT NULL
         WHERE c.is_new AND i.posting_id <> %s
           AND i.id NOT IN (SELECT from_item_id FROM {carriers.stage.name("moves")} WHERE rank = 2)
-        """,  # noqa: S608
+        """,
         [carriers.posting_id],
     )
     cursor.execute(
-        f"UPDATE billing_item i SET transferred = i.transferred + h.open, transferred_to_id = h.invoice_id"  # noqa: S608
+        f"UPDATE billing_item i SET transferred = i.transferred + h.open, transferred_to_id = h.invoice_id"
         f" FROM {heard} h WHERE i.id = h.item_id"
     )
-    cursor.execute(f"INSERT INTO {carriers.corrections} SELECT customer_id, -open FROM {heard}")  # noqa: S608
+    cursor.execute(f"INSERT INTO {carriers.corrections} SELECT customer_id, -open FROM {heard}")
 
 
 def put_back(cursor: Any, returned: Returned, /) -> str:
@@ -208,7 +208,7 @@ def put_back(cursor: Any, returned: Returned, /) -> str:
         JOIN payments_carryover c ON c.invoice_id = w.invoice_id AND c.returned_at IS NULL
         JOIN payments_payment p ON p.id = c.payment_id
         LEFT JOIN payments_allocation a ON a.id = c.to_allocation_id
-        """  # noqa: S608
+        """
     )
     if reason := _why_not(cursor, returned, backs):
         cursor.execute(f"DROP TABLE {backs}")
@@ -247,7 +247,7 @@ def put_back(cursor: Any, returned: Returned, /) -> str:
         cursor.execute(statement, {"now": timezone.now()})
     cursor.execute(f"DROP TABLE {backs}")
     cursor.execute(
-        f"SELECT count(DISTINCT i.invoice_id) FROM {returned.table} w JOIN billing_item i ON i.invoice_id = w.invoice_id"  # noqa: S608
+        f"SELECT count(DISTINCT i.invoice_id) FROM {returned.table} w JOIN billing_item i ON i.invoice_id = w.invoice_id"
         " WHERE i.allocated <> 0 OR i.reserved <> 0"
     )
     (held,) = cursor.fetchone()
@@ -264,13 +264,13 @@ def _why_not(cursor: Any, returned: Returned, backs: str) -> str:
             WHERE i.id IN (SELECT credit_item_id FROM {backs}) ORDER BY i.id FOR NO KEY UPDATE
         ) rests
         WHERE allocated <> 0 OR transferred <> 0
-        """  # noqa: S608
+        """
     )
     (used,) = cursor.fetchone()
     if used:
         return "The rest of a payment that was credited to one of its bills has been used since."
     cursor.execute(
-        f"SELECT count(*) FROM {backs} WHERE kind <> 'pending' AND (state <> 'posted' OR (moved > 0 AND to_state <> 'posted'))"  # noqa: S608
+        f"SELECT count(*) FROM {backs} WHERE kind <> 'pending' AND (state <> 'posted' OR (moved > 0 AND to_state <> 'posted'))"
     )
     (undone,) = cursor.fetchone()
     if undone:

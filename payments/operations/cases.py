@@ -102,6 +102,7 @@ def abandon(*, attempt: Attempt, why: str, now: datetime.datetime) -> bool:
     )
     if not ended:
         return False
+    Checkpoint.objects.filter(payment_id=attempt.payment_id).delete()
     Payment.objects.filter(pk=attempt.payment_id, state=PaymentState.PROCESSING).update(
         state=PaymentState.FAILED,
         settled_at=now,

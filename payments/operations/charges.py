@@ -30,6 +30,7 @@ from payments.models import (
     Allocation,
     Attempt,
     Channel,
+    Checkpoint,
     Instrument,
     InstrumentKind,
     InstrumentState,
@@ -221,6 +222,7 @@ def start(
         created_at=now,
         sent_at=now,
     )
+    Checkpoint.objects.create(payment_id=payment_id, attempt=attempt, biller=biller)
     audit.record(
         actor=actor,
         event="payment.started",

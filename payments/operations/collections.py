@@ -198,7 +198,7 @@ def _cut(run: Run, biller: Biller, options: Options, today: datetime.date, chunk
                 ) due
             ) parts
             GROUP BY part
-            """,  # noqa: S608 — conditions are this module's own, values are parameters
+            """,
             [biller.pk, run.pk, chunk_size, *due.params],
         )
 
@@ -312,7 +312,7 @@ def _checkpoint_once(biller: Biller, run: Run, chunk: Chunk, now: datetime.datet
               {"AND i.id IN (SELECT i.id FROM billing_item i, " + _FROM + " WHERE " + due.sql + " ORDER BY i.customer_id" + limit + ")" if limit else ""}
             RETURNING i.id, i.customer_id, i.open, n.id, n.kind, n.token, n.route_id,
                       coalesce(nullif(c.display_number, ''), c.number), uuidv7(), uuidv7()
-            """,  # noqa: S608 — conditions are this module's own, values are parameters
+            """,
             [*due.params, chunk.first, chunk.last, *(due.params if limit else [])],
         )
         rows = cursor.fetchall()
@@ -397,6 +397,13 @@ def _insert(
     )
     cursor.execute(
         """
+        INSERT INTO payments_checkpoint (payment_id, attempt_id, biller_id)
+        SELECT v.payment, v.attempt, %s FROM unnest(%s::uuid[], %s::uuid[]) AS v(payment, attempt)
+        """,
+        [biller.pk, payments, attempts],
+    )
+    cursor.execute(
+        """
         INSERT INTO payments_allocation (biller_id, payment_id, item_id, amount, state)
         SELECT %s, v.payment, v.item, v.amount, 'pending'
         FROM unnest(%s::uuid[], %s::bigint[], %s::numeric[]) AS v(payment, item, amount)
@@ -409,8 +416,9 @@ def _take_over(biller: Biller, chunk: Chunk, actor: Actor) -> None:
     """Let what a dead worker's chunk had been answered take effect; what is open stays for recovery."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT a.id FROM payments_attempt a JOIN payments_payment p ON p.id = a.payment_id"
-            " WHERE a.biller_id = %s AND a.state = 'answered' AND p.chunk_id = %s",
+            "SELECT a.id FROM payments_checkpoint k JOIN payments_attempt a ON a.id = k.attempt_id"
+            " JOIN payments_payment p ON p.id = k.payment_id"
+            " WHERE k.biller_id = %s AND a.state = 'answered' AND p.chunk_id = %s",
             [biller.pk, chunk.pk],
         )
         answered: list[uuid.UUID] = [pk for (pk,) in cursor.fetchall()]

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db import connection, transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from billing.actors import Actor
@@ -74,7 +73,7 @@ def recover(
             cases += _open_cases(unknown)
             if len(attempts) < BATCH:
                 break
-    waiting = Attempt.objects.filter(biller=biller, state=AttemptState.OPEN).count()
+    waiting = Attempt.objects.unfinished().filter(biller=biller, state=AttemptState.OPEN).count()
     return Recovered(settled=settled, resent=resent, cases=cases, waiting=waiting)
 
 
@@ -83,7 +82,8 @@ def finish_answered(*, biller: Biller, actor: Actor) -> Settled:
     settled = Settled()
     while True:
         ids = list(
-            Attempt.objects.filter(biller=biller, state=AttemptState.ANSWERED)
+            Attempt.objects.unfinished()
+            .filter(biller=biller, state=AttemptState.ANSWERED)
             .order_by("answered_at", "pk")
             .values_list("pk", flat=True)[:BATCH]
         )
@@ -113,12 +113,16 @@ def read_response_files(*, biller: Biller, actor: Actor) -> Recovered:
                 now=timezone.now(),
             )
             named = {answer.key for answer in file.answers}
-            covered = Attempt.objects.select_related("payment").filter(
-                biller=biller,
-                route=route,
-                state=AttemptState.OPEN,
-                created_at__gte=file.covers_from,
-                sent_at__lte=file.covers_until - gateway.settle_time,
+            covered = (
+                Attempt.objects.unfinished()
+                .select_related("payment")
+                .filter(
+                    biller=biller,
+                    route=route,
+                    state=AttemptState.OPEN,
+                    created_at__gte=file.covers_from,
+                    sent_at__lte=file.covers_until - gateway.settle_time,
+                )
             )
             for attempt in covered:
                 if str(attempt.pk) not in named:
@@ -127,7 +131,7 @@ def read_response_files(*, biller: Biller, actor: Actor) -> Recovered:
                         why=f"Not in response file {file.name}, which covers it.",
                         now=timezone.now(),
                     )
-    waiting = Attempt.objects.filter(biller=biller, state=AttemptState.OPEN).count()
+    waiting = Attempt.objects.unfinished().filter(biller=biller, state=AttemptState.OPEN).count()
     return Recovered(settled=settled, abandoned=abandoned, waiting=waiting)
 
 
@@ -139,13 +143,13 @@ def _claim(route: Route, least_age: datetime.timedelta, pause: datetime.timedelt
             """
             UPDATE payments_attempt SET looked_up_at = %s, lookups = least(lookups + 1, 1000)
             WHERE id IN (
-                SELECT a.id FROM payments_attempt a
-                WHERE a.biller_id = %s AND a.route_id = %s AND a.state = 'open' AND a.sent_at < %s
+                SELECT a.id FROM payments_checkpoint k JOIN payments_attempt a ON a.id = k.attempt_id
+                WHERE k.biller_id = %s AND a.route_id = %s AND a.state = 'open' AND a.sent_at < %s
                   AND (a.looked_up_at IS NULL
                        OR a.looked_up_at < %s - least(%s * power(2, least(a.lookups, 12) - 1), %s))
                   AND NOT EXISTS (SELECT 1 FROM payments_case c WHERE c.attempt_id = a.id AND c.state = 'open'
                                   AND c.kind = 'unknown' AND a.looked_up_at > %s - %s * %s)
-                ORDER BY a.created_at LIMIT %s FOR UPDATE SKIP LOCKED
+                ORDER BY a.created_at LIMIT %s FOR UPDATE OF a SKIP LOCKED
             ) RETURNING id
             """,
             [
@@ -236,8 +240,3 @@ def _open_cases(attempts: Sequence[Attempt]) -> int:
                 reason="The processor does not know this charge, and would not recognise a repeat: it may still arrive.",
             )
     return len(attempts)
-
-
-def unresolved() -> Q:
-    """Give the condition of attempts that are not finished: 777, 888, 999 and everything at 1000 or above (PAY-3)."""
-    return Q(state__in=[AttemptState.OPEN, AttemptState.ANSWERED])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from payments.gateways.base import Gateway
 from payments.gateways.registry import open_gateway
-from payments.models import AnswerCode, Exchange, Route
+from payments.models import Exchange, Route
 
 
 def open_route(route: Route) -> Gateway:

@@ -153,7 +153,7 @@ def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.d
                 processor_reference = v.reference, message = v.message, answered_at = %s
             FROM {given}
             WHERE a.id = v.id AND a.biller_id = %s AND a.state = 'open'
-            """,  # noqa: S608 — only constants of this module
+            """,
             [now, *columns, biller.pk],
         )
         if cursor.rowcount != len(rows):
@@ -170,7 +170,7 @@ def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.d
                 WHERE (a.state IN ('answered', 'applied') AND a.result %% {ANSWERED_OFFSET} <> v.result)
                    OR (a.state = 'abandoned' AND v.result = 0)
                 ON CONFLICT DO NOTHING
-                """,  # noqa: S608 — only constants of this module
+                """,
                 [CaseKind.CONFLICTING_ANSWER, *columns, biller.pk],
             )
 
@@ -197,61 +197,51 @@ def take_effect(
 
 def _take_effect(biller: Biller, attempt_ids: list[uuid.UUID], actor: Actor, now: datetime.datetime) -> Settled:
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        # The lock makes this transaction the only one to carry these attempts over.
+        # The change of state makes this transaction the only one to carry these attempts over.
         cursor.execute(
             f"""
-            SELECT a.id, a.payment_id, a.result - {ANSWERED_OFFSET} FROM payments_attempt a
-            WHERE a.id = ANY(%s) AND a.biller_id = %s AND a.state = 'answered' ORDER BY a.id FOR UPDATE
-            """,  # noqa: S608 — only constants of this module
+            UPDATE payments_attempt SET state = 'applied', result = result - {ANSWERED_OFFSET}
+            WHERE id = ANY(%s) AND biller_id = %s AND state = 'answered'
+            RETURNING id, payment_id, result, approval_code
+            """,
             [attempt_ids, biller.pk],
         )
-        answered = cursor.fetchall()
-        if not answered:
+        applied = cursor.fetchall()
+        if not applied:
             return Settled()
-        passed = [row[1] for row in answered if row[2] == Result.PASS]
+        cursor.execute("DELETE FROM payments_checkpoint WHERE payment_id = ANY(%s)", [[row[1] for row in applied]])
+        passed = [row for row in applied if row[2] == Result.PASS]
         settled = Settled()
         if passed:
-            settled += _post(biller, passed, first=answered[0][0], actor=actor, now=now)
+            settled += _post(biller, passed, actor=actor, now=now)
         failpoint("settle.posted")
-        if len(passed) < len(answered):
-            failed = [(row[1], row[2]) for row in answered if row[2] != Result.PASS]
+        if len(passed) < len(applied):
+            failed = [(row[1], row[2]) for row in applied if row[2] != Result.PASS]
             settled += _fail(biller, failed, actor=actor, now=now)
-        cursor.execute(
-            f"UPDATE payments_attempt SET state = 'applied', result = result - {ANSWERED_OFFSET} WHERE id = ANY(%s)",  # noqa: S608
-            [[row[0] for row in answered]],
-        )
-        if len(answered) > 1:
+        if len(applied) > 1:
             audit.record(
                 actor=actor,
                 event="payments.settled",
                 biller_id=biller.pk,
-                facts={
-                    "posted": settled.posted,
-                    "total": str(settled.posted_total),
-                    "failed": settled.failed,
-                },
+                facts={"posted": settled.posted, "total": str(settled.posted_total), "failed": settled.failed},
             )
     failpoint("settle.applied")
     return settled
 
 
 def _post(
-    biller: Biller,
-    payment_ids: list[uuid.UUID],
-    *,
-    first: uuid.UUID,
-    actor: Actor,
-    now: datetime.datetime,
+    biller: Biller, passed: Sequence[tuple[uuid.UUID, uuid.UUID, int, str]], *, actor: Actor, now: datetime.datetime
 ) -> Settled:
-    """Post payments whose money moved; the caller holds their attempts."""
+    """Post payments whose money moved, given as (attempt, payment, result, approval code); the caller holds their attempts."""
+    payment_ids = [row[1] for row in passed]
     with connection.cursor() as cursor:
-        # An attempt takes effect once, so the first one's id is a key that no other posting can have.
+        # An attempt takes effect once, so one of their ids is a key that no other posting can have.
         cursor.execute(
             "INSERT INTO billing_posting (biller_id, key, kind, effective_on, run_id)"
             " SELECT %s, %s, %s, %s, (SELECT run_id FROM payments_payment WHERE id = %s) RETURNING id",
             [
                 biller.pk,
-                f"receipts:{first}",
+                f"receipts:{min(row[0] for row in passed)}",
                 PostingKind.RECEIPTS,
                 biller.business_date(now),
                 payment_ids[0],
@@ -261,12 +251,12 @@ def _post(
         cursor.execute(
             """
             UPDATE payments_payment p
-            SET state = 'posted', posting_id = %s, settled_at = %s, result = 0, approval_code = a.approval_code
-            FROM payments_attempt a
-            WHERE p.id = ANY(%s) AND p.state = 'processing' AND a.payment_id = p.id AND a.state = 'answered'
+            SET state = 'posted', posting_id = %s, settled_at = %s, result = 0, approval_code = v.approval
+            FROM unnest(%s::uuid[], %s::text[]) AS v(id, approval)
+            WHERE p.id = v.id AND p.state = 'processing'
             RETURNING p.amount
             """,
-            [posting, now, payment_ids],
+            [posting, now, payment_ids, [row[3] for row in passed]],
         )
         amounts = [amount for (amount,) in cursor.fetchall()]
         if len(amounts) != len(payment_ids):
@@ -330,7 +320,7 @@ def _post(
         source="""
             SELECT id, biller_id, customer_id, requestor, made_by, '' AS before, amount::text AS after,
                    jsonb_build_object('amount', amount::text, 'currency', currency, 'tender', tender, 'channel', channel,
-                                      'approval_code', approval_code, 'payment', id) AS facts
+                                      'approval_code', approval_code) AS facts
             FROM payments_payment WHERE id = ANY(%s)""",
         params=[payment_ids],
     )
@@ -444,7 +434,7 @@ def _count_in_chunks(payment_ids: Sequence[uuid.UUID], outcome: str) -> None:
                 WHERE id = ANY(%s) AND chunk_id IS NOT NULL GROUP BY 1
             ) v
             WHERE c.id = v.chunk_id
-            """,  # noqa: S608 — the outcome is one of this module's two words
+            """,
             [list(payment_ids)],
         )
 

@@ -249,7 +249,7 @@ class World:
             self._work_in_processes("heal", self.deliver, [""])
 
     def _quiet(self) -> bool:
-        open_attempts = Attempt.objects.filter(biller=self.biller).filter(recoveries.unresolved())
+        open_attempts = Attempt.objects.unfinished().filter(biller=self.biller)
         with_case = Case.objects.filter(biller=self.biller, state="open").values("attempt_id")
         waiting = Record.objects.filter(biller=self.biller, state__in=["waiting", "sending", "retrying"])
         return not open_attempts.exclude(pk__in=with_case).exists() and not waiting.exists()

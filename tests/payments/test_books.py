@@ -61,6 +61,7 @@ FAULTS = {
     "10": "ALTER TABLE billing_entry DISABLE TRIGGER append_only",
     "11": "UPDATE billing_item SET currency = 'EUR'",
     "once": "UPDATE payments_attempt SET result = 8",
+    "live": "INSERT INTO payments_checkpoint SELECT payment_id, id, biller_id FROM payments_attempt",
     "told": "UPDATE datapump_record SET facts = jsonb_set(facts, '{amount}', '\"1.00\"')",
     "ref": "UPDATE payments_payment SET route_id = route_id + 1000",
 }

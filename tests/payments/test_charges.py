@@ -90,7 +90,6 @@ def test_payment_that_passes_is_posted_allocated_booked_and_told(processor: Proc
         "tender": "card",
         "channel": 1,
         "approval_code": payment.approval_code,
-        "payment": str(payment.pk),
     }
     assert payment.approval_code != ""
     assert Notice.objects.get().key == f"receipt:{payment.pk}"

@@ -133,7 +133,12 @@ def test_a_payment_with_a_card_on_file_is_charged_once_however_often_it_is_sent(
     receipts = {ana.post(review)["Location"], ana.post(review)["Location"], ana.get(review)["Location"]}
     payment = Payment.objects.get()
     assert receipts == {reverse("customer-payment", args=[town.customer.pk, payment.pk])}
-    assert (payment.state, payment.amount, payment.channel, payment.made_by) == ("posted", Decimal("84.10"), 1, "Ana Ruiz")
+    assert (payment.state, payment.amount, payment.channel, payment.made_by) == (
+        "posted",
+        Decimal("84.10"),
+        1,
+        "Ana Ruiz",
+    )
     assert town.charges() == [1]
     assert town.state() == (Decimal("0.00"), Decimal("0.00"), Decimal("0.00"))
     receipt = text(ana.get(receipts.pop()))
@@ -279,7 +284,12 @@ def test_a_credit_is_taken_off_what_is_due(town: Town, ana: Client) -> None:
     Biller.objects.update(allow_partial_payments=False)
     bill = Item.objects.get()
     Item.objects.create(
-        biller=town.biller, customer=town.customer, posting=bill.posting, kind="credit", amount=Decimal("-12.40"), currency="USD"
+        biller=town.biller,
+        customer=town.customer,
+        posting=bill.posting,
+        kind="credit",
+        amount=Decimal("-12.40"),
+        currency="USD",
     )
     Customer.objects.filter(pk=town.customer.pk).update(balance=Decimal("71.70"))
     pay(ana, pay_url(town), method=str(town.on_file().pk))
@@ -302,7 +312,10 @@ def test_the_page_shows_the_processors_own_fields_and_no_field_for_a_number(town
     page = ana.get(choose(ana, pay_url(town), method="card"))
     body = page.content.decode()
     assert f'data-origin="{town.processor.url}"' in body
-    assert f"{town.processor.url}/fields?merchant={town.route.merchant}&amp;kind=card&amp;lang=en&amp;parent=http%3A%2F%2Ftestserver" in body
+    assert (
+        f"{town.processor.url}/fields?merchant={town.route.merchant}&amp;kind=card&amp;lang=en&amp;parent=http%3A%2F%2Ftestserver"
+        in body
+    )
     inputs = set(re.findall(r'<input[^>]*name="([^"]+)"', body))
     assert inputs <= {"csrfmiddlewaretoken", "next", "token"}
     assert "frame-src 'self' http://127.0.0.1:*" in page["Content-Security-Policy"]
@@ -376,7 +389,12 @@ def test_a_guest_pays_and_gets_a_receipt_but_sees_nothing_else(town: Town) -> No
     receipt = guest.post(review)["Location"]
     assert "A receipt is on its way to guest@example.com." in text(guest.get(receipt))
     payment = Payment.objects.get()
-    assert (payment.channel, payment.made_by, payment.user_id, payment.email) == (11, "Guest", None, "guest@example.com")
+    assert (payment.channel, payment.made_by, payment.user_id, payment.email) == (
+        11,
+        "Guest",
+        None,
+        "guest@example.com",
+    )
     assert payment.instrument is not None
     assert payment.instrument.state == "one_time"
     # The addresses are worth nothing in another browser.
