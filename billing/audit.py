@@ -5,14 +5,19 @@ Every event has its sentence here, once, so that portals, admin and API word the
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import hashlib
 import json
+import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
 from django.utils.translation import gettext_lazy as _
 
+from billing import formats
 from billing.actors import Actor
 from billing.models import AuditEntry, Seal
 
@@ -104,8 +109,24 @@ def sentence(entry: AuditEntry) -> str:
 
 
 class _Given(dict[str, Any]):
+    """The facts as a sentence names them: amounts and days written for people, what was not kept as an ellipsis."""
+
     def __missing__(self, key: str) -> str:
         return "…"
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        if isinstance(value, str):
+            if amount := _AMOUNT.fullmatch(value):
+                return formats.money(Decimal(amount[1]), amount[2])
+            if _DAY.fullmatch(value):
+                with contextlib.suppress(ValueError):
+                    return formats.day(datetime.date.fromisoformat(value))
+        return value
+
+
+_AMOUNT = re.compile(r"(-?\d{1,14}\.\d\d) ([A-Z]{3})")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def seal() -> Seal | None:

@@ -35,6 +35,16 @@ TABS = (
     ("Users", "biller-account-users"),
 )
 
+# Through which door somebody acted, in words.
+DOORS = {
+    Requestor.CSR: "Biller portal",
+    Requestor.PAYER: "Customer portal",
+    Requestor.INBOUND_TEXT: "Text",
+    Requestor.SYSTEM: "System",
+    Requestor.API: "API",
+    Requestor.OPERATOR: "Administration",
+}
+
 # How events look in a history: what an event's name begins with, its tone and icon.
 _LOOKS = (
     ("payment.posted", "good", "check-circle"),
@@ -169,14 +179,7 @@ def drawn(entry: AuditEntry) -> dict[str, Any]:
 
 def who(entry: AuditEntry) -> str:
     """Word who did what an entry says, through which door and from which address."""
-    door = {
-        Requestor.CSR: "biller portal",
-        Requestor.PAYER: "customer portal",
-        Requestor.INBOUND_TEXT: "text",
-        Requestor.SYSTEM: "",
-        Requestor.API: "API",
-        Requestor.OPERATOR: "administration",
-    }[Requestor(entry.requestor)]
+    door = "" if entry.requestor == Requestor.SYSTEM else DOORS[Requestor(entry.requestor)]
     inside = ", ".join(part for part in (door, entry.address) if part)
     return f"{entry.actor} ({inside})" if inside else str(entry.actor)
 

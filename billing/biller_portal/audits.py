@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from billing import audit, lists
 from billing.actors import Requestor
 from billing.biller_portal.access import StaffPage
-from billing.biller_portal.accounts import account_url
+from billing.biller_portal.accounts import DOORS, account_url
 from billing.biller_portal.settings import settings_tabs
 from billing.models import AuditEntry, Customer
 from billing.permissions import Permission
@@ -47,13 +47,7 @@ class AuditFilters(lists.Filters):
     door = django_filters.ChoiceFilter(
         label="Through",
         field_name="requestor",
-        choices=[
-            (Requestor.CSR.value, "Biller portal"),
-            (Requestor.PAYER.value, "Customer portal"),
-            (Requestor.API.value, "API"),
-            (Requestor.SYSTEM.value, "System"),
-            (Requestor.OPERATOR.value, "Administration"),
-        ],
+        choices=[(door.value, words) for door, words in DOORS.items()],
         empty_label="Any",
     )
     start = lists.FromDay(label="From", field_name="at")
@@ -92,7 +86,7 @@ class AuditList(StaffPage, lists.ListPage[AuditEntry]):
             nowrap=True,
         ),
         lists.Column("who", "Who", "actor"),
-        lists.Column("door", "Through", "get_requestor_display"),
+        lists.Column("door", "Through", lambda one: DOORS[Requestor(one.requestor)]),
         lists.Column("address", "From", "address"),
         lists.Column("event", "Event", "event", shown=False),
         lists.Column("subject", "Subject", "subject", shown=False),

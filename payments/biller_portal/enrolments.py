@@ -12,8 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing import formats
+from billing.actors import Requestor
 from billing.biller_portal.access import BillerRequest, biller_page
-from billing.biller_portal.accounts import customer_or_404, frame
+from billing.biller_portal.accounts import DOORS, customer_or_404, frame
 from billing.errors import DomainError
 from billing.models import Customer
 from billing.permissions import Permission
@@ -60,7 +61,7 @@ def _consent(enrolment: AutoPayEnrolment) -> list[tuple[str, object]]:
     facts = [
         ("Method", str(enrolment.instrument)),
         ("Consent given by", enrolment.consent_by),
-        ("Through", enrolment.get_consent_requestor_display()),
+        ("Through", DOORS[Requestor(enrolment.consent_requestor)]),
         ("On", formats.moment(enrolment.consented_at)),
         ("From", enrolment.consent_address or ""),
         ("Terms", f"Version {enrolment.consent_version}"),
