@@ -8,9 +8,10 @@ enforce row by row.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from django.db import connection
+from django.db import connection, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +75,15 @@ CHECKS = [
     ),
     Check(
         "3",
+        # A credit that a newer bill carries has left the customer's open items, not the payment.
         "Each payment is allocated in full or leaves a credit",
         "SELECT count(*) FROM payments_payment",
         """SELECT 'payment ' || p.id FROM payments_payment p
            LEFT JOIN (SELECT payment_id, sum(amount) FILTER (WHERE state = 'posted') AS posted,
                              sum(amount) FILTER (WHERE state <> 'void') AS live
                       FROM payments_allocation GROUP BY payment_id) a ON a.payment_id = p.id
-           LEFT JOIN (SELECT payment_id, sum(open) AS open FROM billing_item WHERE payment_id IS NOT NULL
-                      GROUP BY payment_id) c ON c.payment_id = p.id
+           LEFT JOIN (SELECT payment_id, sum(open + transferred) AS open FROM billing_item
+                      WHERE payment_id IS NOT NULL GROUP BY payment_id) c ON c.payment_id = p.id
            WHERE coalesce(a.live, 0) > p.amount
               OR (p.state = 'posted' AND p.amount - coalesce(a.posted, 0) <> -coalesce(c.open, 0))
               OR (p.state IN ('failed', 'reversed') AND coalesce(a.live, 0) <> 0)
@@ -200,6 +202,20 @@ CHECKS = [
         for table, column, target in REFERENCES
     ],
 ]
+
+
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """Hold one view of all tables inside the block, so that what is paid meanwhile does not look like a fault."""
+    # A transaction of ours begins with a query, after which its level cannot be changed any more.
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    try:
+        with transaction.atomic():
+            yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
 
 
 def findings() -> Iterator[Finding]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 
 from billing.models import Item
-from payments.books import CHECKS, findings
+from payments.books import CHECKS, findings, snapshot
 from payments.models import Payment
 from tests.factories import make_biller, make_customer, make_instrument, make_invoice, make_route
 from tests.payments.test_charges import pay
@@ -85,3 +86,20 @@ def test_planted_fault_is_found(paid: Payment, number: str) -> None:
         cursor.execute("ROLLBACK")
     assert wrong() == {}
     assert Item.objects.filter(open=Decimal("20.00")).count() == 1
+
+
+def test_the_command_proves_the_books_in_one_view_and_leaves_the_connection_as_it_was(
+    paid: Payment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with snapshot(), connections["default"].cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only')")
+        assert cursor.fetchone() == ("repeatable read", "on")
+    call_command("check_books")
+    assert capsys.readouterr().out.splitlines()[-1] == "The books agree with themselves."
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only')")
+        assert cursor.fetchone() == ("read committed", "off")
+    with transaction.atomic():
+        Item.objects.filter(open=20).update(reserved=1)
+    with pytest.raises(CommandError, match="1 of the checks do not hold"):
+        call_command("check_books", "--quiet")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection, transaction
 
 from billing import tenancy
 from billing.audit import broken_seals
-from payments.books import findings
+from payments.books import findings, snapshot
 
 
 class Command(BaseCommand):
@@ -20,10 +19,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         broken = 0
-        # One snapshot, so that payments made meanwhile do not look like faults.
-        with tenancy.acting_for(tenancy.EVERY_BILLER), transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        with tenancy.acting_for(tenancy.EVERY_BILLER), snapshot():
             for finding in findings():
                 if finding.wrong or not options["quiet"]:
                     verdict = "ok" if not finding.wrong else f"{finding.wrong:,} WRONG: {', '.join(finding.examples)}"
