@@ -8,6 +8,7 @@ Source: PBT-10; the design's history figures
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,6 +29,9 @@ from datapump.operations.records import types_of
 
 CUSTOMERS_SEARCHED = 200
 """How many accounts a search may stand for; a name that begins more accounts than this must be typed further."""
+
+NEWER_MOST = 100
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
 
 _ALL_TYPES = tuple(int(type_) for type_ in RecordType)
 _ALL_STATES = tuple(str(state) for state in RecordState)
@@ -100,11 +104,21 @@ def _source(
     query = _Query()
     states = chosen.states_read()
     if chosen.record is not None:
-        query.add("SELECT r.created_at, r.id FROM datapump_record r WHERE r.biller_id = %s AND r.id = %s", biller_id, chosen.record)
+        query.add(
+            "SELECT r.created_at, r.id FROM datapump_record r WHERE r.biller_id = %s AND r.id = %s",
+            biller_id,
+            chosen.record,
+        )
         parts = []
     elif chosen.customers is not None:
-        query.add("SELECT p.created_at, p.id FROM unnest(%s::bigint[]) AS w(customer) CROSS JOIN LATERAL (", list(chosen.customers))
-        query.add("SELECT r.created_at, r.id FROM datapump_record r WHERE r.biller_id = %s AND r.customer_id = w.customer", biller_id)
+        query.add(
+            "SELECT p.created_at, p.id FROM unnest(%s::bigint[]) AS w(customer) CROSS JOIN LATERAL (",
+            list(chosen.customers),
+        )
+        query.add(
+            "SELECT r.created_at, r.id FROM datapump_record r WHERE r.biller_id = %s AND r.customer_id = w.customer",
+            biller_id,
+        )
         parts = [") p"]
     elif chosen.types or states:
         query.add(
@@ -188,7 +202,9 @@ def history_count(*, biller_id: int, chosen: Chosen, most: int) -> int:
     return count
 
 
-def history_stream(*, biller_id: int, chosen: Chosen, newest_first: bool = True, batch: int = 2_000) -> Iterator[Record]:
+def history_stream(
+    *, biller_id: int, chosen: Chosen, newest_first: bool = True, batch: int = 2_000
+) -> Iterator[Record]:
     """Give the whole history in its order, a batch at a time, in flat memory."""
     bound = None
     while True:
@@ -202,7 +218,7 @@ def history_stream(*, biller_id: int, chosen: Chosen, newest_first: bool = True,
         bound = keys[-1]
 
 
-def newer_count(*, biller_id: int, chosen: Chosen, than: tuple[datetime, uuid.UUID], most: int = 100) -> int:
+def newer_count(*, biller_id: int, chosen: Chosen, than: tuple[datetime, uuid.UUID], most: int = NEWER_MOST) -> int:
     """Count the records that came in after one, but stop at ``most``."""
     return len(history_ids(biller_id=biller_id, chosen=chosen, limit=most, newest_first=False, bound=than))
 
@@ -314,14 +330,15 @@ def change_words(record: Record) -> str:
     if record.type == RecordType.PAYMENT:
         amount, currency = record.facts.get("amount"), record.facts.get("currency")
         return formats.money(Decimal(amount), currency) if amount and currency else record.after
-    before, after = _masked(record, record.before), _masked(record, record.after)
+    before, after = masked(record.before), masked(record.after)
     return f"{before} → {after}" if before else after
 
 
-def _masked(record: Record, text: str) -> str:
-    if record.type in (RecordType.PAY_BY_TEXT, RecordType.PENDING) and text.startswith("+"):
+def masked(text: str) -> str:
+    """Write an old or new value of a change as it may be shown: telephone numbers hidden but for their last figures."""
+    if _E164.fullmatch(text):
         return formats.masked_phone(text)
-    return gettext(text) if text in ("On", "Off") else text
+    return text
 
 
 def result_words(record: Record) -> str:
@@ -380,7 +397,8 @@ def _beside(own: Any, key: dict[str, Any], *, later: bool) -> Record | None:
     same = own.filter(created_at=key["created_at"], **{f"pk__{way}": key["pk"]})
     other = own.filter(**{f"created_at__{way}": key["created_at"]})
     return (
-        same.order_by(f"{sign}created_at", f"{sign}pk").first() or other.order_by(f"{sign}created_at", f"{sign}pk").first()
+        same.order_by(f"{sign}created_at", f"{sign}pk").first()
+        or other.order_by(f"{sign}created_at", f"{sign}pk").first()
     )
 
 

@@ -98,4 +98,9 @@ class Endpoint(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_purpose_display()}"
+        return self.short_name
+
+    @property
+    def short_name(self) -> str:
+        """The purpose without its settings' numbers, as history shows it."""
+        return self.get_purpose_display().partition(" (")[0]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -38,6 +38,12 @@ SWITCHES = {
     "autopay": (RecordType.AUTOPAY,),
     "pay_by_text_changes": (RecordType.PAY_BY_TEXT, RecordType.PENDING),
 }
+
+
+class Change(Protocol):
+    """An operation on one endpoint that needs nothing else."""
+
+    def __call__(self, *, actor: Actor, endpoint: Endpoint) -> None: ...
 
 
 class EndpointRefused(DomainError):

@@ -312,7 +312,9 @@ class _Loop:
                 rows.keep_health([rows.Health(line.id, replace(line.breaker), line.note) for line in sick], now=now)
             for line in stopping:
                 self._pause(line.endpoint, line.stop_for)
-            going = set(wants) if closing else {line_id for line_id, line in self._lines.items() if self._goes(line, now)}
+            going = (
+                set(wants) if closing else {line_id for line_id, line in self._lines.items() if self._goes(line, now)}
+            )
             found = self._find(results, wants, going, now, moment)
             if found:
                 lines = self._lines

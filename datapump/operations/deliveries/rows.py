@@ -130,9 +130,7 @@ def steady_plans() -> None:
         )
 
 
-def reap(
-    endpoint_id: str, biller_id: int, *, stale: datetime, held: Iterable[str], now: datetime
-) -> int:
+def reap(endpoint_id: str, biller_id: int, *, stale: datetime, held: Iterable[str], now: datetime) -> int:
     """Free an endpoint's claims from before ``stale``, but ``held``, whose process has died or hangs; gives how many.
 
     Whether they were sent nobody knows, so they go again as they are.

@@ -1,0 +1,1 @@
+"""The biller portal's pages about DataPump: history, one update, sending again, endpoints and their settings."""

@@ -1,0 +1,178 @@
+"""The forms of an endpoint: numbered settings as real fields, and how delivery treats the endpoint.
+
+The biller portal and the admin draw the same form and call the same operation with what it gives.
+
+Source: MSP-35
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import forms
+
+from billing.advanced_settings import AdvancedSetting, BadSetting, Kind, setting
+from datapump.advanced_settings import EndpointField
+from datapump.connectors.multispeak.options import HEADER_FIELDS
+from datapump.models import Endpoint, Purpose
+
+NUMBERS: dict[str, tuple[int, ...]] = {
+    Purpose.BALANCES: (8, 9, 10),
+    Purpose.PAYMENTS: (11, 12, 13, 35, 64, 65),
+    Purpose.PAPERLESS: (14, 15, 16),
+    Purpose.AUTOPAY: (17, 18, 19),
+}
+
+
+class SettingField(forms.CharField):
+    """One numbered setting as a form field, checked by its definition."""
+
+    def __init__(self, definition: AdvancedSetting, **options: Any) -> None:
+        self.definition = definition
+        widgets: dict[Kind, forms.Widget] = {
+            Kind.URL: forms.URLInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+            Kind.SECRET: forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password"}),
+            Kind.CHOICE: forms.Select(choices=definition.choices),
+            Kind.JSON: forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "autocomplete": "off"}),
+        }
+        options.setdefault("label", f"{definition.number} – {definition.name}")
+        options.setdefault("help_text", definition.help)
+        options.setdefault("required", False)
+        super().__init__(
+            widget=widgets.get(definition.kind, forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"})),
+            max_length=4_000 if definition.kind is Kind.JSON else 300,
+            **options,
+        )
+
+    def prepare_value(self, value: Any) -> Any:
+        """Write JSON so that a person can read it."""
+        return json.dumps(value, indent=2) if isinstance(value, dict | list) else value
+
+    def clean(self, value: Any) -> Any:
+        """Read the value."""
+        text = super().clean(value)
+        try:
+            return self.definition.read(text)
+        except BadSetting as refused:
+            raise forms.ValidationError(str(refused)) from None
+
+
+class EndpointForm(forms.Form):
+    """One endpoint: its numbered settings first, then how messages are written and delivered."""
+
+    def __init__(self, *args: Any, purpose: str, endpoint: Endpoint | None, **kwargs: Any) -> None:
+        self.purpose, self.endpoint = purpose, endpoint
+        kwargs.setdefault("initial", self._initial(endpoint))
+        super().__init__(*args, **kwargs)
+        for number in NUMBERS[purpose]:
+            field = SettingField(setting(number))
+            if number == NUMBERS[purpose][0]:
+                field.required = True
+                field.error_messages["required"] = "Enter the address of the biller’s web service"
+            if field.definition.secret and endpoint is not None and endpoint.password:
+                field.help_text = f"There is one. {field.help_text}"
+            self.fields[f"setting_{number}"] = field
+        if purpose == Purpose.PAYMENTS:
+            self.fields["default_mode"] = forms.CharField(
+                label="Mode of a source without a code",
+                required=False,
+                max_length=50,
+                help_text="WEB where it is empty.",
+            )
+            self.fields["per_envelope"] = forms.IntegerField(
+                label="Payments in one call",
+                min_value=1,
+                max_value=100,
+                help_text="More than one only where setting 131 makes transactionId the payment’s GUID.",
+            )
+        if purpose == Purpose.PAPERLESS:
+            self.fields["ebill_extension_type"] = forms.CharField(
+                label="Type of the EBILL extension",
+                required=False,
+                max_length=40,
+                help_text="double where it is empty.",
+            )
+        for name in HEADER_FIELDS:
+            self.fields[f"header_{name}"] = forms.CharField(
+                label=f"{name} in the message header", required=False, max_length=100
+            )
+        self.fields["in_flight"] = forms.IntegerField(
+            label="Calls under way at once",
+            min_value=1,
+            max_value=128,
+            help_text="As many as the biller’s system bears.",
+        )
+        self.fields["timeout_seconds"] = forms.IntegerField(
+            label="Seconds to wait for an answer", min_value=1, max_value=120
+        )
+        self.fields["attempts_allowed"] = forms.IntegerField(
+            label="Refusals after which an update has failed", min_value=1, max_value=50
+        )
+        self.fields["hold_after_failure"] = forms.BooleanField(
+            label="A failed update holds the account’s later ones until somebody acts", required=False
+        )
+
+    @staticmethod
+    def _initial(endpoint: Endpoint | None) -> dict[str, Any]:
+        found = endpoint or Endpoint()
+        initial: dict[str, Any] = {
+            name: getattr(found, name)
+            for name in ("per_envelope", "in_flight", "timeout_seconds", "attempts_allowed", "hold_after_failure")
+        }
+        for name, value in found.options.get("header", {}).items():
+            initial[f"header_{name}"] = value
+        for name in ("default_mode", "ebill_extension_type"):
+            initial[name] = found.options.get(name, "")
+        for numbers in NUMBERS.values():
+            for number in numbers:
+                definition = setting(number)
+                store = definition.store
+                if definition.secret or not isinstance(store, EndpointField) or store.purpose != found.purpose:
+                    continue
+                kept = found.options.get(store.field) if store.option else getattr(found, store.field)
+                initial[f"setting_{number}"] = definition.default if kept is None else kept
+        return initial
+
+    def changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Give the fields and options that ``endpoints.change`` takes."""
+        given = self.cleaned_data
+        fields: dict[str, Any] = {}
+        options: dict[str, Any] = {}
+        for number in NUMBERS[self.purpose]:
+            store = setting(number).store
+            assert isinstance(store, EndpointField)
+            (options if store.option else fields)[store.field] = given[f"setting_{number}"]
+        for name in ("per_envelope", "in_flight", "timeout_seconds", "attempts_allowed", "hold_after_failure"):
+            if name in given:
+                fields[name] = given[name]
+        for name in ("default_mode", "ebill_extension_type"):
+            if name in given:
+                options[name] = given[name]
+        options["header"] = {name: given[f"header_{name}"] for name in HEADER_FIELDS if given[f"header_{name}"]} or None
+        return fields, options
+
+    def field_named(self, name: str | None) -> str | None:
+        """Give the form field that shows a field of the endpoint, for an operation's refusal."""
+        for number in NUMBERS[self.purpose]:
+            store = setting(number).store
+            if isinstance(store, EndpointField) and store.field == name:
+                return f"setting_{number}"
+        return name if name in self.fields else None
+
+
+class SwitchesForm(forms.Form):
+    """Which kinds of update the biller's system hears of."""
+
+    payments = forms.BooleanField(label="Payments", required=False)
+    paperless = forms.BooleanField(label="Changes of paperless billing", required=False)
+    autopay = forms.BooleanField(label="Changes of AutoPay", required=False)
+    pay_by_text_changes = forms.BooleanField(label="Pay By Text Changes", required=False)
+
+
+class JsonForm(forms.Form):
+    """Setting 131."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["setting_131"] = SettingField(setting(131))
