@@ -25,6 +25,8 @@ from billing.operations.invoice_files.staging import Stage
 
 # Lines of the file that one statement takes: enough for the planner's sets, little enough to show progress by.
 LINES_AT_ONCE = 150_000
+# Notices give their ids back to us.
+_NOTICE_LINES_AT_ONCE = 30_000
 # The first key of the advisory locks of loads; the second is the biller's id.
 _LOADS = 0x42494C4C
 # The first hour of the biller's day at which a payer may find a notice whose day the file names.
@@ -98,8 +100,9 @@ def prepare(cursor: Any, job: Job) -> int:
     rule = "coalesce(nullif(c.collect_rule, ''), %(rule)s)"
     days = "CASE WHEN c.collect_rule <> '' THEN coalesce(c.collect_days, 0) ELSE %(days)s END"
     due = values.day("r.f12")
+    named = f"{values.day(values.stated('r.f9002'))}," if job.layout.has(9002) else ""
     collect_on = f"""
-        greatest(%(today)s::date, coalesce({values.day(values.stated("r.f9002"))},
+        greatest(%(today)s::date, coalesce({named}
             CASE {rule} WHEN 'due' THEN {due} WHEN 'before_due' THEN {due} - ({days}) ELSE %(today)s::date END))"""
     cursor.execute(
         f"""
@@ -171,7 +174,8 @@ def merge(cursor: Any, job: Job, *, carry: Carry, repeated: int, told: Callable[
         lines = (begin, min(begin + LINES_AT_ONCE - 1, last))
         _insert_customers(cursor, job, lines)
         done += _insert_invoices(cursor, job, lines, posting_id)
-        _write_notices(job, lines)
+        for start in range(lines[0], lines[1] + 1, _NOTICE_LINES_AT_ONCE):
+            _write_notices(job, (start, min(start + _NOTICE_LINES_AT_ONCE - 1, lines[1])))
         told(done)
     failpoint("load.inserted")
     _delay_notices(cursor, job)
@@ -281,12 +285,13 @@ def _insert_invoices(cursor: Any, job: Job, lines: tuple[int, int], posting_id: 
     stage = job.stage
     days = {"autopay_on": 9002, "notify_on": 9004, "notify_again_on": 9005, "notify_last_on": 9006, "payable_until": 9008}
     texts = {"custom2": 39, "custom3": 40, "custom4": 41, "custom9": 46, "custom10": 47, "payable_until_message": 9009}
+    has = job.layout.has
     columns = {
-        **{name: values.day(values.stated(f"r.f{number}")) for name, number in days.items()},
-        **{name: f"coalesce(r.f{number}, '')" for name, number in texts.items()},
+        **{name: values.day(values.stated(f"r.f{number}")) for name, number in days.items() if has(number)},
+        **{name: f"coalesce(r.f{number}, '')" if has(number) else "''" for name, number in texts.items()},
         "past_due": f"coalesce({values.amount('r.f407')}, 0)",
-        "minimum_due": values.amount("r.f9007"),
-        "allow_partial_payments": values.flag("r.f9001"),
+        "minimum_due": values.amount("r.f9007") if has(9007) else "NULL",
+        "allow_partial_payments": values.flag("r.f9001") if has(9001) else "NULL",
         "format_guid": "r.f9::uuid",
     }
     cursor.execute(

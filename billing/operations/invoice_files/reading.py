@@ -18,7 +18,7 @@ from billing.invoice_layouts import FIELDS, Layout, RowKind
 BLOCK = 1 << 20
 # The longest row of the usual layout has about 900 characters.
 LONGEST_LINE = 8_192
-CHUNK_ROWS = 50_000
+CHUNK_ROWS = 20_000
 MOST_ERRORS = 50_000
 SHOWN = 80
 
@@ -50,10 +50,21 @@ class Chunk:
     lines: list[bytes] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     bytes_read: int = 0
+    count: int = 0
+    _texts: list[bytes] = field(default_factory=list)
+
+    def pack(self) -> None:
+        """Make one text of the lines so far: many small objects would leave holes in memory."""
+        if self.lines:
+            self.count += len(self.lines)
+            self.lines.append(b"")
+            self._texts.append(b"\n".join(self.lines))
+            self.lines.clear()
 
     def copy_text(self) -> bytes:
         """Give the lines as one text for COPY, columns divided by ``|``."""
-        return b"\n".join(self.lines) + b"\n" if self.lines else b""
+        self.pack()
+        return b"".join(self._texts)
 
 
 class Reader:
@@ -114,10 +125,12 @@ class Reader:
                     break
                 lines, faults = block
             self._take(lines, faults, group, chunk)
-            if len(chunk.lines) >= rows or len(chunk.faults) >= rows:
+            chunk.pack()
+            if chunk.count >= rows or len(chunk.faults) >= rows:
                 yield self._closed(chunk)
                 chunk = Chunk()
         group.close(chunk)
+        chunk.pack()
         yield self._closed(chunk)
 
     def _closed(self, chunk: Chunk) -> Chunk:

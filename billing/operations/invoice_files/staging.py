@@ -86,7 +86,7 @@ class Stage:
                 *layout.staging_columns(RowKind.CUSTOMER),
             ]
         )
-        if chunk.lines:
+        if chunk.count:
             with cursor.copy(f"COPY {self.rows} ({columns}) FROM STDIN (DELIMITER '|', NULL '')") as copy:
                 copy.write(chunk.copy_text())
         if chunk.faults:

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from billing.money import places
 
-# A spreadsheet would take a text that begins so for a formula; in their full width forms too.
-_FORMULA_SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
+# A spreadsheet would take a text that begins so for a formula: =+-@, their full width forms, a space that does not break.
+_FORMULA_SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20\u00a0"
 _UNSHOWN = "\u0080-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _NO_DAY = ("1/1/0001", "01/01/0001", "0001-01-01")
 
 
 def not_amount(column: str, currency: str) -> str:
     """Say in SQL that a text is no amount of the currency."""
-    decimals = f"[0-9]{{1,{places(currency)}}}" if places(currency) else "0{1,2}"
-    return rf"{column} !~ '^-?[0-9]{{1,12}}(\.{decimals})?$'"
+    # Figures taken away, a plain decimal leaves one of these; the type itself reads more, such as 1e5 and NaN.
+    shape = f"translate({column}, '0123456789', '') IN ('', '.', '-', '-.')"
+    value = f"{column}::numeric"
+    fits = f"scale({value}) <= 2 AND {value} = round({value}, {places(currency)}) AND abs({value}) < 1e12"
+    return (
+        f"({column} IS NOT NULL AND NOT CASE WHEN {shape} AND pg_input_is_valid({column}, 'numeric') THEN {fits}"
+        " ELSE false END)"
+    )
 
 
 def amount(column: str) -> str:
@@ -26,8 +32,13 @@ def amount(column: str) -> str:
 
 def not_day(column: str) -> str:
     """Say in SQL that a text is no date between 1900 and 2099."""
-    shape = "(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}/[0-9]{1,2}/(19|20)[0-9]{2}|[0-9]{4}(19|20)[0-9]{2}|(19|20)[0-9]{6}"
-    return f"({column} !~ '^({shape})$' OR NOT pg_input_is_valid({_day_text(column)}, 'date'))"
+    shapes = ("00/00/0000", "0/0/0000", "0/00/0000", "00/0/0000", "0000-00-00", "00000000")
+    shape = f"translate({column}, '123456789', '000000000') IN {shapes!r}"
+    text = _day_text(column)
+    return (
+        f"({column} IS NOT NULL AND NOT CASE WHEN {shape} AND pg_input_is_valid({text}, 'date')"
+        f" THEN ({text})::date BETWEEN '1900-01-01' AND '2099-12-31' ELSE false END)"
+    )
 
 
 def day(column: str) -> str:
@@ -38,7 +49,7 @@ def day(column: str) -> str:
 def _day_text(column: str) -> str:
     # Eight figures are MMDDYYYY, as in the file's name, unless they begin with a century: no month does.
     return (
-        f"CASE WHEN length({column}) = 8 AND {column} ~ '^(0[1-9]|1[0-2])[0-9]{{6}}$'"
+        f"CASE WHEN length({column}) = 8 AND {column} < '19' AND {column} !~ '[^0-9]'"
         f" THEN right({column}, 4) || left({column}, 4) ELSE {column} END"
     )
 
@@ -65,8 +76,8 @@ def not_guid(column: str) -> str:
 
 def formula(column: str) -> str:
     """Say in SQL that a spreadsheet would take a text for a formula; a plain negative number is none."""
-    signs = ", ".join(f"'{sign}'" for sign in _FORMULA_SIGNS)
-    return rf"(left({column}, 1) IN ({signs}, '{chr(0xA0)}') AND {column} !~ '^-?[0-9]+(\.[0-9]+)?$')"
+    signs = ", ".join(str(ord(sign)) for sign in _FORMULA_SIGNS)
+    return rf"(ascii({column}) IN ({signs}) AND {column} !~ '^-?[0-9]+(\.[0-9]+)?$')"
 
 
 def not_email(column: str) -> str:
