@@ -168,6 +168,9 @@ def start(
     if earlier := Payment.objects.filter(biller=biller, request_key=request_key).first():
         return _same(earlier, fingerprint)
     _check_method(customer, instrument, now)
+    # A load of invoices holds the customer while it carries old items forward: the items are looked for after it, so that
+    # the bill that carries them is found.
+    Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
     # Locked in order of age, so that two payers of one account wait for each other instead of for both.
     held = list(
         Item.objects.filter(customer=customer)

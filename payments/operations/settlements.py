@@ -18,7 +18,7 @@ from decimal import Decimal
 from django.db import OperationalError, connection, transaction
 from django.utils.translation import gettext_noop
 
-from billing import audit
+from billing import audit, sets
 from billing.actors import Actor
 from billing.failpoints import failpoint
 from billing.models import Biller, LedgerAccount, NoticeKind, PostingKind
@@ -133,18 +133,17 @@ def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.d
 
     Answers are taken forward only: a second one is ignored where it agrees and makes a case where it does not.
     """
-    rows = [
-        (
-            answer.key,
-            answer.result,
-            answer.approval_code[:60],
-            answer.processor_reference[:60],
-            answer.message[:200],
-        )
+    given = "json_to_recordset(%s) AS v(id uuid, result smallint, approval text, reference text, message text)"
+    rows = sets.rows(
+        {
+            "id": answer.key,
+            "result": int(answer.result),
+            "approval": answer.approval_code[:60],
+            "reference": answer.processor_reference[:60],
+            "message": answer.message[:200],
+        }
         for answer in answers
-    ]
-    given = "unnest(%s::uuid[], %s::smallint[], %s::text[], %s::text[], %s::text[]) AS v(id, result, approval, reference, message)"
-    columns = [list(column) for column in zip(*rows, strict=True)]
+    )
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -154,9 +153,9 @@ def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.d
             FROM {given}
             WHERE a.id = v.id AND a.biller_id = %s AND a.state = 'open'
             """,
-            [now, *columns, biller.pk],
+            [now, rows, biller.pk],
         )
-        if cursor.rowcount != len(rows):
+        if cursor.rowcount != len(answers):
             cursor.execute(
                 f"""
                 INSERT INTO payments_case (biller_id, customer_id, attempt_id, kind, reason, state, closed_by, outcome)
@@ -171,7 +170,7 @@ def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.d
                    OR (a.state = 'abandoned' AND v.result = 0)
                 ON CONFLICT DO NOTHING
                 """,
-                [CaseKind.CONFLICTING_ANSWER, *columns, biller.pk],
+                [CaseKind.CONFLICTING_ANSWER, rows, biller.pk],
             )
 
 
@@ -201,15 +200,15 @@ def _take_effect(biller: Biller, attempt_ids: list[uuid.UUID], actor: Actor, now
         cursor.execute(
             f"""
             UPDATE payments_attempt SET state = 'applied', result = result - {ANSWERED_OFFSET}
-            WHERE id = ANY(%s) AND biller_id = %s AND state = 'answered'
+            WHERE id = ANY(%s::uuid[]) AND biller_id = %s AND state = 'answered'
             RETURNING id, payment_id, result, approval_code
             """,
-            [attempt_ids, biller.pk],
+            [sets.array(attempt_ids), biller.pk],
         )
         applied = cursor.fetchall()
         if not applied:
             return Settled()
-        cursor.execute("DELETE FROM payments_checkpoint WHERE payment_id = ANY(%s)", [[row[1] for row in applied]])
+        cursor.execute("DELETE FROM payments_checkpoint WHERE payment_id = ANY(%s::uuid[])", [sets.array(row[1] for row in applied)])
         passed = [row for row in applied if row[2] == Result.PASS]
         settled = Settled()
         if passed:
@@ -233,7 +232,7 @@ def _post(
     biller: Biller, passed: Sequence[tuple[uuid.UUID, uuid.UUID, int, str]], *, actor: Actor, now: datetime.datetime
 ) -> Settled:
     """Post payments whose money moved, given as (attempt, payment, result, approval code); the caller holds their attempts."""
-    payment_ids = [row[1] for row in passed]
+    ids = sets.array(row[1] for row in passed)
     with connection.cursor() as cursor:
         # An attempt takes effect once, so one of their ids is a key that no other posting can have.
         cursor.execute(
@@ -244,7 +243,7 @@ def _post(
                 f"receipts:{min(row[0] for row in passed)}",
                 PostingKind.RECEIPTS,
                 biller.business_date(now),
-                payment_ids[0],
+                passed[0][1],
             ],
         )
         (posting,) = cursor.fetchone()
@@ -252,37 +251,37 @@ def _post(
             """
             UPDATE payments_payment p
             SET state = 'posted', posting_id = %s, settled_at = %s, result = 0, approval_code = v.approval
-            FROM unnest(%s::uuid[], %s::text[]) AS v(id, approval)
+            FROM json_to_recordset(%s) AS v(id uuid, approval text)
             WHERE p.id = v.id AND p.state = 'processing'
             RETURNING p.amount
             """,
-            [posting, now, payment_ids, [row[3] for row in passed]],
+            [posting, now, sets.rows({"id": row[1], "approval": row[3]} for row in passed)],
         )
         amounts = [amount for (amount,) in cursor.fetchall()]
-        if len(amounts) != len(payment_ids):
+        if len(amounts) != len(passed):
             raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
         cursor.execute(
             """
             UPDATE billing_customer c SET balance = c.balance - v.amount
-            FROM (SELECT customer_id, sum(amount) AS amount FROM payments_payment WHERE id = ANY(%s) GROUP BY 1) v
+            FROM (SELECT customer_id, sum(amount) AS amount FROM payments_payment WHERE id = ANY(%s::uuid[]) GROUP BY 1) v
             WHERE c.id = v.customer_id
             """,
-            [payment_ids],
+            [ids],
         )
         cursor.execute(
-            "UPDATE payments_allocation SET state = 'posted' WHERE payment_id = ANY(%s) AND state = 'pending'",
-            [payment_ids],
+            "UPDATE payments_allocation SET state = 'posted' WHERE payment_id = ANY(%s::uuid[]) AND state = 'pending'",
+            [ids],
         )
         cursor.execute(
             """
             UPDATE billing_item i SET allocated = i.allocated + v.amount, reserved = i.reserved - v.amount
             FROM (
                 SELECT item_id, sum(amount) AS amount FROM payments_allocation
-                WHERE payment_id = ANY(%s) AND state = 'posted' GROUP BY 1
+                WHERE payment_id = ANY(%s::uuid[]) AND state = 'posted' GROUP BY 1
             ) v
             WHERE i.id = v.item_id
             """,
-            [payment_ids],
+            [ids],
         )
         # What no item took is the customer's credit.
         cursor.execute(
@@ -292,26 +291,26 @@ def _post(
             FROM payments_payment p
             LEFT JOIN (
                 SELECT payment_id, sum(amount) AS amount FROM payments_allocation
-                WHERE payment_id = ANY(%s) AND state = 'posted' GROUP BY 1
+                WHERE payment_id = ANY(%s::uuid[]) AND state = 'posted' GROUP BY 1
             ) v ON v.payment_id = p.id
-            WHERE p.id = ANY(%s) AND p.amount > coalesce(v.amount, 0)
+            WHERE p.id = ANY(%s::uuid[]) AND p.amount > coalesce(v.amount, 0)
             """,
-            [payment_ids, payment_ids],
+            [ids, ids],
         )
         cursor.execute(
             """
             INSERT INTO billing_entry (biller_id, posting_id, account, route_id, tender, amount, currency, count)
             SELECT biller_id, posting_id, %s, route_id, tender, sum(amount), currency, count(*)
-            FROM payments_payment WHERE id = ANY(%s) GROUP BY biller_id, posting_id, route_id, tender, currency
+            FROM payments_payment WHERE id = ANY(%s::uuid[]) GROUP BY biller_id, posting_id, route_id, tender, currency
             UNION ALL
             SELECT biller_id, posting_id, %s, NULL, '', -sum(amount), currency, count(*)
-            FROM payments_payment WHERE id = ANY(%s) GROUP BY biller_id, posting_id, currency
+            FROM payments_payment WHERE id = ANY(%s::uuid[]) GROUP BY biller_id, posting_id, currency
             """,
             [
                 LedgerAccount.CLEARING,
-                payment_ids,
+                ids,
                 LedgerAccount.RECEIVABLE,
-                payment_ids,
+                ids,
             ],
         )
     records.write_from(
@@ -321,21 +320,21 @@ def _post(
             SELECT id, biller_id, customer_id, requestor, made_by, '' AS before, amount::text AS after,
                    jsonb_build_object('amount', amount::text, 'currency', currency, 'tender', tender, 'channel', channel,
                                       'approval_code', approval_code) AS facts
-            FROM payments_payment WHERE id = ANY(%s)""",
-        params=[payment_ids],
+            FROM payments_payment WHERE id = ANY(%s::uuid[])""",
+        params=[ids],
     )
-    _count_in_chunks(payment_ids, "passed")
+    _count_in_chunks(ids, "passed")
     notices.write_from(
         kind=NoticeKind.RECEIPT,
         source="""
             SELECT biller_id, customer_id, 'receipt:' || id AS key,
                    jsonb_strip_nulls(jsonb_build_object('payment', id, 'amount', amount::text, 'currency', currency,
                                                         'email', nullif(email, ''))) AS facts
-            FROM payments_payment WHERE id = ANY(%s)""",
-        params=[payment_ids],
+            FROM payments_payment WHERE id = ANY(%s::uuid[])""",
+        params=[ids],
     )
-    if len(payment_ids) == 1:
-        _audit_one(payment_ids[0], "payment.posted", actor)
+    if len(passed) == 1:
+        _audit_one(passed[0][1], "payment.posted", actor)
     return Settled(posted=len(amounts), posted_total=sum(amounts, Decimal("0.00")))
 
 
@@ -347,21 +346,20 @@ def _fail(
     now: datetime.datetime,
 ) -> Settled:
     """Fail payments whose money did not move and let go of what they held; the caller holds their attempts."""
-    ids = [payment_id for payment_id, _ in failures]
-    results = [result for _, result in failures]
+    ids = sets.array(payment_id for payment_id, _ in failures)
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE payments_payment p SET state = 'failed', settled_at = %s, result = v.result, failure = v.words
-            FROM unnest(%s::uuid[], %s::smallint[], %s::text[]) AS v(id, result, words)
+            FROM json_to_recordset(%s) AS v(id uuid, result smallint, words text)
             WHERE p.id = v.id AND p.state = 'processing' RETURNING p.amount
             """,
-            [now, ids, results, [words_for(result) for result in results]],
+            [now, sets.rows({"id": pk, "result": result, "words": words_for(result)} for pk, result in failures)],
         )
         amounts = [amount for (amount,) in cursor.fetchall()]
-        if len(amounts) != len(ids):
+        if len(amounts) != len(failures):
             raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
-        release(ids)
+        release([payment_id for payment_id, _ in failures])
         retries = biller.retry_days
         # Never reached: the next run may take the bill again. Soft: on the biller's retry days. Hard: not again (PAY-5).
         cursor.execute(
@@ -370,7 +368,7 @@ def _fail(
             SET collect_tries = i.collect_tries + 1,
                 collect_on = CASE WHEN p.result = ANY(%s) THEN %s::date + (%s::int[])[i.collect_tries + 1] END
             FROM payments_payment p JOIN payments_allocation a ON a.payment_id = p.id
-            WHERE p.id = ANY(%s) AND a.item_id = i.id AND p.channel = %s AND p.result <> ALL(%s)
+            WHERE p.id = ANY(%s::uuid[]) AND a.item_id = i.id AND p.channel = %s AND p.result <> ALL(%s)
             """,
             [
                 [int(Result.SOFT_DECLINE)],
@@ -391,39 +389,46 @@ def _fail(
         source="""
             SELECT biller_id, customer_id, 'autopay-failed:' || id AS key,
                    jsonb_build_object('payment', id, 'amount', amount::text, 'currency', currency, 'reason', failure) AS facts
-            FROM payments_payment WHERE id = ANY(%s) AND channel = %s AND result <> ALL(%s)""",
+            FROM payments_payment WHERE id = ANY(%s::uuid[]) AND channel = %s AND result <> ALL(%s)""",
         params=[
             ids,
             Channel.AUTOPAY,
             [int(Result.NO_ANSWER), int(Result.SERVICE_UNAVAILABLE)],
         ],
     )
-    if len(ids) == 1:
-        _audit_one(ids[0], "payment.failed", actor)
+    if len(failures) == 1:
+        _audit_one(failures[0][0], "payment.failed", actor)
     return Settled(failed=len(amounts), failed_total=sum(amounts, Decimal("0.00")))
 
 
 def release(payment_ids: Sequence[uuid.UUID]) -> None:
     """Void the pending allocations of payments and give back what they reserved; the caller holds the payments."""
+    ids = sets.array(payment_ids)
     with connection.cursor() as cursor:
+        # A load of invoices moves pending allocations to newer items, holding the customers: look at them after it.
+        cursor.execute(
+            "SELECT id FROM billing_customer WHERE id IN (SELECT customer_id FROM payments_payment WHERE id = ANY(%s::uuid[]))"
+            " ORDER BY id FOR NO KEY UPDATE",
+            [ids],
+        )
         cursor.execute(
             """
             UPDATE billing_item i SET reserved = i.reserved - v.amount
             FROM (
                 SELECT item_id, sum(amount) AS amount FROM payments_allocation
-                WHERE payment_id = ANY(%s) AND state = 'pending' GROUP BY 1
+                WHERE payment_id = ANY(%s::uuid[]) AND state = 'pending' GROUP BY 1
             ) v
             WHERE i.id = v.item_id
             """,
-            [list(payment_ids)],
+            [ids],
         )
         cursor.execute(
-            "UPDATE payments_allocation SET state = 'void' WHERE payment_id = ANY(%s) AND state = 'pending'",
-            [list(payment_ids)],
+            "UPDATE payments_allocation SET state = 'void' WHERE payment_id = ANY(%s::uuid[]) AND state = 'pending'",
+            [ids],
         )
 
 
-def _count_in_chunks(payment_ids: Sequence[uuid.UUID], outcome: str) -> None:
+def _count_in_chunks(ids: str, outcome: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -431,11 +436,11 @@ def _count_in_chunks(payment_ids: Sequence[uuid.UUID], outcome: str) -> None:
             SET {outcome}_count = c.{outcome}_count + v.n, {outcome}_total = c.{outcome}_total + v.total
             FROM (
                 SELECT chunk_id, count(*) AS n, sum(amount) AS total FROM payments_payment
-                WHERE id = ANY(%s) AND chunk_id IS NOT NULL GROUP BY 1
+                WHERE id = ANY(%s::uuid[]) AND chunk_id IS NOT NULL GROUP BY 1
             ) v
             WHERE c.id = v.chunk_id
             """,
-            [list(payment_ids)],
+            [ids],
         )
 
 
