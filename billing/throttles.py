@@ -51,8 +51,8 @@ def count(*, tries: Iterable[tuple[Limit, str]], now: datetime.datetime) -> None
         for digest, limit in rows:
             begun = _window(limit, now)
             cursor.execute(
-                "INSERT INTO billing_throttle (digest, \"window\", count) VALUES (%s, %s, 1)"
-                " ON CONFLICT (digest, \"window\") DO UPDATE SET count = billing_throttle.count + 1 RETURNING count",
+                'INSERT INTO billing_throttle (digest, "window", count) VALUES (%s, %s, 1)'
+                ' ON CONFLICT (digest, "window") DO UPDATE SET count = billing_throttle.count + 1 RETURNING count',
                 [digest, begun],
             )
             (counted,) = cursor.fetchone()

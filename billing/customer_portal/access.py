@@ -1,8 +1,8 @@
 """Who may open a page of the customer portal, and whose accounts it shows.
 
-A payer comes in by one of two doors: signed in, to every account that is linked to them, or as a guest, to the one account
-whose number and secret they gave. A biller's person may look through a payer's eyes at the accounts of that biller; then
-nothing can be changed. Pages get the accounts from here and nothing else.
+A payer comes in by one of two doors: signed in, to every account that is linked to them, or as a guest, to the one
+account whose number and secret they gave. A biller's person may look through a payer's eyes at the accounts of that
+biller; then nothing can be changed. Pages get the accounts from here and nothing else.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.contrib.sessions.backends.base import SessionBase
 from django.db import models
@@ -22,6 +23,8 @@ from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone, translation
+from django.utils.cache import add_never_cache_headers
+from django.utils.translation import gettext as _
 from django.views import View
 
 from billing import tenancy
@@ -60,7 +63,10 @@ class Door:
 
 
 class PayerRequest(HttpRequest):
-    """A payer's request. ``payer`` is whose eyes it is seen with, nobody for a guest; ``biller`` is set where there is one alone."""
+    """A payer's request: ``payer`` is through whose eyes it is seen, nobody for a guest.
+
+    ``biller`` is set where the accounts have one alone.
+    """
 
     payer: User | None
     actor: Actor
@@ -88,7 +94,7 @@ def payer_page(
 
     @functools.wraps(view)
     def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-        return admit(request) or view(cast("PayerRequest", request), *args, **kwargs)
+        return _private(admit(request) or view(cast("PayerRequest", request), *args, **kwargs))
 
     guarded.audience = "payer"  # type: ignore[attr-defined]  # read by the walk of every route
     return guarded
@@ -105,7 +111,7 @@ def account_page(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRes
         guest, customer_id = kwargs.pop("guest", None), kwargs.pop("customer_id", None)
         refusal = admit_guest(request, guest) if guest is not None else admit(request)
         if refusal is not None:
-            return refusal
+            return _private(refusal)
         page = cast("AccountRequest", request)
         wanted = page.customer_ids[0] if guest is not None else customer_id
         found = page.theirs(Customer.objects.select_related("biller")).filter(pk=wanted).first()
@@ -113,7 +119,7 @@ def account_page(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRes
             raise Http404("Not an account of this payer.")
         page.customer, page.biller = found, found.biller
         timezone.activate(found.biller.zone)
-        return view(page, *args, **kwargs)
+        return _private(view(page, *args, **kwargs))
 
     guarded.audience = "account"  # type: ignore[attr-defined]  # read by the walk of every route
     return guarded
@@ -126,11 +132,12 @@ class PayerPage(View):
     request: PayerRequest
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        return admit(request) or super().dispatch(request, *args, **kwargs)
+        """Admit the payer, then draw the page."""
+        return _private(admit(request) or super().dispatch(request, *args, **kwargs))
 
 
 def admit(request: HttpRequest) -> HttpResponseBase | None:
-    """Identify a signed-in payer and put their billers in scope; gives an answer only where the page may not be shown."""
+    """Identify a signed-in payer and put their billers in scope; an answer is given where the page may not be shown."""
     user = request.user
     if not user.is_authenticated:
         return redirect_to_login(request.get_full_path())
@@ -138,7 +145,9 @@ def admit(request: HttpRequest) -> HttpResponseBase | None:
         return _admit_viewer(request, user)
     # Each page begins the time anew.
     request.session.set_expiry(IDLE)
-    _enter(request, payer=user, customer_ids=user.linked_customer_ids, actor=Actor.payer(user, address=_address(request)))
+    _enter(
+        request, payer=user, customer_ids=user.linked_customer_ids, actor=Actor.payer(user, address=_address(request))
+    )
     _speak(request, user.language)
     return None
 
@@ -152,9 +161,13 @@ def _admit_viewer(request: HttpRequest, user: User) -> HttpResponseBase | None:
         raise Http404("Nobody to look through.")
     # Of the payer's accounts only those at the biller whose person looks.
     with tenancy.acting_for([biller_id]):
-        ids = Customer.objects.filter(biller_id=biller_id, pk__in=payer.linked_customer_ids).values_list("pk", flat=True)
+        ids = Customer.objects.filter(biller_id=biller_id, pk__in=payer.linked_customer_ids).values_list(
+            "pk", flat=True
+        )
         customer_ids = list(ids)
-    _enter(request, payer=payer, customer_ids=customer_ids, actor=Actor.csr(user, _address(request)), billers=[biller_id])
+    _enter(
+        request, payer=payer, customer_ids=customer_ids, actor=Actor.csr(user, _address(request)), billers=[biller_id]
+    )
     page = cast("PayerRequest", request)
     page.viewing_as = payer.get_full_name()
     if request.method not in {"GET", "HEAD", "OPTIONS"}:
@@ -169,6 +182,7 @@ def admit_guest(request: HttpRequest, guest: str) -> HttpResponseBase | None:
         # Also for somebody who was given the address: the key is worth nothing in another browser.
         raise Http404("No such guest.")
     if held["until"] < time.time():
+        messages.info(request, _("Your time on this page is over. Find your bill again."))
         return redirect("customer-start")
     actor = Actor.payer(None, address=_address(request))
     _enter(request, payer=None, customer_ids=[held["customer"]], actor=actor, billers=[held["biller"]])
@@ -177,7 +191,10 @@ def admit_guest(request: HttpRequest, guest: str) -> HttpResponseBase | None:
 
 
 def open_for_guest(session: SessionBase, customer: Customer) -> Door:
-    """Keep for this browser that it knows an account, and give the door to it; the key holds no number and opens nothing elsewhere."""
+    """Note for this browser that it knows an account, and give the door to it.
+
+    The door's key holds no number and opens nothing in another browser.
+    """
     now = time.time()
     kept = {key: held for key, held in session.get(_GUESTS, {}).items() if held["until"] >= now}
     while len(kept) >= MOST_GUEST_KEYS:
@@ -213,6 +230,12 @@ def _enter(
         timezone.activate(its_billers[0].zone)
 
 
+def _private(answer: HttpResponseBase) -> HttpResponseBase:
+    """Keep a payer's page out of every cache, the browser's too: others may use it after them."""
+    add_never_cache_headers(answer)
+    return answer
+
+
 def _theirs(request: PayerRequest, rows: TenantQuerySet[Row]) -> TenantQuerySet[Row]:
     # visible_to alone would show a biller's person, who may be a payer as well, every account of the biller.
     if request.payer is not None:
@@ -227,9 +250,8 @@ def _speak(request: HttpRequest, language: str) -> None:
     """Speak the payer's own language, unless another was chosen in this browser."""
     if settings.LANGUAGE_COOKIE_NAME not in request.COOKIES and translation.get_language() != language:
         translation.activate(language)
-        request.LANGUAGE_CODE = translation.get_language()  # type: ignore[attr-defined]
+        request.LANGUAGE_CODE = translation.get_language()
 
 
 def _address(request: HttpRequest) -> str | None:
     return request.META.get("REMOTE_ADDR")
-

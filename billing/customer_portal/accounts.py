@@ -6,9 +6,10 @@ import datetime
 from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import cast
 
-from django.http import HttpResponseBase
 from django.contrib import messages
+from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -18,7 +19,7 @@ from billing.customer_portal.access import PayerRequest, payer_page
 from billing.customer_portal.forms import AccountForm
 from billing.customer_portal.guests import biller_of
 from billing.errors import DomainError
-from billing.models import Biller, Customer, Invoice, Item
+from billing.models import Biller, Customer, Invoice, Item, User
 from billing.operations import payers
 from billing.throttles import TooManyTries
 from payments.models import AutoPayEnrolment
@@ -83,7 +84,12 @@ def link(request: PayerRequest) -> HttpResponseBase:
         billers = list(Biller.objects.order_by("name"))
     if len(billers) == 1:
         return redirect("customer-link-account", slug=billers[0].slug)
-    context = {"title": _("Link an account"), "section": "profile", "billers": billers, "first": not request.customer_ids}
+    context = {
+        "title": _("Link an account"),
+        "section": "profile",
+        "billers": billers,
+        "first": not request.customer_ids,
+    }
     return render(request, "customer_portal/link.html", context)
 
 
@@ -104,7 +110,7 @@ def link_account(request: PayerRequest, slug: str) -> HttpResponseBase:
                     secret=form.cleaned_data["secret"],
                     actor=request.actor,
                 )
-                payers.link(user=request.user, customer=customer, actor=request.actor)
+                payers.link(user=cast("User", request.user), customer=customer, actor=request.actor)
             except TooManyTries as refused:
                 form.add_error(None, str(refused))
                 status = 429

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import django_filters
 from django.db.models import Prefetch
@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing import formats, lists
-from billing.customer_portal.access import AccountRequest, PayerPage, account_page
+from billing.customer_portal.access import AccountRequest, PayerPage, PayerRequest, account_page
 from billing.models import Customer, Invoice, Item
 from payments.models import Allocation, AllocationState, Payment
 
@@ -53,17 +53,20 @@ def _standing(invoice: Invoice) -> tuple[str, str]:
     return standing(invoice, _items(invoice), timezone.now().astimezone(biller.zone).date())
 
 
+def accounts_of(request: Any) -> Any:
+    """Give the accounts that a payer may choose between."""
+    return cast("PayerRequest", request).theirs(Customer.objects.all()).order_by("number")
+
+
 class BillFilters(lists.Filters):
     """A payer with several accounts may look at one of them."""
 
     account = django_filters.ModelChoiceFilter(
-        label=gettext_lazy("Account"), field_name="customer", queryset=lambda request: accounts_of(request), empty_label=gettext_lazy("All")
+        label=gettext_lazy("Account"),
+        field_name="customer",
+        queryset=accounts_of,
+        empty_label=gettext_lazy("All"),
     )
-
-
-def accounts_of(request: Any) -> Any:
-    """Give the accounts that a payer may choose between."""
-    return request.theirs(Customer.objects.all()).order_by("number") if hasattr(request, "theirs") else Customer.objects.none()
 
 
 class BillList(PayerPage, lists.ListPage[Invoice]):
@@ -85,7 +88,13 @@ class BillList(PayerPage, lists.ListPage[Invoice]):
         lists.Column("account", gettext_lazy("Account"), "customer.shown_number"),
         lists.Day("issued", gettext_lazy("Issued"), "issued_on"),
         lists.Day("due", gettext_lazy("Due"), "due_on"),
-        lists.Tag("status", gettext_lazy("Status"), lambda bill: _standing(bill)[0], noun="invoice", detail=lambda bill: _standing(bill)[1]),
+        lists.Tag(
+            "status",
+            gettext_lazy("Status"),
+            lambda bill: _standing(bill)[0],
+            noun="invoice",
+            detail=lambda bill: _standing(bill)[1],
+        ),
         lists.Amount("amount", gettext_lazy("Amount"), "amount", currency="customer.biller.currency"),
         lists.Amount("open", gettext_lazy("Still open"), _open, currency="customer.biller.currency"),
     )
@@ -130,4 +139,3 @@ def bill(request: AccountRequest, invoice_id: int) -> HttpResponseBase:
         "guest": bool(request.door.guest),
     }
     return render(request, "customer_portal/bill.html", context)
-

@@ -58,7 +58,7 @@ def profile(request: PayerRequest) -> HttpResponseBase:
                     payer.language,
                     secure=settings.LANGUAGE_COOKIE_SECURE,
                     httponly=settings.LANGUAGE_COOKIE_HTTPONLY,
-                    samesite=settings.LANGUAGE_COOKIE_SAMESITE,
+                    samesite="Lax",
                 )
                 return answer
     links = PayerLink.objects.filter(user=payer, customer_id__in=request.customer_ids)
@@ -94,7 +94,9 @@ def unlink(request: PayerRequest, link_id: int) -> HttpResponseBase:
     context = {
         "title": _("Unlink this account?"),
         "section": "profile",
-        "question": _("You will not see its bills and payments here any more. AutoPay and paperless billing stay as they are."),
+        "question": _(
+            "You will not see its bills and payments here any more. AutoPay and paperless billing stay as they are."
+        ),
         "facts": [
             (_("Biller"), found.customer.biller.name),
             (_("Account"), found.customer.shown_number),

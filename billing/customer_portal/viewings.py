@@ -20,7 +20,7 @@ from billing.permissions import Permission
 @require_POST
 @biller_page(Permission.VIEW)
 def begin(request: BillerRequest, customer_id: int, user_id: int) -> HttpResponseBase:
-    """Begin to look at an account as one of its payers; from now on this session changes nothing in the customer portal."""
+    """Begin to look at an account as one of its payers; this session then changes nothing in the customer portal."""
     customer = Customer.objects.visible_to(request.user).filter(pk=customer_id, biller=request.biller).first()
     payer = User.objects.filter(pk=user_id, is_active=True).first()
     if customer is None or payer is None:

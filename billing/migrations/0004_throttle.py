@@ -21,9 +21,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "indexes": [models.Index(fields=["window"], name="throttle_by_window")],
-                "constraints": [
-                    models.UniqueConstraint(fields=("digest", "window"), name="throttle_once_per_window")
-                ],
+                "constraints": [models.UniqueConstraint(fields=("digest", "window"), name="throttle_once_per_window")],
             },
         ),
     ]

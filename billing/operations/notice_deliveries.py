@@ -1,8 +1,8 @@
 """Sending notices by e-mail: claimed from their rows, written in the customer's language, sent, noted.
 
-The rows are the queue. A claim is committed before the mail server is spoken to and no transaction is open meanwhile; what
-a dead sender held is given back after a while. A message may so be sent twice, under one Message-ID; one success is noted.
-A mail server that cannot be reached uses up none of a message's tries.
+The rows are the queue. A claim is committed before the mail server is spoken to and no transaction is open meanwhile;
+what a dead sender held is given back after a while. A message may so be sent twice, under one Message-ID; one success
+is noted. A mail server that cannot be reached uses up none of a message's tries.
 
 Source: the design's "Two outboxes".
 """
@@ -153,6 +153,7 @@ def _hand_over(mail: Any, delivery: NoticeDelivery, message: Message) -> None:
     sender = parseaddr(settings.DEFAULT_FROM_EMAIL)[1]
     # The same however often it is sent, so that readers can tell a repetition; sent again by hand it is a new one.
     again = f".{int(delivery.sent_at.timestamp())}" if delivery.sent_at else ""
+    host = sender.partition("@")[2] or "localhost"
     email = EmailMessage(
         subject=message.subject,
         body=message.text,
@@ -160,7 +161,7 @@ def _hand_over(mail: Any, delivery: NoticeDelivery, message: Message) -> None:
         to=[delivery.address],
         reply_to=[delivery.biller.email] if delivery.biller.email else None,
         headers={
-            "Message-ID": f"<notice.{delivery.notice_id}.{delivery.pk}{again}@{sender.partition('@')[2] or 'localhost'}>",
+            "Message-ID": f"<notice.{delivery.notice_id}.{delivery.pk}{again}@{host}>",
             "Auto-Submitted": "auto-generated",
         },
         connection=mail,
@@ -187,6 +188,8 @@ def _refused(delivery: NoticeDelivery, error: smtplib.SMTPException, now: dateti
 
 def _code_of(error: smtplib.SMTPException) -> tuple[int, str]:
     """Give the server's code and words; without a code it is taken as refused for now."""
+    code: int
+    text: bytes | str
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         answers = list(error.recipients.values())
         code, text = answers[0] if answers else (450, b"")
@@ -195,7 +198,7 @@ def _code_of(error: smtplib.SMTPException) -> tuple[int, str]:
     else:
         code, text = 450, str(error)
     said = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-    return int(code), f"{code} {said}"[:200]
+    return code, f"{code} {said}"[:200]
 
 
 @transaction.atomic(durable=True)
@@ -218,7 +221,9 @@ def _note(
     if not held.update(**changes):
         return Sent()
     return Sent(
-        sent=int(state == NoticeState.SENT), retried=int(state == NoticeState.WAITING), failed=int(state == NoticeState.FAILED)
+        sent=int(state == NoticeState.SENT),
+        retried=int(state == NoticeState.WAITING),
+        failed=int(state == NoticeState.FAILED),
     )
 
 
@@ -226,9 +231,7 @@ def _note(
 def _return_unsent(deliveries: list[NoticeDelivery], now: datetime.datetime) -> None:
     """Give back what the mail server never saw, with the try that was counted."""
     for delivery in deliveries:
-        NoticeDelivery.objects.filter(
-            pk=delivery.pk, state=NoticeState.SENDING, claimed_at=delivery.claimed_at
-        ).update(
+        NoticeDelivery.objects.filter(pk=delivery.pk, state=NoticeState.SENDING, claimed_at=delivery.claimed_at).update(
             state=NoticeState.WAITING,
             claimed_at=None,
             attempts=delivery.attempts - 1,
@@ -238,7 +241,7 @@ def _return_unsent(deliveries: list[NoticeDelivery], now: datetime.datetime) -> 
 
 
 def written(delivery: NoticeDelivery) -> Message:
-    """Write a notice in its customer's language, times in its biller's zone; the first line of a template is the subject."""
+    """Write a notice in its customer's language and its biller's time zone; a template's first line is the subject."""
     notice, customer, biller = delivery.notice, delivery.customer, delivery.biller
     with translation.override(customer.language), timezone.override(biller.zone):
         context = {

@@ -32,30 +32,32 @@ _NOBODYS = "00000"
 class AccountNotFound(DomainError):
     """No account has this number and this secret; which of the two is wrong is never said."""
 
-    default = gettext_lazy("We found no account with these details. Compare both with your latest bill.")  # type: ignore[assignment]  # said in the reader's language
+    default = gettext_lazy("We found no account with these details. Compare both with your latest bill.")  # type: ignore[assignment]  # lazy
 
 
 class AlreadyLinked(DomainError):
     """The payer has the account already."""
 
-    default = gettext_lazy("This account is already linked to you.")  # type: ignore[assignment]  # said in the reader's language
+    default = gettext_lazy("This account is already linked to you.")  # type: ignore[assignment]  # lazy
 
 
 class NotTheirLink(DomainError):
     """The link is gone or somebody else's."""
 
-    default = gettext_lazy("This account is not linked to you any more.")  # type: ignore[assignment]  # said in the reader's language
+    default = gettext_lazy("This account is not linked to you any more.")  # type: ignore[assignment]  # lazy
 
 
 class ProfileRefused(DomainError):
     """The profile cannot be kept like this."""
 
 
-def find_account(*, biller: Biller, number: str, secret: str, actor: Actor, now: datetime.datetime | None = None) -> Customer:
+def find_account(
+    *, biller: Biller, number: str, secret: str, actor: Actor, now: datetime.datetime | None = None
+) -> Customer:
     """Give the account of a biller that has this number, to somebody who knows its secret (``biller.guest_secret``).
 
-    ``number`` is the account number as people or the invoice file write it. Every try is counted, for the account number
-    and for where it came from, and an unknown account answers like a wrong secret and takes as long.
+    ``number`` is the account number as people or the invoice file write it. Every try is counted, for the account
+    number and for where it came from, and an unknown account answers like a wrong secret and takes as long.
 
     :raises AccountNotFound: no such account, or another secret.
     :raises throttles.TooManyTries: too many tries, good or bad.
@@ -66,7 +68,7 @@ def find_account(*, biller: Biller, number: str, secret: str, actor: Actor, now:
         tries=[(TRIES_AT_ACCOUNT, f"{biller.pk}:{number.upper()}"), (TRIES_FROM_ADDRESS, actor.address or "")], now=now
     )
     latest = Invoice.objects.filter(customer=OuterRef("pk"), withdrawn=False).order_by("-issued_on", "-pk")
-    candidates = list(
+    candidates: list[Customer | None] = list(
         Customer.objects.filter(Q(number=number) | Q(display_number=number), biller=biller)
         .select_related("biller")
         .annotate(latest_amount=Subquery(latest.values("amount")[:1]))
@@ -203,7 +205,7 @@ def change_profile(*, user: User, name: str, language: str, actor: Actor) -> Non
 
 @transaction.atomic(durable=True)
 def lend_email(*, customer: Customer, user: User, actor: Actor) -> bool:
-    """Let an account without an e-mail address use its payer's, which was verified at sign-up; False where it has one."""
+    """Let an account without an e-mail address use its payer's, verified at sign-up; False where it has one."""
     customer = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
     if customer.email:
         return False

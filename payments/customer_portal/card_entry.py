@@ -1,7 +1,7 @@
 """Entering a card or bank account: in fields that the processor itself serves, so that no number ever comes here.
 
-With JavaScript the fields stand in a frame and hand the page a token; without it the browser goes to the processor's own
-page and comes back with one. Which it is, the page offers both.
+With JavaScript the fields stand in a frame and hand the page a token; without it the browser goes to the processor's
+own page and comes back with one.
 
 Source: PAY-15, PAY-16, PAY-17; the design limits how often somebody may try cards.
 """
@@ -26,6 +26,8 @@ from payments.operations.routes import open_route
 # A payer mistypes a few times; somebody who tests stolen cards needs hundreds of tries.
 TRIES_FOR_ACCOUNT = Limit("card", 10, datetime.timedelta(hours=1))
 TRIES_FROM_ADDRESS = Limit("card-from", 30, datetime.timedelta(hours=1))
+PAYMENTS_OF_ACCOUNT = Limit("pay", 20, datetime.timedelta(hours=1))
+PAYMENTS_FROM_ADDRESS = Limit("pay-from", 60, datetime.timedelta(hours=1))
 TOKEN_LONGEST = 120
 
 _TENDERS = {InstrumentKind.CARD: Tender.CARD, InstrumentKind.BANK: Tender.ACH}
@@ -56,7 +58,7 @@ def kinds_for(customer: Customer) -> list[str]:
 
 
 def fields(request: AccountRequest, *, kind: str, return_url: str) -> Fields | None:
-    """Give the processor's fields for a kind of method; nothing where the biller takes none of it or is set up wrongly."""
+    """Give the processor's fields for a kind of method; nothing where the biller takes none or is set up wrongly."""
     route = route_for(request.biller, kind)
     if route is None:
         return None
@@ -81,15 +83,21 @@ def accept(request: AccountRequest, *, token: str, kind: str, keep: bool) -> Ins
     :raises instruments.ProcessorUnavailable: the processor does not answer.
     """
     customer = request.customer
-    throttles.count(
-        tries=[
-            (TRIES_FOR_ACCOUNT, str(customer.pk)),
-            (TRIES_FROM_ADDRESS, request.actor.address or ""),
-        ],
-        now=timezone.now(),
-    )
+    _count(request, TRIES_FOR_ACCOUNT, TRIES_FROM_ADDRESS)
     route = route_for(request.biller, kind)
     if route is None or not token or len(token) > TOKEN_LONGEST:
         raise instruments.MethodRefused(field="method")
     return instruments.add(customer=customer, route=route, token=token, keep=keep, actor=request.actor)
 
+
+def count_payment(request: AccountRequest) -> None:
+    """Count a payment that is about to be tried.
+
+    :raises throttles.TooManyTries: too many were tried for this account or from this address.
+    """
+    _count(request, PAYMENTS_OF_ACCOUNT, PAYMENTS_FROM_ADDRESS)
+
+
+def _count(request: AccountRequest, of_account: Limit, from_address: Limit) -> None:
+    tries = [(of_account, str(request.customer.pk)), (from_address, request.actor.address or "")]
+    throttles.count(tries=tries, now=timezone.now())

@@ -24,7 +24,10 @@ NEW_CARD, NEW_BANK = "card", "bank"
 
 @dataclass(slots=True)
 class Draft:
-    """``method`` is an instrument's id, or ``card`` or ``bank`` while one is still to be entered; ``amount`` is plain text."""
+    """What was chosen: ``method`` is an instrument's id, or ``card`` or ``bank`` while one is still to be entered.
+
+    ``amount`` is plain text, because a session holds no decimals.
+    """
 
     customer_id: int
     amount: str

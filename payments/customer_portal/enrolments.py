@@ -87,7 +87,11 @@ def autopay_account(request: AccountRequest) -> HttpResponseBase:
         if form.is_valid():
             try:
                 enrolment = enrolments.enrol_autopay(
-                    customer=customer, instrument=chosen, agreed=form.cleaned_data["agreed"], actor=request.actor, now=now
+                    customer=customer,
+                    instrument=chosen,
+                    agreed=form.cleaned_data["agreed"],
+                    actor=request.actor,
+                    now=now,
                 )
             except DomainError as refused:
                 form.add_error(refused.field if refused.field in form.fields else None, str(refused))
@@ -124,7 +128,9 @@ def autopay_end(request: AccountRequest) -> HttpResponseBase:
     context = {
         "title": _("Turn AutoPay off?"),
         "section": "autopay",
-        "question": _("Bills that are due will wait for you to pay them. A payment that is already on its way is not called back."),
+        "question": _(
+            "Bills that are due will wait for you to pay them. A payment that is already on its way is not called back."
+        ),
         "facts": [(_("Account"), customer.shown_number), (_("Paid with"), str(running.instrument))],
         "button": _("Turn AutoPay off"),
         "danger": True,
@@ -195,7 +201,10 @@ def _usable(request: AccountRequest) -> list[Instrument]:
     today = request.biller.business_date(timezone.now())
     blocked = [
         kind
-        for kind, is_blocked in ((InstrumentKind.CARD, customer.blocks_card), (InstrumentKind.BANK, customer.blocks_bank))
+        for kind, is_blocked in (
+            (InstrumentKind.CARD, customer.blocks_card),
+            (InstrumentKind.BANK, customer.blocks_bank),
+        )
         if is_blocked
     ]
     usable = Instrument.objects.filter(customer=customer).usable(today).exclude(kind__in=blocked)

@@ -12,7 +12,6 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from billing import formats
@@ -70,7 +69,6 @@ def methods(request: PayerRequest) -> HttpResponseBase:
     return render(request, "customer_portal/methods.html", context)
 
 
-@never_cache
 @account_page
 def add(request: AccountRequest, kind: str) -> HttpResponseBase:
     """Put a card or bank account on file, entered in the processor's own fields."""
@@ -143,7 +141,8 @@ def remove(request: AccountRequest, instrument_id: uuid.UUID) -> HttpResponseBas
 
 
 def _found(request: AccountRequest, instrument_id: uuid.UUID) -> Instrument:
-    found = request.theirs(Instrument.objects.filter(customer=request.customer)).on_file().filter(pk=instrument_id).first()
+    on_file = Instrument.objects.filter(customer=request.customer).on_file()
+    found = request.theirs(on_file).filter(pk=instrument_id).first()
     if found is None:
         raise Http404("Not a method of this account.")
     return found
@@ -153,4 +152,3 @@ def _after(customer: Customer, then: str) -> str:
     if then in _NEXT:
         return reverse(_NEXT[then], kwargs={"customer_id": customer.pk})
     return reverse("customer-methods")
-

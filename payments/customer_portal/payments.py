@@ -5,6 +5,7 @@ Behind both doors: a signed-in payer and a guest meet the same pages (``request.
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 from decimal import Decimal
@@ -18,7 +19,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.cache import never_cache
 
 from billing import formats, lists
 from billing.customer_portal.access import AccountRequest, PayerPage, account_page, refuse_viewer
@@ -29,8 +29,11 @@ from billing.models import Biller, Invoice
 from billing.throttles import TooManyTries
 from payments.customer_portal import card_entry, drafts
 from payments.customer_portal.drafts import Draft
+from payments.gateways.base import Misconfigured
 from payments.models import Channel, Instrument, InstrumentKind, Payment, PaymentState
 from payments.operations import charges, dues
+
+logger = logging.getLogger(__name__)
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 FULL, OTHER = "full", "other"
@@ -40,15 +43,15 @@ class PayForm(forms.Form):
     """How much, with what, and where the receipt goes."""
 
     request_key = forms.CharField(widget=forms.HiddenInput)
-    part = forms.ChoiceField(label=gettext_lazy("How much do you want to pay?"), widget=forms.RadioSelect, required=False)
+    part = forms.ChoiceField(
+        label=gettext_lazy("How much do you want to pay?"), widget=forms.RadioSelect, required=False
+    )
     method = forms.ChoiceField(
         label=gettext_lazy("How do you want to pay?"),
         widget=forms.RadioSelect,
         error_messages={"required": gettext_lazy("Choose how you want to pay")},
     )
-    keep = forms.BooleanField(
-        label=gettext_lazy("Save a new card or account for next time"), required=False
-    )
+    keep = forms.BooleanField(label=gettext_lazy("Save a new card or account for next time"), required=False)
     email = forms.EmailField(
         label=gettext_lazy("E-mail address for the receipt"),
         required=False,
@@ -58,7 +61,14 @@ class PayForm(forms.Form):
     )
 
     def __init__(
-        self, *args: Any, biller: Biller, due: dues.Due, instruments: list[Instrument], kinds: list[str], guest: bool, **options: Any
+        self,
+        *args: Any,
+        biller: Biller,
+        due: dues.Due,
+        instruments: list[Instrument],
+        kinds: list[str],
+        guest: bool,
+        **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         self.due = due
@@ -110,7 +120,6 @@ class PayForm(forms.Form):
         return cleaned
 
 
-@never_cache
 @account_page
 def details(request: AccountRequest) -> HttpResponseBase:
     """Ask how much is to be paid and with what."""
@@ -135,14 +144,19 @@ def details(request: AccountRequest) -> HttpResponseBase:
     if biller.charging_stopped or due.full <= 0 or due.being_paid or not (kinds or on_file):
         context["blocked"] = due.full > 0 and not biller.charging_stopped and not due.being_paid
         return render(request, "customer_portal/pay_nothing.html", context)
-    initial = {
+    initial: dict[str, Any] = {
         "request_key": drafts.new_key(),
         "part": FULL,
         "method": next((str(one.pk) for one in on_file if one.is_default), None),
     }
     if (asked := drafts.read(request.session, request.GET.get("draft", ""), customer)) is not None:
         # "Change" on the page that comes next leads back here, and must not make a second payment possible.
-        initial |= {"request_key": request.GET["draft"], "method": asked.method, "keep": asked.keep, "email": asked.email}
+        initial |= {
+            "request_key": request.GET["draft"],
+            "method": asked.method,
+            "keep": asked.keep,
+            "email": asked.email,
+        }
         if asked.money != due.full:
             initial |= {"part": OTHER, "amount": asked.money}
     form = PayForm(
@@ -166,7 +180,6 @@ def details(request: AccountRequest) -> HttpResponseBase:
     return render(request, "customer_portal/pay.html", context, status=status)
 
 
-@never_cache
 @account_page
 def method(request: AccountRequest, key: str) -> HttpResponseBase:
     """Show the processor's own fields, and take the token that comes back from them."""
@@ -206,7 +219,6 @@ def method(request: AccountRequest, key: str) -> HttpResponseBase:
     return render(request, "customer_portal/method_entry.html", context, status=status)
 
 
-@never_cache
 @account_page
 def review(request: AccountRequest, key: str) -> HttpResponseBase:
     """Show what will happen, and pay when told to; a payment that was made under this key is shown instead."""
@@ -218,7 +230,9 @@ def review(request: AccountRequest, key: str) -> HttpResponseBase:
         return _start_again(request)
     if draft.kind:
         return redirect(request.door.url("pay-method", customer, key=key))
-    instrument = Instrument.objects.select_related("route").filter(pk=uuid.UUID(draft.method), customer=customer).first()
+    instrument = (
+        Instrument.objects.select_related("route").filter(pk=uuid.UUID(draft.method), customer=customer).first()
+    )
     if instrument is None:
         return _start_again(request)
     if request.method == "POST":
@@ -227,7 +241,12 @@ def review(request: AccountRequest, key: str) -> HttpResponseBase:
     total = formats.money(draft.money, request.biller.currency)
     rows = [
         (_("To"), request.biller.name, ""),
-        (_("Account"), f"{customer.shown_number} · {customer.name}", ""),
+        # A guest knows the number; whose account it is they are not told.
+        (
+            _("Account"),
+            customer.shown_number if request.door.guest else f"{customer.shown_number} · {customer.name}",
+            "",
+        ),
         (_("Amount"), total, change),
         (_("Fee"), formats.money(Decimal("0.00"), request.biller.currency), ""),
         (_("Paid with"), str(instrument), change),
@@ -250,6 +269,7 @@ def review(request: AccountRequest, key: str) -> HttpResponseBase:
 def _pay(request: AccountRequest, key: str, draft: Draft, instrument: Instrument) -> HttpResponseBase:
     customer = request.customer
     try:
+        card_entry.count_payment(request)
         payment = charges.pay(
             customer=customer,
             amount=draft.money,
@@ -260,26 +280,46 @@ def _pay(request: AccountRequest, key: str, draft: Draft, instrument: Instrument
             email=draft.email,
         )
     except DomainError as refused:
-        headings = {
-            charges.ChargingStopped: _("Payments are stopped at the moment"),
-            charges.AlreadyBeingPaid: _("This bill is already being paid"),
-            charges.MethodBlocked: _("This account cannot be paid this way"),
-            charges.NothingDue: _("Nothing is due"),
-        }
-        context = {
-            "title": headings.get(type(refused), _("The payment was not made")),
-            "section": "home",
-            "words": str(refused),
-            "customer": customer,
-            "again_url": request.door.url("pay", customer),
-            "again": not isinstance(refused, (charges.ChargingStopped, charges.AlreadyBeingPaid, charges.NothingDue)),
-            "on_its_way": _on_its_way(request),
-        }
-        return render(request, "customer_portal/pay_refused.html", context, status=409)
+        return _see_what_was_made(request, key) or _refuse(request, refused)
+    except Misconfigured:
+        logger.exception("route %s is set up wrongly", instrument.route_id)
+        unusable = charges.MethodUnusable(_("The payment processor is not set up for it. Choose another method."))
+        return _see_what_was_made(request, key) or _refuse(request, unusable)
+    except Exception:
+        # Once the attempt is committed the money may move, whatever broke here: never an error page that is silent on it.
+        if (shown := _see_what_was_made(request, key)) is None:
+            raise
+        logger.exception("a payment was interrupted; recovery finds out")
+        return shown
     return redirect(request.door.url("payment", customer, payment_id=payment.pk))
 
 
-@never_cache
+def _see_what_was_made(request: AccountRequest, key: str) -> HttpResponse | None:
+    made = _made(request, key)
+    return None if made is None else redirect(request.door.url("payment", request.customer, payment_id=made.pk))
+
+
+def _refuse(request: AccountRequest, refused: DomainError) -> HttpResponse:
+    """Show why nothing was charged."""
+    headings = {
+        charges.ChargingStopped: _("Payments are stopped at the moment"),
+        charges.AlreadyBeingPaid: _("This bill is already being paid"),
+        charges.MethodBlocked: _("This account cannot be paid this way"),
+        charges.NothingDue: _("Nothing is due"),
+    }
+    context = {
+        "title": headings.get(type(refused), _("The payment was not made")),
+        "section": "home",
+        "words": str(refused),
+        "customer": request.customer,
+        "again_url": request.door.url("pay", request.customer),
+        "again": not isinstance(refused, (charges.ChargingStopped, charges.AlreadyBeingPaid, charges.NothingDue)),
+        "on_its_way": _on_its_way(request),
+    }
+    status = 429 if isinstance(refused, TooManyTries) else 409
+    return render(request, "customer_portal/pay_refused.html", context, status=status)
+
+
 @account_page
 def payment(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
     """Show what came of a payment: the receipt, the wait for the processor, or that no money was taken."""
@@ -367,7 +407,10 @@ def _made(request: AccountRequest, key: str) -> Payment | None:
 
 def _of_this_guest(request: AccountRequest, found: Payment) -> bool:
     # A guest sees the payments of this visit, not those that others made on the account.
-    return found.channel == Channel.GUEST and drafts.read(request.session, found.request_key or "", request.customer) is not None
+    return (
+        found.channel == Channel.GUEST
+        and drafts.read(request.session, found.request_key or "", request.customer) is not None
+    )
 
 
 def _on_its_way(request: AccountRequest) -> list[Payment]:

@@ -29,7 +29,9 @@ SENDER = Actor.system("test")
 MINUTE = datetime.timedelta(minutes=1)
 
 
-def write(customer: Customer, kind: NoticeKind = NoticeKind.PAPERLESS_ON, key: str = "once", **facts: Any) -> NoticeDelivery:
+def write(
+    customer: Customer, kind: NoticeKind = NoticeKind.PAPERLESS_ON, key: str = "once", **facts: Any
+) -> NoticeDelivery:
     """Write a notice, and give its delivery, due at noon."""
     with transaction.atomic():
         notices.write(biller_id=customer.biller_id, customer_id=customer.pk, kind=kind, key=key, facts=facts)
@@ -45,7 +47,9 @@ def send(now: datetime.datetime = NOON) -> notice_deliveries.Sent:
 
 @pytest.fixture
 def biller() -> Biller:
-    return make_biller(name="Maple Falls Utilities", slug="maple-falls", phone="+15555550123", email="help@maplefalls.example")
+    return make_biller(
+        name="Maple Falls Utilities", slug="maple-falls", phone="+15555550123", email="help@maplefalls.example"
+    )
 
 
 @pytest.fixture
@@ -54,7 +58,13 @@ def lucia(biller: Biller) -> Customer:
 
 
 FACTS: dict[NoticeKind, dict[str, Any]] = {
-    NoticeKind.BILL_READY: {"invoice": 1, "number": "INV1", "amount": "84.10", "currency": "USD", "due_on": "2026-12-05"},
+    NoticeKind.BILL_READY: {
+        "invoice": 1,
+        "number": "INV1",
+        "amount": "84.10",
+        "currency": "USD",
+        "due_on": "2026-12-05",
+    },
     NoticeKind.RECEIPT: {"payment": "01a1dfb4-97a0-7d69-b5a5-000000000001", "amount": "84.10", "currency": "USD"},
     NoticeKind.AUTOPAY_ON: {"method": "Visa •••• 4242", "first": "2026-12-05", "consent": "I authorize this."},
     NoticeKind.AUTOPAY_OFF: {"method": "Visa •••• 4242"},
@@ -95,14 +105,18 @@ def test_a_guest_gets_the_receipt_at_the_address_they_gave(lucia: Customer) -> N
 def test_every_kind_is_written_in_both_languages(biller: Biller, kind: NoticeKind, language: str) -> None:
     customer = make_customer(biller, name="O'Neil & <Sons>", language=language)
     delivery = write(customer, kind, **FACTS[kind])
-    said = notice_deliveries.written(NoticeDelivery.objects.select_related("notice", "customer", "biller").get(pk=delivery.pk))
+    said = notice_deliveries.written(
+        NoticeDelivery.objects.select_related("notice", "customer", "biller").get(pk=delivery.pk)
+    )
     assert said.subject
     assert "\n" not in said.subject
     assert "&amp;" not in said.text + said.subject
     assert "&#" not in said.text
     other = {"en": "es", "es": "en"}[language]
     Customer.objects.filter(pk=customer.pk).update(language=other)
-    again = notice_deliveries.written(NoticeDelivery.objects.select_related("notice", "customer", "biller").get(pk=delivery.pk))
+    again = notice_deliveries.written(
+        NoticeDelivery.objects.select_related("notice", "customer", "biller").get(pk=delivery.pk)
+    )
     assert again.subject != said.subject
     # Apart from what is a name or a number, no line is the same in both languages.
     names = ("Maple", "(555)", "help@", "I authorize", "")
@@ -138,7 +152,9 @@ def test_one_that_cannot_be_written_fails_alone(lucia: Customer) -> None:
     assert send() == notice_deliveries.Sent(sent=1, failed=1)
     bad.refresh_from_db()
     assert (bad.state, bad.failure) == ("failed", "The message could not be written.")
-    assert [message.subject for message in mail.outbox] == ["Paperless billing is on for your account with Maple Falls Utilities"]
+    assert [message.subject for message in mail.outbox] == [
+        "Paperless billing is on for your account with Maple Falls Utilities"
+    ]
 
 
 def test_a_small_biller_does_not_wait_behind_a_large_one(lucia: Customer) -> None:
@@ -210,7 +226,9 @@ def test_over_smtp_a_repetition_keeps_its_message_id(lucia: Customer, server: Ma
     assert first["To"] == "lucia@example.com"
 
 
-def test_what_is_refused_for_now_is_tried_by_the_schedule_and_then_given_up(lucia: Customer, server: MailServer) -> None:
+def test_what_is_refused_for_now_is_tried_by_the_schedule_and_then_given_up(
+    lucia: Customer, server: MailServer
+) -> None:
     delivery = write(lucia)
     server.answers["RCPT"] = "451 busy"
     now = NOON
@@ -248,7 +266,9 @@ def test_a_mail_server_that_is_down_uses_up_no_try(lucia: Customer, server: Mail
         delivery.refresh_from_db()
     if trouble == "gone":
         assert done == notice_deliveries.Sent(down=True)
-        assert [(d.state, d.attempts, d.due_at) for d in deliveries] == [("waiting", 0, NOON + notice_deliveries.PAUSE)] * 2
+        assert [(d.state, d.attempts, d.due_at) for d in deliveries] == [
+            ("waiting", 0, NOON + notice_deliveries.PAUSE)
+        ] * 2
     server.answers.clear()
     assert send(NOON + 10 * MINUTE).sent == 2
     assert len(server.accepted) == 2

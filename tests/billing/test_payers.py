@@ -105,7 +105,13 @@ def test_known_and_unknown_accounts_answer_alike_and_take_as_long(
         for number, times in seconds.items():
             began = time.perf_counter()
             with pytest.raises(payers.AccountNotFound):
-                find(biller, number, "99999", actor=Actor.payer(None, address=f"192.0.2.{place}"), now=NOON + place * HALF_HOUR)
+                find(
+                    biller,
+                    number,
+                    "99999",
+                    actor=Actor.payer(None, address=f"192.0.2.{place}"),
+                    now=NOON + place * HALF_HOUR,
+                )
             times.append(time.perf_counter() - began)
     assert said["35909-001"] == said["35909-002"]
     known, unknown = (statistics.median(times) for times in seconds.values())

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from django.core.mail import EmailMessage
 from django.contrib.sessions.models import Session
+from django.core.mail import EmailMessage
 from django.test import Client
 from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
@@ -25,7 +25,16 @@ from billing.models import Biller, Customer, Invoice, User
 from payments.gateways.test_numbers import ACCOUNTS, CARDS
 from payments.models import Instrument, Payment, Route
 from payments.operations import recoveries
-from tests.factories import make_biller, make_customer, make_instrument, make_invoice, make_link, make_membership, make_route, make_user
+from tests.factories import (
+    make_biller,
+    make_customer,
+    make_instrument,
+    make_invoice,
+    make_link,
+    make_membership,
+    make_route,
+    make_user,
+)
 from tests.processor import Processor
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,11 +60,21 @@ class Town:
 def town(processor: Processor, live_server: LiveServer) -> Town:
     processor.control(parents=[live_server.url])
     biller = make_biller(
-        name="Maple Falls Utilities", slug="maple-falls", accent="#0b6e4f", phone="+15555550123", email="help@maplefalls.example"
+        name="Maple Falls Utilities",
+        slug="maple-falls",
+        accent="#0b6e4f",
+        phone="+15555550123",
+        email="help@maplefalls.example",
     )
     route = make_route(biller, processor.url, merchant="maple-falls")
     customer = make_customer(
-        biller, name="Lucía Hernández", zip="80202", address1="12 Birch Street", city="Maple Falls", state="CO", display_number="35909-001"
+        biller,
+        name="Lucía Hernández",
+        zip="80202",
+        address1="12 Birch Street",
+        city="Maple Falls",
+        state="CO",
+        display_number="35909-001",
     )
     bill = make_invoice(customer, "84.10")
     return Town(biller, route, customer, bill, make_user("lucia@example.com", name="Lucía Hernández"))
@@ -84,7 +103,13 @@ def enter_card(page: Page, card: str = "visa") -> None:
     """Type a published test card into the processor's own fields."""
     frame = page.frame_locator("iframe.hosted-fields")
     number = CARDS[card].number
-    for name, text in {"holder": "Lucia Hernandez", "number": number, "expiry": "04/30", "cvv": "123", "zip": "80202"}.items():
+    for name, text in {
+        "holder": "Lucia Hernandez",
+        "number": number,
+        "expiry": "04/30",
+        "cvv": "123",
+        "zip": "80202",
+    }.items():
         frame.locator(f"#{name}").fill(text)
     frame.get_by_role("button", name="Use this card").click()
 
@@ -117,7 +142,12 @@ def test_guest_pays_a_bill_by_account_number_and_zip_code(page: Page, town: Town
     expect(page.get_by_text("Thank you. Your payment is made.")).to_be_visible()
     look(page, "guest-receipt")
     payment = Payment.objects.get()
-    assert (payment.state, payment.amount, payment.channel, payment.email) == ("posted", Decimal("84.10"), 11, "guest@example.com")
+    assert (payment.state, payment.amount, payment.channel, payment.email) == (
+        "posted",
+        Decimal("84.10"),
+        11,
+        "guest@example.com",
+    )
     assert payment.made_by == "Guest"
     assert Instrument.objects.get().state == "one_time"
     book = processor.book("maple-falls")
@@ -132,7 +162,9 @@ def test_guest_pays_a_bill_by_account_number_and_zip_code(page: Page, town: Town
     assert Payment.objects.count() == 1
 
 
-def test_payer_sees_home_bills_and_payments(page: Page, town: Town, processor: Processor, live_server: LiveServer) -> None:
+def test_payer_sees_home_bills_and_payments(
+    page: Page, town: Town, processor: Processor, live_server: LiveServer
+) -> None:
     make_link(town.payer, town.customer)
     make_instrument(town.customer, town.route, processor.token("maple-falls", last4="4242"))
     credit = make_customer(town.biller, name="Lucía Hernández", balance=Decimal("-12.40"))
@@ -271,7 +303,9 @@ def test_newcomer_registers_and_links_an_account(page: Page, town: Town, mailout
 def test_each_trouble_has_its_page(page: Page, town: Town, processor: Processor, live_server: LiveServer) -> None:
     make_link(town.payer, town.customer)
     good = make_instrument(town.customer, town.route, processor.token("maple-falls", last4="4242"))
-    make_instrument(town.customer, town.route, processor.token("maple-falls", "hard_decline", last4="0002"), is_default=False)
+    make_instrument(
+        town.customer, town.route, processor.token("maple-falls", "hard_decline", last4="0002"), is_default=False
+    )
     sign_in(page, town.payer, live_server)
     page.goto(f"/account/{town.customer.pk}/pay/")
     look(page, "pay")
@@ -344,7 +378,9 @@ def test_a_payer_who_chose_spanish_meets_spanish(page: Page, town: Town, live_se
         look(page, f"{path}-es")
 
 
-def test_everything_fits_a_narrow_dark_phone(browser: Browser, town: Town, processor: Processor, live_server: LiveServer) -> None:
+def test_everything_fits_a_narrow_dark_phone(
+    browser: Browser, town: Town, processor: Processor, live_server: LiveServer
+) -> None:
     make_link(town.payer, town.customer)
     make_instrument(town.customer, town.route, processor.token("maple-falls", last4="4242"))
     context = browser.new_context(base_url=live_server.url, viewport={"width": 320, "height": 640}, color_scheme="dark")

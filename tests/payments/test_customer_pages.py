@@ -10,12 +10,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
+from billing import formats
 from billing.actors import Actor
 from billing.models import AuditEntry, Biller, Customer, Item, Role, Throttle, User
+from billing.throttles import Limit
 from payments.customer_portal import card_entry
 from payments.models import Attempt, AutoPayEnrolment, Instrument, Payment, Route
 from payments.operations import recoveries
@@ -35,6 +37,8 @@ from tests.processor import Processor
 pytestmark = pytest.mark.django_db
 
 NO_TIME = datetime.timedelta(0)
+# The test client gives answers a class of its own.
+Answer = Any
 BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 
 
@@ -89,14 +93,14 @@ def guest_of(town: Town) -> tuple[Client, str]:
     return client, answer["Location"]
 
 
-def text(answer: HttpResponse) -> str:
+def text(answer: Answer) -> str:
     """Give a page's words without its markup."""
     main = re.search(r"<main.*</main>", answer.content.decode(), re.DOTALL)
     assert main is not None
     return " ".join(re.sub(r"<[^>]+>", " ", main[0]).split()).replace("&#x27;", "'")
 
 
-def key_of(answer: HttpResponse) -> str:
+def key_of(answer: Answer) -> str:
     found = re.search(r'name="request_key" value="([0-9a-f]{32})"', answer.content.decode())
     assert found is not None
     return found[1]
@@ -110,7 +114,7 @@ def choose(client: Client, url: str, **chosen: str) -> str:
     return str(answer["Location"])
 
 
-def pay(client: Client, url: str, **chosen: str) -> HttpResponse:
+def pay(client: Client, url: str, **chosen: str) -> Answer:
     """Go through all pages with a method on file; gives the answer to the last button."""
     return client.post(choose(client, url, **chosen))
 
@@ -244,6 +248,33 @@ def test_a_blocked_card_is_neither_offered_nor_taken(town: Town, ana: Client) ->
     assert "This account cannot be paid here" in text(ana.get(pay_url(town)))
 
 
+def test_an_accident_after_the_checkpoint_still_says_what_happens_to_the_money(
+    town: Town, ana: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    review = choose(ana, pay_url(town), method=str(town.on_file().pk))
+
+    def break_here(name: str) -> None:
+        if name == "pay.answered":
+            raise ZeroDivisionError
+
+    monkeypatch.setattr("payments.operations.charges.failpoint", break_here)
+    answer = ana.post(review)
+    monkeypatch.undo()
+    payment = Payment.objects.get()
+    assert answer["Location"] == reverse("customer-payment", args=[town.customer.pk, payment.pk])
+    assert "Do not pay again." in text(ana.get(answer["Location"]))
+    assert ana.post(review)["Location"] == answer["Location"]
+    assert (Attempt.objects.count(), town.charges()) == (1, [1])
+
+
+def test_a_route_that_is_set_up_wrongly_takes_nothing_and_says_so(town: Town, ana: Client) -> None:
+    review = choose(ana, pay_url(town), method=str(town.on_file().pk))
+    Route.objects.update(options={"no_such": "option"})
+    answer = ana.post(review)
+    assert (answer.status_code, "No money has been taken." in text(answer)) == (409, True)
+    assert (Payment.objects.count(), town.charges(), town.state()[2]) == (0, [], Decimal("0.00"))
+
+
 # How much
 
 
@@ -373,6 +404,16 @@ def test_card_tries_are_limited_by_account_and_survive_a_wiped_cache(town: Town,
     assert Throttle.objects.count() == 2
 
 
+def test_payments_of_one_account_are_limited(town: Town, ana: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = town.on_file("hard_decline")
+    monkeypatch.setattr(card_entry, "PAYMENTS_OF_ACCOUNT", Limit("pay", 2, datetime.timedelta(hours=1)))
+    for _ in range(2):
+        assert pay(ana, pay_url(town), method=str(card.pk)).status_code == 302
+    answer = pay(ana, pay_url(town), method=str(card.pk))
+    assert (answer.status_code, "No money has been taken." in text(answer)) == (429, True)
+    assert Payment.objects.count() == 2
+
+
 # Guests
 
 
@@ -386,6 +427,9 @@ def test_a_guest_pays_and_gets_a_receipt_but_sees_nothing_else(town: Town) -> No
         assert secret not in text(page)
     entry = choose(guest, url, method="card", email="guest@example.com")
     review = guest.post(entry, {"token": town.token()})["Location"]
+    assert "Ana Ruiz" not in text(guest.get(review))
+    bill = guest.get(f"{url}bills/{Item.objects.get().invoice_id}/")
+    assert ("$84.10" in text(bill), "Ana Ruiz" in text(bill)) == (True, False)
     receipt = guest.post(review)["Location"]
     assert "A receipt is on its way to guest@example.com." in text(guest.get(receipt))
     payment = Payment.objects.get()
@@ -520,6 +564,24 @@ def test_autopay_keeps_the_consent_with_the_payers_address(town: Town, ana: Clie
     assert AutoPayEnrolment.objects.filter(ended_at=None).count() == 0
 
 
+@pytest.mark.parametrize(("rule", "days", "expected"), [("finalized", 0, 0), ("due", 0, 9), ("before_due", 4, 5)])
+@pytest.mark.spec("PAY-12")
+def test_the_first_collection_is_the_same_before_and_after_the_consent(
+    town: Town, ana: Client, rule: str, days: int, expected: int
+) -> None:
+    Biller.objects.update(collect_rule=rule, collect_days=days)
+    town.biller.refresh_from_db()
+    today = town.biller.business_date(timezone.now())
+    Item.objects.update(collect_on=None, due_on=today + datetime.timedelta(days=9))
+    card = town.on_file()
+    url = reverse("customer-autopay-account", args=[town.customer.pk])
+    said = formats.day(today + datetime.timedelta(days=expected))
+    assert f"First collection {said}" in text(ana.get(url))
+    ana.post(f"{url}?method={card.pk}", {"agreed": "on"})
+    assert AutoPayEnrolment.objects.get().first_collection_on == today + datetime.timedelta(days=expected)
+    assert Item.objects.get().collect_on == today + datetime.timedelta(days=expected)
+
+
 def test_paperless_borrows_the_sign_in_address_where_the_account_has_none(town: Town, ana: Client) -> None:
     Customer.objects.filter(pk=town.customer.pk).update(email="")
     url = reverse("customer-paperless-account", args=[town.customer.pk])
@@ -610,6 +672,13 @@ def test_nobody_looks_through_the_eyes_of_who_is_no_payer_of_the_account(town: T
     assert viewer.post(reverse("customer-view-as", args=[foreign.pk, town.payer.pk])).status_code == 404
     assert viewer.get(reverse("customer-view-as", args=[town.customer.pk, town.payer.pk])).status_code == 405
     assert AuditEntry.objects.filter(event="customer.viewed_as").count() == 1
+
+
+def test_payers_pages_stay_out_of_caches(town: Town, ana: Client) -> None:
+    guest, url = guest_of(town)
+    for answer in (ana.get("/home/"), ana.get("/bills/"), ana.get(pay_url(town)), guest.get(url)):
+        assert "no-store" in answer["Cache-Control"]
+        assert "private" in answer["Cache-Control"]
 
 
 def test_a_payers_session_ends_when_they_are_idle(town: Town, ana: Client) -> None:
