@@ -286,7 +286,7 @@ def _pay(request: AccountRequest, key: str, draft: Draft, instrument: Instrument
         unusable = charges.MethodUnusable(_("The payment processor is not set up for it. Choose another method."))
         return _see_what_was_made(request, key) or _refuse(request, unusable)
     except Exception:
-        # Once the attempt is committed the money may move, whatever broke here: never an error page that is silent on it.
+        # Once the attempt is committed the money may move, whatever broke here: no error page may be silent on that.
         if (shown := _see_what_was_made(request, key)) is None:
             raise
         logger.exception("a payment was interrupted; recovery finds out")
