@@ -42,8 +42,8 @@ def write_invoice_file(
 ) -> Totals:
     """Write an invoice file (BIF) of ``count`` customers with one invoice each, and give its control totals.
 
-    ``made_on`` is in the biller's zone, and its date every invoice's; bills are due ``due_in`` days later, in turn. The same
-    accounts have the same names for the same seed; ``cycle`` tells one month's file from the next. Of each
+    ``made_on`` is in the biller's zone, and its date every invoice's; bills are due ``due_in`` days later, in turn.
+    The same accounts have the same names for the same seed; ``cycle`` tells one month's file from the next. Of each
     ``block_cards_every`` accounts the last may not be paid by card.
     """
     layout = layout or Layout()
@@ -111,5 +111,3 @@ def _writer(layout: Layout, kind: RowKind) -> Callable[[dict[int, str]], str]:
         return "|".join([row.get(number, "") for number in numbers]) + "\n"
 
     return write
-
-

@@ -1,9 +1,9 @@
 """The invoice file (BIF): which fields there are, what each may hold, and in which order one biller's columns stand.
 
-A file is text, one record a line, columns divided by ``|``: one file header (FH), then for each invoice its header (IH), its
-customer (CR) and any number of detail rows (ID). The specification numbers the fields but not the columns, so that a layout
-is a list of field numbers for each kind of row; ``docs/invoice-file.md`` shows the usual one. A number that is not known here
-is a column that is passed over.
+A file is text, one record a line, columns divided by ``|``: one file header (FH), then for each invoice its header
+(IH), its customer (CR) and any number of detail rows (ID). The specification numbers the fields but not the columns,
+so that a layout is a list of field numbers for each kind of row; ``docs/invoice-file.md`` shows the usual one. A
+number that is not known here is a column that is passed over.
 
 Source: MSP-21, MSP-24, MSP-25.
 """
@@ -67,7 +67,8 @@ class Field:
 
 _FH, _IH, _CR, _ID = RowKind.FILE, RowKind.INVOICE, RowKind.CUSTOMER, RowKind.DETAIL
 
-# The numbers are the specification's. It names the customisations (MSP-24) but gives them no numbers: 9001 and above are ours.
+# The numbers are the specification's. It names the customisations (MSP-24) but gives them no numbers: 9001 and above
+# are ours.
 FIELDS: dict[int, Field] = {
     one.number: one
     for one in (
@@ -148,7 +149,8 @@ class Layout:
 def read_layout(given: Mapping[str, Any]) -> Layout:
     """Read a biller's layout: ``{"IH": [7, 8, …], "CR": […], "encoding": "cp1252"}``; what it leaves out is usual.
 
-    :raises BadLayout: a row does not begin with its type, a required field is missing, a field stands twice or elsewhere.
+    :raises BadLayout: a row does not begin with its type, a required field is missing, a field stands twice or
+    elsewhere.
     """
     known = {*(kind.value for kind in RowKind), "encoding"}
     if strange := sorted(set(given) - known):

@@ -2,17 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
 from billing import tenancy, throttles
 from billing.actors import Actor
-from billing.operations import notice_deliveries
+from billing.models import InvoiceFile
+from billing.operations import invoice_files, notice_deliveries
+from payments.operations import carryovers
 
 # A task hands over after so long, so that a worker can be stopped.
 TURN_SECONDS = 60.0
+# A file is loaded whole, however long that takes; the broker may ask again meanwhile and is sent away.
+LOAD_SECONDS = 4 * 3600
+
+
+@shared_task(soft_time_limit=LOAD_SECONDS, time_limit=LOAD_SECONDS + 60)
+def load_invoice_file(file_id: int, **_: Any) -> None:
+    """Load a received invoice file; does nothing where it is loaded already or another worker is at it."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        biller_id = InvoiceFile.objects.values_list("biller_id", flat=True).get(pk=file_id)
+    with (
+        tenancy.acting_for([biller_id]),
+        contextlib.suppress(invoice_files.NotWaiting, invoice_files.ClaimLost),
+    ):
+        invoice_files.load(file_id=file_id, actor=Actor.system("load_invoice_file"), carry=carryovers.carry)
+
+
+@shared_task
+def sweep_drop_folder(**_: Any) -> None:
+    """Receive what billers have put into their drop folders, and wake workers to load it."""
+    for file in invoice_files.sweep_drop_folder(
+        folder=settings.DROP_FOLDER, actor=Actor.system("sweep_drop_folder"), now=timezone.now()
+    ):
+        load_invoice_file.delay(file.pk)
+
+
+@shared_task
+def load_waiting_files(**_: Any) -> None:
+    """Wake a worker for every file that waits or whose worker died, and clear away what dead workers left in staging."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        waiting = invoice_files.waiting(timezone.now())
+        invoice_files.sweep_staging()
+    for file_id in waiting:
+        load_invoice_file.delay(file_id)
 
 
 @shared_task

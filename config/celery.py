@@ -60,6 +60,12 @@ BEAT: dict[str, Entry] = {
     "Read response files": Entry(
         "payments.tasks.read_response_files", timedelta(hours=1), "Settles what the processors' response files name."
     ),
+    "Sweep drop folders": Entry(
+        "billing.tasks.sweep_drop_folder", timedelta(seconds=30), "Receives what billers put into their drop folders."
+    ),
+    "Load waiting files": Entry(
+        "billing.tasks.load_waiting_files", timedelta(seconds=20), "Loads invoice files that wait or whose worker died."
+    ),
     "Send notices": Entry("billing.tasks.send_notices", timedelta(seconds=15), "Sends the e-mails that are due."),
     "Forget tries": Entry(
         "billing.tasks.forget_tries", crontab(minute="30", hour="4"), "Removes old counters of guests' and card tries."

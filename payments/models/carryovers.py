@@ -19,10 +19,11 @@ class CarryoverKind(models.TextChoices):
 
 
 class Carryover(models.Model):
-    """A part of a payment that the biller's system had not heard of when it made a new bill, credited to that bill (MSP-24).
+    """A part of a payment that the biller's system had not heard of when it made a new bill, credited to that bill
+    (MSP-24).
 
-    ``amount`` came from ``from_item``; ``moved`` of it found room on the new bill, by ``to_allocation``; where it had been posted,
-    the rest is the credit ``credit_item``. A withdrawn file gives everything back.
+    ``amount`` came from ``from_item``; ``moved`` of it found room on the new bill, by ``to_allocation``; where it had
+    been posted, the rest is the credit ``credit_item``. A withdrawn file gives everything back.
     """
 
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)

@@ -1,10 +1,11 @@
 """Carrying money over: a payment that the biller's system had not heard of counts for the bill that it made since.
 
-With balance forward a new bill contains what was open of the older ones. When the biller's system made it, it did not yet know
-of payments made here whose records had not reached it, nor of money in flight: without more, the customer would be billed for
-them again. Their allocations move to the new bill: posted money is posted there, reserved money stays reserved there, and what
-exceeds the bill is the customer's credit. Both functions work inside the transaction of ``billing.operations.invoice_files``,
-which has locked the customers and their items, and are handed to it by a face.
+With balance forward a new bill contains what was open of the older ones. When the biller's system made it, it did not
+yet know of payments made here whose records had not reached it, nor of money in flight: without more, the customer
+would be billed for them again. Their allocations move to the new bill: posted money is posted there, reserved money
+stays reserved there, and what exceeds the bill is the customer's credit. Both functions work inside the transaction
+of ``billing.operations.invoice_files``, which has locked the customers and their items, and are handed to it by a
+face.
 
 Source: MSP-24.
 """
@@ -17,8 +18,8 @@ from django.utils import timezone
 
 from billing.operations.invoice_files import Carriers, Returned
 
-# Whether the biller's system had heard of payment p, whose record is r, by a moment. Where no record will ever be sent, it
-# hears by other means, and is taken to know at once.
+# Whether the biller's system had heard of payment p, whose record is r, by a moment. Where no record will ever be
+# sent, it hears by other means, and is taken to know at once.
 _UNHEARD = """
     CASE WHEN r.state IN ('waiting', 'sending', 'retrying', 'failed') THEN true
          WHEN r.state = 'delivered' THEN r.delivered_at > %(made_on)s
@@ -28,7 +29,8 @@ _UNHEARD = """
 def carry(cursor: Any, carriers: Carriers, /) -> None:
     """Move unheard payments, their credits and money in flight from older bills to the new ones (:class:`Carry`).
 
-    What the biller's system had heard of and left as credit is in the new bill's amount: that credit closes by transfer.
+    What the biller's system had heard of and left as credit is in the new bill's amount: that credit closes by
+    transfer.
     """
     moves = carriers.stage.make(
         cursor,
@@ -49,8 +51,8 @@ def carry(cursor: Any, carriers: Carriers, /) -> None:
 
 
 def _find_posted(cursor: Any, carriers: Carriers, moves: str, given: dict[str, Any]) -> None:
-    # An unheard payment of an older balance moved with it then, so that it is on the newest of the older bills, or on one that is
-    # still open.
+    # An unheard payment of an older balance moved with it then, so that it is on the newest of the older bills, or on
+    # one that is still open.
     cursor.execute(
         f"""
         INSERT INTO {moves} (rank, kind, customer_id, invoice_id, item_id, room, payment_id, from_item_id,
@@ -166,7 +168,8 @@ def _move(cursor: Any, carriers: Carriers, moves: str, given: dict[str, Any]) ->
 
 
 def _transfer_heard_credits(cursor: Any, carriers: Carriers) -> None:
-    # What is still open of an unheard payment's credit stays: the new bill was smaller. All other credit is in its amount.
+    # What is still open of an unheard payment's credit stays: the new bill was smaller. All other credit is in its
+    # amount.
     heard = carriers.stage.make(
         cursor, "heard", "item_id bigint, customer_id bigint, invoice_id bigint, open numeric(14, 2)"
     )
@@ -191,7 +194,8 @@ def _transfer_heard_credits(cursor: Any, carriers: Carriers) -> None:
 def put_back(cursor: Any, returned: Returned, /) -> str:
     """Move what was carried to a withdrawn file's invoices back to the older bills (:class:`PutBack`).
 
-    Gives a reason where something of the file is paid or held by other money, or where a carried payment's rest was used.
+    Gives a reason where something of the file is paid or held by other money, or where a carried payment's rest was
+    used.
     """
     backs = returned.stage.make(
         cursor,
@@ -214,7 +218,8 @@ def put_back(cursor: Any, returned: Returned, /) -> str:
         cursor.execute(f"DROP TABLE {backs}")
         return reason
     for statement in (
-        # What is still on its way is held again in full where it was; what was paid is paid there, as far as it had moved.
+        # What is still on its way is held again in full where it was; what was paid is paid there, as far as it had
+        # moved.
         f"""UPDATE {backs} SET amount = CASE WHEN kind <> 'pending' OR state = 'processing' THEN amount
                                              WHEN to_state = 'posted' THEN moved ELSE 0 END""",
         f"UPDATE payments_allocation a SET state = 'void' FROM {backs} b WHERE a.id = b.to_allocation_id AND a.state <> 'void'",

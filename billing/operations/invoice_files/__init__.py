@@ -1,9 +1,11 @@
 """Invoice files: receiving, loading and withdrawing them (MSP-21 to MSP-25).
 
-``receiving`` takes a file in; ``reading`` parses it; ``staging`` is where it lies meanwhile; ``checking`` finds what is wrong with
-its values (``values``); ``merging`` makes it true; ``loading`` leads through all of these; ``withdrawing`` takes it back.
+``receiving`` takes a file in, ``drop_folders`` looks for some; ``reading`` parses it; ``staging`` is where it lies
+meanwhile; ``checking`` finds what is wrong with its values (``values``); ``merging`` makes it true; ``loading`` leads
+through all of these; ``withdrawing`` takes it back.
 """
 
+from billing.operations.invoice_files.drop_folders import sweep as sweep_drop_folder
 from billing.operations.invoice_files.loading import (
     LEASE,
     LIVE,
@@ -41,6 +43,7 @@ __all__ = [
     "biller_number",
     "load",
     "receive",
+    "sweep_drop_folder",
     "sweep_staging",
     "waiting",
     "withdraw",

@@ -66,9 +66,7 @@ def check(cursor: Any, stage: Stage, *, biller: Biller, layout: Layout) -> Check
 
 def count_faults(cursor: Any, stage: Stage) -> tuple[int, int]:
     """Count the faults that spoil rows, and the values that were only left out."""
-    cursor.execute(
-        f"SELECT count(*) FILTER (WHERE NOT left_out), count(*) FILTER (WHERE left_out) FROM {stage.faults}"
-    )
+    cursor.execute(f"SELECT count(*) FILTER (WHERE NOT left_out), count(*) FILTER (WHERE left_out) FROM {stage.faults}")
     faults, left_out = cursor.fetchone()
     return int(faults), int(left_out)
 

@@ -1,7 +1,7 @@
 """Loading an invoice file: claim, read to staging, check, merge; whole or not at all.
 
-Reading and checking are many short transactions that touch nothing but staging; the merge is one. A worker may die at any
-point: until the merge commits nothing has happened, and after the lease another worker begins anew.
+Reading and checking are many short transactions that touch nothing but staging; the merge is one. A worker may die at
+any point: until the merge commits nothing has happened, and after the lease another worker begins anew.
 
 Source: MSP-21 to MSP-25.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import re
 import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from types import TracebackType
@@ -58,16 +59,27 @@ class ClaimLost(Conflict):
     default = "Another worker loads this file now."
 
 
-def load(*, file_id: int, actor: Actor, carry: Carry, now: datetime.datetime | None = None) -> InvoiceFile:
+Watch = Callable[[Mapping[str, Any]], None]
+
+
+def load(
+    *,
+    file_id: int,
+    actor: Actor,
+    carry: Carry,
+    now: datetime.datetime | None = None,
+    watch: Watch = lambda _columns: None,
+) -> InvoiceFile:
     """Load a received file and give it: loaded, or refused with what is wrong with it.
 
-    ``carry`` moves money that was given for older bills to the new ones (:class:`Carry`). ``now`` is the moment of loading,
-    whose business day is the first on which anything of the file may be collected.
+    ``carry`` moves money that was given for older bills to the new ones (:class:`Carry`). ``now`` is the moment of
+    loading, whose business day is the first on which anything of the file may be collected. ``watch`` hears of every
+    step with the columns of :class:`InvoiceFile` that changed.
 
     :raises NotWaiting: it is loaded, refused or withdrawn already, or another worker is at it.
     :raises ClaimLost: another worker took over meanwhile; this one changed nothing.
     """
-    with _Claim.take(file_id) as claim:
+    with _Claim.take(file_id, watch) as claim:
         file = InvoiceFile.objects.select_related("biller").get(pk=file_id)
         failpoint("load.claimed")
         if file.claims > _MOST_CLAIMS:
@@ -289,13 +301,13 @@ class _Claim:
     Progress is written on a connection of its own, so that pages see it while the merge is one long transaction.
     """
 
-    def __init__(self, file_id: int, at: datetime.datetime) -> None:
-        self.file_id, self.at = file_id, at
+    def __init__(self, file_id: int, at: datetime.datetime, watch: Watch) -> None:
+        self.file_id, self.at, self._watch = file_id, at, watch
         self.number = int(at.timestamp() * 1_000_000)
         self._beside = connection.copy()
 
     @classmethod
-    def take(cls, file_id: int) -> Self:
+    def take(cls, file_id: int, watch: Watch) -> Self:
         """Take the file.
 
         :raises NotWaiting: nobody may, now.
@@ -313,7 +325,7 @@ class _Claim:
             )
             if cursor.rowcount != 1:
                 raise NotWaiting
-        return cls(file_id, at)
+        return cls(file_id, at, watch)
 
     def __enter__(self) -> Self:
         return self
@@ -336,11 +348,12 @@ class _Claim:
         self._write(self._beside, columns)
 
     def _write(self, wrapper: Any, columns: dict[str, Any]) -> bool:
+        self._watch(columns)
         at = timezone.now()
         names = "".join(f", {name} = %s" for name in columns)
         with wrapper.cursor() as cursor:
             cursor.execute(
-                f"UPDATE billing_invoicefile SET claimed_at = %s{names} WHERE id = %s AND claimed_at = %s",  # noqa: S608
+                f"UPDATE billing_invoicefile SET claimed_at = %s{names} WHERE id = %s AND claimed_at = %s",
                 [at, *columns.values(), self.file_id, self.at],
             )
             held = cursor.rowcount == 1

@@ -1,10 +1,12 @@
 """Merging a checked invoice file: customers, invoices, items, balance forward and books, set by set in one transaction.
 
-The caller has begun the transaction as the loader. Locks are taken late, so that nobody who pays waits for the whole file:
-new rows come first, which touch nobody's; then the customers that were there are locked in the order of their ids, then
-their open items, then what carries over between them; the longest part of a load holds no lock that a payment needs.
+The caller has begun the transaction as the loader. Locks are taken late, so that nobody who pays waits for the whole
+file: new rows come first, which touch nobody's; then the customers that were there are locked in the order of their
+ids, then their open items, then what carries over between them; the longest part of a load holds no lock that a
+payment needs.
 
-Source: MSP-23, MSP-24, PAY-12; the design's payments 1.7 (separate statements, never a chain of data-modifying subqueries).
+Source: MSP-23, MSP-24, PAY-12; the design's payments 1.7 (separate statements, never a chain of data-modifying
+subqueries).
 """
 
 from __future__ import annotations
@@ -37,10 +39,10 @@ _MORNING = datetime.time(8, 0)
 class Carriers:
     """What the money that a customer has already given needs to know about the new invoices.
 
-    ``table`` has, for each customer whose old balance is carried: ``customer_id, invoice_id`` (the newest invoice), ``item_id``
-    and ``amount`` of its item (both NULL where nothing is due), ``is_new`` (loaded now) and ``previous_id`` (the newest of those
-    that were there). Whatever the open items of a customer change by must be added to ``corrections (customer_id, amount)``.
-    The customers and their open items are locked.
+    ``table`` has, for each customer whose old balance is carried: ``customer_id, invoice_id`` (the newest invoice),
+    ``item_id`` and ``amount`` of its item (both NULL where nothing is due), ``is_new`` (loaded now) and
+    ``previous_id`` (the newest of those that were there). Whatever the open items of a customer change by must be
+    added to ``corrections (customer_id, amount)``. The customers and their open items are locked.
     """
 
     table: str
@@ -89,7 +91,8 @@ def lock_loads(cursor: Any, biller_id: int) -> None:
 
 
 def prepare(cursor: Any, job: Job) -> int:
-    """Find out, for each good row, what its invoice, item and customer will be; gives how many rows are on file already.
+    """Find out, for each good row, what its invoice, item and customer will be; gives how many rows are on file
+    already.
 
     A row whose invoice is on file with other contents gets a fault.
     """
@@ -245,7 +248,9 @@ def _phone(row: str, phones: str) -> str:
 
 
 def _email(row: str) -> str:
-    return f"CASE WHEN length({row}.f67) <= {FIELDS[67].most} AND NOT {values.not_email(f'{row}.f67')} THEN {row}.f67 END"
+    return (
+        f"CASE WHEN length({row}.f67) <= {FIELDS[67].most} AND NOT {values.not_email(f'{row}.f67')} THEN {row}.f67 END"
+    )
 
 
 def _base(row: str) -> str:
@@ -283,7 +288,13 @@ def _insert_customers(cursor: Any, job: Job, lines: tuple[int, int]) -> None:
 
 def _insert_invoices(cursor: Any, job: Job, lines: tuple[int, int], posting_id: int) -> int:
     stage = job.stage
-    days = {"autopay_on": 9002, "notify_on": 9004, "notify_again_on": 9005, "notify_last_on": 9006, "payable_until": 9008}
+    days = {
+        "autopay_on": 9002,
+        "notify_on": 9004,
+        "notify_again_on": 9005,
+        "notify_last_on": 9006,
+        "payable_until": 9008,
+    }
     texts = {"custom2": 39, "custom3": 40, "custom4": 41, "custom9": 46, "custom10": 47, "payable_until_message": 9009}
     has = job.layout.has
     columns = {
@@ -420,7 +431,9 @@ def _carry_forward(cursor: Any, job: Job, carry: Carry, posting_id: int) -> Deci
 def _update_customers(cursor: Any, job: Job, lines: tuple[int, int]) -> None:
     """Take over what the file says of customers that were there; an empty phone or e-mail address takes nothing away."""
     stage, layout = job.stage, job.layout
-    there = {one.number for one in layout.fields(RowKind.CUSTOMER)} | {one.number for one in layout.fields(RowKind.INVOICE)}
+    there = {one.number for one in layout.fields(RowKind.CUSTOMER)} | {
+        one.number for one in layout.fields(RowKind.INVOICE)
+    }
     columns = {name: f"coalesce(r.f{number}, '')" for name, number in _REPLACED.items() if number in there}
     columns |= {name: f"coalesce(r.f{number}, c.{name})" for name, number in _KEPT.items() if number in there}
     if 66 in there:

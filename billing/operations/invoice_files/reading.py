@@ -1,7 +1,7 @@
 """Reading an invoice file: from a stream of bytes to lines of COPY, in memory that does not grow with the file.
 
-Only the file's grammar is looked at here: encoding, line lengths, which row follows which, how many columns. What stands in
-the columns is checked in SQL, after the lines were copied to staging as they are.
+Only the file's grammar is looked at here: encoding, line lengths, which row follows which, how many columns. What
+stands in the columns is checked in SQL, after the lines were copied to staging as they are.
 
 Source: MSP-21.
 """
@@ -137,7 +137,9 @@ class Reader:
         chunk.bytes_read = self._read_bytes
         self._errors += len(chunk.faults)
         if self._errors > MOST_ERRORS:
-            raise BadFile(f"More than {MOST_ERRORS:,} errors were found up to line {self.line:,}; the rest was not read.")
+            raise BadFile(
+                f"More than {MOST_ERRORS:,} errors were found up to line {self.line:,}; the rest was not read."
+            )
         return chunk
 
     def _take(self, lines: list[bytes], faults: dict[int, tuple[str, str]], group: _Group, chunk: Chunk) -> None:
@@ -246,7 +248,9 @@ class _Group:
         if invoice.count(b"|") != self._bars:
             invoice = self._fitted(chunk, invoice, self.line, self._bars)
         if customer is None:
-            chunk.faults.append(Fault(self.line, self.line, "", "has no customer row (CR) after it", shown(self.invoice)))
+            chunk.faults.append(
+                Fault(self.line, self.line, "", "has no customer row (CR) after it", shown(self.invoice))
+            )
         elif customer.count(b"|") != self._customer_bars:
             customer = self._fitted(chunk, customer, self.customer_line, self._customer_bars)
         if invoice is not None and customer is not None:

@@ -1,6 +1,7 @@
 """Where a load works: unlogged tables of its own, out of everybody else's sight and gone when it ends.
 
-Rows of staging have no biller yet, so that row security cannot guard them; the role does. See the migration ``0005_staging``.
+Rows of staging have no biller yet, so that row security cannot guard them; the role does. See the migration
+``0005_staging``.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ class Stage:
             **dict.fromkeys(layout.staging_columns(RowKind.CUSTOMER)),
         }
         # Fields that this biller's files do not have are there too, always empty, so that the SQL is the same for all.
-        columns |= dict.fromkeys(one.column for one in FIELDS.values() if one.row in {RowKind.INVOICE, RowKind.CUSTOMER})
+        columns |= dict.fromkeys(
+            one.column for one in FIELDS.values() if one.row in {RowKind.INVOICE, RowKind.CUSTOMER}
+        )
         text = ", ".join(f"{column} text" for column in columns)
         with as_loader() as cursor:
             for table, definition in _TABLES.items():

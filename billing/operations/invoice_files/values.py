@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from billing.money import places
 
-# A spreadsheet would take a text that begins so for a formula: =+-@, their full width forms, a space that does not break.
+# A spreadsheet would take a text that begins so for a formula: =+-@, their full width forms, a space that does not
+# break.
 _FORMULA_SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20\u00a0"
 _UNSHOWN = "\u0080-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _NO_DAY = ("1/1/0001", "01/01/0001", "0001-01-01")

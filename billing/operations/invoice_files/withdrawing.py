@@ -1,7 +1,7 @@
 """Withdrawing a loaded invoice file, while nobody has paid anything of it.
 
-Its invoices are marked, its items closed, what it had carried is open again where it was before, and a posting takes back
-what the load had booked. What the file said of customers stays.
+Its invoices are marked, its items closed, what it had carried is open again where it was before, and a posting takes
+back what the load had booked. What the file said of customers stays.
 
 Source: MSP-23.
 """
@@ -33,8 +33,8 @@ class NotWithdrawable(DomainError):
 class Returned:
     """What the money that was carried to a withdrawn file's invoices needs to know, to go back where it was.
 
-    ``table`` has the file's invoices: ``invoice_id, customer_id``. What the open items of a customer change by must be added to
-    ``corrections (customer_id, amount)``. The customers and all these items are locked.
+    ``table`` has the file's invoices: ``invoice_id, customer_id``. What the open items of a customer change by must
+    be added to ``corrections (customer_id, amount)``. The customers and all these items are locked.
     """
 
     table: str
@@ -70,9 +70,7 @@ def withdraw(
     raise AssertionError("unreachable")
 
 
-def _withdraw(
-    cursor: Any, file: InvoiceFile, actor: Actor, put_back: PutBack, now: datetime.datetime
-) -> InvoiceFile:
+def _withdraw(cursor: Any, file: InvoiceFile, actor: Actor, put_back: PutBack, now: datetime.datetime) -> InvoiceFile:
     lock_loads(cursor, file.biller_id)
     file = InvoiceFile.objects.select_related("biller").select_for_update(of=("self",)).get(pk=file.pk)
     if file.state != FileState.LOADED:
@@ -83,7 +81,7 @@ def _withdraw(
     bills = stage.make(cursor, "withdrawn", "invoice_id bigint, customer_id bigint")
     corrections = stage.make(cursor, "corrections", "customer_id bigint, amount numeric(14, 2)")
     cursor.execute(
-        f"INSERT INTO {bills} SELECT id, customer_id FROM billing_invoice WHERE file_id = %s AND NOT withdrawn",  # noqa: S608
+        f"INSERT INTO {bills} SELECT id, customer_id FROM billing_invoice WHERE file_id = %s AND NOT withdrawn",
         [file.pk],
     )
     cursor.execute(f"ANALYZE {bills}")
@@ -98,16 +96,14 @@ def _withdraw(
     if reason := put_back(cursor, Returned(bills, corrections, stage, file.pk, posting_id)):
         raise NotWithdrawable(reason)
     _reopen(cursor, bills, corrections)
-    cursor.execute(
-        f"UPDATE billing_invoice i SET withdrawn = true FROM {bills} w WHERE i.id = w.invoice_id"  # noqa: S608
-    )
+    cursor.execute(f"UPDATE billing_invoice i SET withdrawn = true FROM {bills} w WHERE i.id = w.invoice_id")
     _book(cursor, file, corrections, posting_id)
     cursor.execute(
         f"""
         UPDATE billing_noticedelivery d SET state = 'failed', failure = 'The bill was withdrawn.'
         FROM {bills} w JOIN billing_notice n ON n.biller_id = %s AND n.key = 'bill-ready:' || w.invoice_id
         WHERE d.notice_id = n.id AND d.state = 'waiting'
-        """,  # noqa: S608
+        """,
         [biller.pk],
     )
     cursor.execute(f"DROP TABLE {bills}, {corrections}")
@@ -126,7 +122,7 @@ def _withdraw(
 def _lock(cursor: Any, bills: str) -> None:
     """Lock the file's customers, then their items that it brought or carried, each in the order of their ids."""
     cursor.execute(
-        f"SELECT count(*) FROM (SELECT id FROM billing_customer WHERE id IN (SELECT customer_id FROM {bills})"  # noqa: S608
+        f"SELECT count(*) FROM (SELECT id FROM billing_customer WHERE id IN (SELECT customer_id FROM {bills})"
         " ORDER BY id FOR NO KEY UPDATE) held"
     )
     cursor.execute(
@@ -136,7 +132,7 @@ def _lock(cursor: Any, bills: str) -> None:
             WHERE invoice_id IN (SELECT invoice_id FROM {bills}) OR transferred_to_id IN (SELECT invoice_id FROM {bills})
             ORDER BY id FOR NO KEY UPDATE
         ) held
-        """  # noqa: S608
+        """
     )
 
 
@@ -146,7 +142,7 @@ def _refuse_carried(cursor: Any, bills: str) -> None:
         f"""
         SELECT count(*) FROM {bills} w JOIN billing_item i ON i.invoice_id = w.invoice_id
         WHERE i.transferred_to_id > i.invoice_id AND i.transferred_to_id NOT IN (SELECT invoice_id FROM {bills})
-        """  # noqa: S608
+        """
     )
     (carried,) = cursor.fetchone()
     if carried:
@@ -161,26 +157,26 @@ def _reopen(cursor: Any, bills: str, corrections: str) -> None:
         INSERT INTO {corrections}
         SELECT i.customer_id, i.transferred FROM {bills} w JOIN billing_item i ON i.transferred_to_id = w.invoice_id
         WHERE i.invoice_id IS NULL OR i.invoice_id NOT IN (SELECT invoice_id FROM {bills})
-        """  # noqa: S608
+        """
     )
     cursor.execute(
-        f"UPDATE billing_item i SET transferred = 0, transferred_to_id = NULL FROM {bills} w"  # noqa: S608
+        f"UPDATE billing_item i SET transferred = 0, transferred_to_id = NULL FROM {bills} w"
         f" WHERE i.transferred_to_id = w.invoice_id"
         f" AND (i.invoice_id IS NULL OR i.invoice_id NOT IN (SELECT invoice_id FROM {bills}))"
     )
     cursor.execute(
-        f"INSERT INTO {corrections} SELECT i.customer_id, -i.open FROM {bills} w"  # noqa: S608
+        f"INSERT INTO {corrections} SELECT i.customer_id, -i.open FROM {bills} w"
         f" JOIN billing_item i ON i.invoice_id = w.invoice_id WHERE i.open <> 0"
     )
     cursor.execute(
-        f"UPDATE billing_item i SET transferred = i.amount FROM {bills} w"  # noqa: S608
+        f"UPDATE billing_item i SET transferred = i.amount FROM {bills} w"
         f" WHERE i.invoice_id = w.invoice_id AND i.open <> 0"
     )
 
 
 def _book(cursor: Any, file: InvoiceFile, corrections: str, posting_id: int) -> None:
     cursor.execute(
-        f"UPDATE billing_customer c SET balance = c.balance + x.amount"  # noqa: S608
+        f"UPDATE billing_customer c SET balance = c.balance + x.amount"
         f" FROM (SELECT customer_id, sum(amount) AS amount FROM {corrections} GROUP BY customer_id) x"
         f" WHERE c.id = x.customer_id AND x.amount <> 0"
     )
@@ -191,6 +187,6 @@ def _book(cursor: Any, file: InvoiceFile, corrections: str, posting_id: int) -> 
         FROM (SELECT coalesce(sum(amount), 0) AS amount FROM {corrections}) t
         CROSS JOIN (VALUES (%s, 1), (%s, -1)) AS v (account, sign)
         WHERE t.amount <> 0
-        """,  # noqa: S608
+        """,
         [file.biller_id, posting_id, file.biller.currency, LedgerAccount.RECEIVABLE, LedgerAccount.BILLED],
     )
