@@ -17,6 +17,7 @@ from payments.models import (
     Case,
     CaseKind,
     CaseState,
+    Checkpoint,
     Payment,
     PaymentState,
 )
