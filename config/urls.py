@@ -28,5 +28,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("billing.customer_portal.urls")),
     path("", include("payments.customer_portal.urls")),
 ]
+if settings.DEMO:
+    urlpatterns.append(path("demo/", include("config.demo.urls")))
 if settings.DEBUG:
     urlpatterns.append(path("styleguide/", include("billing.biller_portal.styleguide")))

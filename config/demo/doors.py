@@ -1,0 +1,140 @@
+"""The control doors of the simulated processor and the simulated CIS: their books, and their switches.
+
+These doors are the simulators' own, for whoever demonstrates or tests; no part of the product knows them.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from django.conf import settings
+
+TOKENS_AT_ONCE = 5_000
+# Whom the supervisor tells the simulated CIS to let in.
+CIS_USERNAME = "ratepayer"
+_TIMEOUT = 20.0  # seconds
+
+
+class SimulatorError(Exception):
+    """A simulator does not answer, or refuses what it was asked; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One simulator's control door: its base address and the secret that opens it."""
+
+    name: str
+    url: str
+    secret: str
+
+    def ask(self, path: str, body: Any = None) -> dict[str, Any]:
+        """Ask, by POST where there is a body; gives the answer.
+
+        :raises SimulatorError: there is none, or the simulator refuses.
+        """
+        request = urllib.request.Request(  # noqa: S310  (an address of our own settings)
+            self.url + path,
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self.secret}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310  (as above)
+                return dict(json.load(response))
+        except urllib.error.HTTPError as error:
+            raise SimulatorError(f"{self.name} refuses: {_words(error.read()) or error.reason}.") from None
+        except (OSError, ValueError) as error:
+            raise SimulatorError(f"{self.name} does not answer at {self.url}.") from error
+
+
+def _words(body: bytes) -> str:
+    """Give what a refusal says; one simulator wraps it, the other does not."""
+    try:
+        error = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace").strip()[:200]
+    return str(error["message"] if isinstance(error, dict) else error)
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """The simulated processor: its control door, and the secret of its merchants."""
+
+    door: Door
+    merchant_secret: str
+
+    @property
+    def url(self) -> str:
+        """The address that merchants and browsers call."""
+        return self.door.url
+
+    def book(self, merchant: str | None = None) -> dict[str, Any]:
+        """Give what was truly charged: ``rows`` by key, ``totals``, ``charged_twice``, ``held``."""
+        return self.door.ask("/book" + (f"?merchant={merchant}" if merchant else ""))
+
+    def switches(self) -> dict[str, Any]:
+        """Give every switch as it stands."""
+        return self.door.ask("/control")
+
+    def change(self, **changes: Any) -> dict[str, Any]:
+        """Change the switches that are named; gives all of them."""
+        return self.door.ask("/control", changes)
+
+    def make_tokens(self, merchant: str, wanted: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Make tokens that behave as asked, without any number; gives what each stands for, in the order asked."""
+        made: list[dict[str, Any]] = []
+        for begin in range(0, len(wanted), TOKENS_AT_ONCE):
+            part = list(wanted[begin : begin + TOKENS_AT_ONCE])
+            made += self.door.ask("/v1/tokens/test", {"merchant": merchant, "tokens": part})["tokens"]
+        return made
+
+    def change_tokens(self, outcomes: Mapping[str, str]) -> list[str]:
+        """Make tokens behave otherwise from now on; gives those that it knows."""
+        return list(self.door.ask("/control/tokens", dict(outcomes))["changed"])
+
+
+@dataclass(frozen=True, slots=True)
+class Cis:
+    """The simulated CIS: its control door, where it speaks SOAP, and who may."""
+
+    door: Door
+    username: str
+    password: str
+
+    @property
+    def url(self) -> str:
+        """The address that updates go to."""
+        return f"{self.door.url}/services/CB"
+
+    def book(self) -> dict[str, Any]:
+        """Give what it has heard: ``payments``, ``repeats``, ``comments``, ``paperless``, ``totals``."""
+        return self.door.ask("/book")
+
+    def switches(self) -> dict[str, Any]:
+        """Give the rules in force with how often each fired, and the actions there are."""
+        return self.door.ask("/control")
+
+    def change(self, rules: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, Any]:
+        """Put these rules in place of all others; none lets it behave."""
+        return self.door.ask("/control", {"seed": seed, "rules": [dict(rule) for rule in rules]})
+
+
+@dataclass(frozen=True, slots=True)
+class Simulators:
+    """Both of them."""
+
+    processor: Processor
+    cis: Cis
+
+    @classmethod
+    def of_settings(cls) -> Self:
+        """Give those that the settings name."""
+        secret = settings.SIMULATOR_SECRET
+        return cls(
+            Processor(Door("The simulated processor", settings.SIMULATED_PROCESSOR_URL, secret), secret),
+            Cis(Door("The simulated CIS", settings.SIMULATED_CIS_URL, secret), CIS_USERNAME, secret),
+        )

@@ -1,0 +1,170 @@
+"""The main job, end to end: bills come in, a processor on a socket moves money, and the CIS is told over SOAP."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import pytest
+
+from billing.models import Biller, InvoiceFile, Item, Run
+from config.demo import data, job
+from config.demo.books import compare
+from config.demo.doors import Cis, Door, Processor, Simulators
+from datapump.models import Record
+from payments.models import Attempt, AutoPayEnrolment, Payment
+from tests.cis import Cis as RunningCis
+from tests.processor import CONTROL_SECRET, SECRET
+from tests.processor import Processor as RunningProcessor
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BILLED = 60
+PATIENCE = job.Patience(load=20, collect=20, recover=20, deliver=20, waits=0.02)
+TOWNS = (
+    data.smaller(data.MAPLE_FALLS, customers=BILLED + 12, billed=BILLED, by_hand=10),
+    data.smaller(data.RED_MESA, customers=8, billed=0, by_hand=2),
+)
+
+
+@dataclass
+class Demonstration:
+    """The demonstration with few people, and what the job said."""
+
+    simulators: Simulators
+    key: str
+    billers: list[Biller]
+    lines: list[str] = field(default_factory=list)
+
+    def run(self, faults: job.Faults | None = None) -> job.Ended:
+        return job.run(
+            biller=self.billers[0], billers=self.billers, simulators=self.simulators, count=BILLED,
+            say=self.lines.append, faults=faults, patience=PATIENCE,
+        )  # fmt: skip
+
+
+def load(simulators: Simulators, said: list[str] | None = None, towns: Sequence[data.Town] = TOWNS) -> str:
+    quick = {"batch_limit": 5, "settle_seconds": 0.6, "timeout": 0.5, "batch_timeout": 0.5}
+    return data.load(
+        simulators=simulators,
+        say=(said if said is not None else []).append,
+        towns=towns,
+        route_options=quick,
+        patience=PATIENCE,
+    )
+
+
+@pytest.fixture
+def simulators(processor: RunningProcessor, cis: RunningCis) -> Simulators:
+    address = cis.url.partition("/services/")[0]
+    return Simulators(
+        Processor(Door("The simulated processor", processor.url, CONTROL_SECRET), SECRET),
+        Cis(Door("The simulated CIS", address, cis.secret), cis.username, cis.password),
+    )
+
+
+@pytest.fixture
+def demonstration(simulators: Simulators) -> Demonstration:
+    key = load(simulators)
+    return Demonstration(simulators, key, list(Biller.objects.order_by("number")))
+
+
+def test_bills_come_in_are_collected_and_the_billers_system_hears_of_it_once(
+    demonstration: Demonstration, processor: RunningProcessor, cis: RunningCis
+) -> None:
+    before = Payment.objects.filter(state="posted").count()
+    ended = demonstration.run()
+    assert ended.sound
+    assert ended.comparison.differences == ()
+    assert re.fullmatch(
+        r"books agree: ours (\d+) payments ([\d,]+\.\d\d) USD, processor \1 \2 USD, CIS \1 \2 USD",
+        str(ended.comparison),
+    )
+    maple = demonstration.billers[0]
+    file = InvoiceFile.objects.filter(biller=maple).latest("pk")
+    assert (file.state, file.loaded_count, file.loaded_total) == ("loaded", BILLED, file.stated_total)
+    run = Run.objects.get(params__repeat=f"file {file.pk}")
+    paid = Payment.objects.filter(run_id=run.pk, state="posted")
+    assert run.state == "done"
+    assert paid.count() >= BILLED // 5
+    assert before > 10
+    # The two simulators' own words.
+    posted = Payment.objects.filter(state="posted")
+    assert processor.book()["charged_twice"] == 0
+    assert sum(Decimal(one["amount"]) for one in processor.book()["totals"]) == sum(one.amount for one in posted)
+    heard = {row["transaction_id"]: (row["amount"], row["times_received"]) for row in cis.book()["payments"]}
+    assert heard == {str(one.pk): (str(one.amount), 1) for one in posted}
+    # Whoever has AutoPay and was due today has paid, or was declined.
+    today = maple.business_date(run.created_at)
+    left = Item.objects.filter(
+        invoice__file=file, open__gt=0, collect_on=today, customer__autopay_enrolments__ended_at__isnull=True,
+        customer__autopay_enrolments__isnull=False, customer__blocks_card=False, customer__blocks_bank=False,
+    )  # fmt: skip
+    assert not left.exists()
+    assert not Record.objects.exclude(state="delivered").exists()
+
+
+def test_a_second_time_nothing_is_charged(demonstration: Demonstration, processor: RunningProcessor) -> None:
+    first = demonstration.run()
+    charged = processor.charges()
+    counts = [model.objects.count() for model in (InvoiceFile, Run, Payment, Attempt, Record)]
+    demonstration.lines.clear()
+    second = demonstration.run()
+    assert str(second.comparison) == str(first.comparison)
+    assert second.sound
+    assert processor.charges() == charged
+    assert [model.objects.count() for model in (InvoiceFile, Run, Payment, Attempt, Record)] == counts
+    assert "was loaded before: 60 invoices" in demonstration.lines[0]
+    assert "collected them before" in demonstration.lines[1]
+
+
+def test_lost_answers_at_both_sides_are_recovered_and_the_books_agree(
+    demonstration: Demonstration, processor: RunningProcessor, cis: RunningCis
+) -> None:
+    before = processor.control()["struck"]
+    ended = demonstration.run(
+        job.Faults(
+            cis=[
+                {"action": "drop_after", "operation": "CommitPaymentTransaction", "next": 2},
+                {"action": "drop_before", "operation": "CommitPaymentTransaction", "next": 1},
+            ]
+        )
+    )
+    assert ended.sound
+    assert ended.comparison.differences == ()
+    after = processor.control()
+    assert {name: n - before.get(name, 0) for name, n in after["struck"].items()} == {
+        "drop_after": 1, "omit": 1, "drop_before": 1, "lose_batch_after": 1
+    }  # fmt: skip
+    assert after["faults"] == {}
+    assert processor.book()["charged_twice"] == 0
+    # The CIS was told some payments twice and booked each once.
+    assert cis.totals()["repeats"] > 0
+    assert cis.switches()["rules"] == []
+    said = "\n".join(demonstration.lines)
+    assert "payments had no answer" in said
+    assert "sent again under their own key, none is left open" in said
+    assert "after a try that failed" in said
+
+
+def test_books_that_differ_are_told_apart(demonstration: Demonstration, cis: RunningCis) -> None:
+    demonstration.run()
+    paid = Payment.objects.filter(state="posted").order_by("created_at", "pk")
+    cis.reset()
+    disagreeing = compare(billers=demonstration.billers, simulators=demonstration.simulators)
+    assert not disagreeing.agree
+    assert len(disagreeing.differences) == paid.count()
+    assert str(disagreeing).startswith(f"books DISAGREE: ours {paid.count()} payments ")
+    assert f"the CIS has not heard of payment {paid[0].pk} (its update is delivered)" in str(disagreeing)
+    assert f"; and {paid.count() - 5} more" in str(disagreeing)
+
+
+def test_the_demonstration_is_made_once(demonstration: Demonstration, simulators: Simulators) -> None:
+    assert demonstration.key.startswith("rp_")
+    counts = [model.objects.count() for model in (Biller, Payment, AutoPayEnrolment, Record, InvoiceFile, Run)]
+    said: list[str] = []
+    assert load(simulators, said) == ""
+    assert said == []
+    assert [model.objects.count() for model in (Biller, Payment, AutoPayEnrolment, Record, InvoiceFile, Run)] == counts
