@@ -6,9 +6,9 @@ import argparse
 import importlib
 import sys
 
-from bench.beds import bed
+from bench.beds import bed, clear
 
-MEASUREMENTS = ("collects",)
+MEASUREMENTS = ("imports", "collects")
 
 
 def main() -> int:
@@ -19,6 +19,7 @@ def main() -> int:
     given = parser.parse_args()
     with bed():
         for name in given.names or MEASUREMENTS:
+            clear()
             sizes = {"scale": 0.1} if given.small else {}
             importlib.import_module(f"bench.{name}").run(**sizes)
     return 0

@@ -9,8 +9,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+
 from config import roles
 from config.servers import PostgreSQL, Valkey, server_directory
+
+_NAME = "bench"
 
 DATABASE = "bench"
 # Far enough apart that no checkpoint falls into a round: it would be charged to whoever happens to run.
@@ -20,10 +25,11 @@ SETTINGS = {"max_wal_size": "16GB", "checkpoint_timeout": "1h", "shared_buffers"
 @contextlib.contextmanager
 def bed() -> Iterator[None]:
     """Start servers, make the database and set Django up on it; everything is gone afterwards."""
-    directory = server_directory("bench-postgres")
-    shutil.rmtree(directory, ignore_errors=True)
-    postgres = PostgreSQL(directory, password="bench-superuser", settings=SETTINGS)
-    valkey = Valkey(server_directory("bench-valkey"), "bench-broker")
+    _sweep()
+    own = server_directory(f"{_NAME}-{os.getpid()}")
+    own.mkdir(mode=0o711, parents=True)
+    postgres = PostgreSQL(own / "postgres", password="bench-superuser", settings=SETTINGS)
+    valkey = Valkey(own / "valkey", "bench-broker")
     files = tempfile.mkdtemp(prefix="ratepayer-bench-")
     try:
         port, broker = postgres.start(), valkey.start()
@@ -53,8 +59,33 @@ def bed() -> Iterator[None]:
     finally:
         postgres.stop()
         valkey.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(own, ignore_errors=True)
         shutil.rmtree(files, ignore_errors=True)
+
+
+def clear() -> None:
+    """Empty every table of ours, so that the next measurement begins as the first one did."""
+    with psycopg.connect(os.environ["BENCH_SUPERUSER"], autocommit=True) as superuser:
+        found = superuser.execute(
+            "SELECT string_agg(format('%I', relname), ', ') FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            " AND relkind = 'r' AND relname ~ '^(billing|payments|datapump|sms)_'"
+        ).fetchone()
+        assert found is not None
+        superuser.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(found[0])))
+        superuser.execute("CHECKPOINT")
+
+
+def _sweep() -> None:
+    """Remove what killed measurements left behind: it may be many gigabytes."""
+    for left in server_directory(_NAME).parent.glob(f"{_NAME}-[0-9]*"):
+        try:
+            os.kill(int(left.name.removeprefix(f"{_NAME}-")), 0)
+        except PermissionError:
+            continue
+        except ProcessLookupError:
+            PostgreSQL(left / "postgres").stop()
+            Valkey(left / "valkey", "").stop()
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _keyset(directory: Path) -> Path:

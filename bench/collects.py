@@ -114,6 +114,8 @@ def _make(rounds: int, bills: int, peer_bills: int) -> tuple[int, dict[int, int]
 
 def _fill(cursor: Any, biller: int, route: int, day: int, size: int) -> None:
     on = DAY + datetime.timedelta(days=day)
+    cursor.execute("SELECT coalesce(max(id), 0) FROM billing_customer")
+    (last,) = cursor.fetchone()
     cursor.execute(
         """
         INSERT INTO billing_customer (biller_id, number, display_number, base, sub, name, address1, address2, city, state,
@@ -134,9 +136,9 @@ def _fill(cursor: Any, biller: int, route: int, day: int, size: int) -> None:
         INSERT INTO payments_instrument (biller_id, customer_id, route_id, kind, token, brand, last4, holder, nickname, state,
                                          is_default)
         SELECT biller_id, id, %s, 'card', 'tok_' || id || '_4242', 'visa', '4242', name, '', 'active', true
-        FROM billing_customer WHERE biller_id = %s AND number LIKE %s
+        FROM billing_customer WHERE biller_id = %s AND id > %s
         """,
-        [route, biller, f"{day}-%"],
+        [route, biller, last],
     )
     cursor.execute(
         """
@@ -144,27 +146,27 @@ def _fill(cursor: Any, biller: int, route: int, day: int, size: int) -> None:
                                                consent_requestor, ended_by)
         SELECT c.biller_id, c.id, n.id, 'bench', 'agreed', c.name, 2, ''
         FROM billing_customer c JOIN payments_instrument n ON n.customer_id = c.id
-        WHERE c.biller_id = %s AND c.number LIKE %s
+        WHERE c.biller_id = %s AND c.id > %s
         """,
-        [biller, f"{day}-%"],
+        [biller, last],
     )
     cursor.execute(
         """
         INSERT INTO billing_invoice (biller_id, customer_id, number, kind, issued_on, due_on, amount, past_due,
             payable_until_message, custom2, custom3, custom4, custom9, custom10, withdrawn)
         SELECT biller_id, id, 'INV' || id, '', %s, %s, 50, 0, '', base, sub, service_location, '', base || '-1', false
-        FROM billing_customer WHERE biller_id = %s AND number LIKE %s
+        FROM billing_customer WHERE biller_id = %s AND id > %s
         """,
-        [on, on, biller, f"{day}-%"],
+        [on, on, biller, last],
     )
     cursor.execute(
         """
         INSERT INTO billing_item (biller_id, customer_id, invoice_id, posting_id, kind, amount, currency, due_on, collect_on)
         SELECT i.biller_id, i.customer_id, i.id, %s, 'bill', i.amount, 'USD', i.due_on, i.due_on
         FROM billing_invoice i JOIN billing_customer c ON c.id = i.customer_id
-        WHERE c.biller_id = %s AND c.number LIKE %s
+        WHERE c.biller_id = %s AND c.id > %s
         """,
-        [posting, biller, f"{day}-%"],
+        [posting, biller, last],
     )
     cursor.execute(
         "INSERT INTO billing_entry (biller_id, posting_id, account, tender, amount, currency, count) VALUES"

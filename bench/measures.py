@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import re
 import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from django.db import connection
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,40 @@ def middle(costs: Sequence[Cost], of: Callable[[Cost], float]) -> float:
 
 def peak_memory() -> int:
     """Give the most memory that this process has had so far, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return _memory("VmHWM")
+
+
+def memory() -> int:
+    """Give the memory that this process has now, in megabytes."""
+    return _memory("VmRSS")
+
+
+def _memory(line: str) -> int:
+    # getrusage counts what the process was before it became this program.
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            found = re.search(rf"{line}:\s+(\d+) kB", status.read())
+    except OSError:
+        found = None
+    return int(found[1]) // 1024 if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def apart(work: Callable[..., Given], *args: Any) -> Given:
+    """Do some work in a fresh process, whose memory nothing else has stretched; a function of a module."""
+    with multiprocessing.get_context("spawn").Pool(1, initializer=_set_up) as pool:
+        return pool.apply(work, args)
+
+
+def _set_up() -> None:
+    import django
+
+    django.setup()
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Give the value that so large a share of the values does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def as_superuser(statement: str) -> None:

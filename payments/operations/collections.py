@@ -22,7 +22,7 @@ from typing import Any
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
-from billing import audit
+from billing import audit, sets
 from billing.actors import Actor
 from billing.errors import DomainError
 from billing.failpoints import failpoint
@@ -310,8 +310,8 @@ def _checkpoint_once(biller: Biller, run: Run, chunk: Chunk, now: datetime.datet
             FROM {_FROM}
             WHERE {due.sql} AND i.customer_id BETWEEN %s AND %s
               {"AND i.id IN (SELECT i.id FROM billing_item i, " + _FROM + " WHERE " + due.sql + " ORDER BY i.customer_id" + limit + ")" if limit else ""}
-            RETURNING i.id, i.customer_id, i.open, n.id, n.kind, n.token, n.route_id,
-                      coalesce(nullif(c.display_number, ''), c.number), uuidv7(), uuidv7()
+            RETURNING i.id, i.customer_id, i.open, n.id::text, n.kind, n.token, n.route_id,
+                      coalesce(nullif(c.display_number, ''), c.number), uuidv7()::text, uuidv7()::text
             """,
             [*due.params, chunk.first, chunk.last, *(due.params if limit else [])],
         )
@@ -337,7 +337,7 @@ def _checkpoint_once(biller: Biller, run: Run, chunk: Chunk, now: datetime.datet
     ) in rows:
         requests.setdefault(route_id, []).append(
             ChargeRequest(
-                str(attempt),
+                attempt,
                 Command.CHARGE,
                 amount,
                 biller.currency,
@@ -358,18 +358,10 @@ def _insert(
     rows: Sequence[tuple[Any, ...]],
     now: datetime.datetime,
 ) -> None:
-    (
-        items,
-        customers,
-        amounts,
-        instruments,
-        kinds,
-        _tokens,
-        routes,
-        _accounts,
-        payments,
-        attempts,
-    ) = (list(column) for column in zip(*rows, strict=True))
+    # Each column is written once and used by several statements.
+    items, customers, amounts, instruments, kinds, _tokens, routes, _accounts, payments, attempts = (
+        sets.array(column) for column in zip(*rows, strict=True)
+    )
     cursor.execute(
         """
         INSERT INTO payments_payment

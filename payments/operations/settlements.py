@@ -133,44 +133,47 @@ def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.d
 
     Answers are taken forward only: a second one is ignored where it agrees and makes a case where it does not.
     """
-    given = "json_to_recordset(%s) AS v(id uuid, result smallint, approval text, reference text, message text)"
-    rows = sets.rows(
-        {
-            "id": answer.key,
-            "result": int(answer.result),
-            "approval": answer.approval_code[:60],
-            "reference": answer.processor_reference[:60],
-            "message": answer.message[:200],
-        }
+    # Looked up by id in one JSON object, row by row: a join would be planned by statistics that know nothing of attempts
+    # a moment old, and once in a while goes wrong by orders of magnitude.
+    ids = sets.array(answer.key for answer in answers)
+    given = sets.keyed(
+        (
+            answer.key,
+            [int(answer.result), answer.approval_code[:60], answer.processor_reference[:60], answer.message[:200]],
+        )
         for answer in answers
     )
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(
             f"""
             UPDATE payments_attempt a
-            SET state = 'answered', result = v.result + {ANSWERED_OFFSET}, approval_code = v.approval,
-                processor_reference = v.reference, message = v.message, answered_at = %s
-            FROM {given}
-            WHERE a.id = v.id AND a.biller_id = %s AND a.state = 'open'
+            SET state = 'answered', result = (g.given -> a.id::text ->> 0)::smallint + {ANSWERED_OFFSET},
+                approval_code = g.given -> a.id::text ->> 1, processor_reference = g.given -> a.id::text ->> 2,
+                message = g.given -> a.id::text ->> 3, answered_at = %s
+            FROM (SELECT %s::jsonb AS given) g
+            WHERE a.id = ANY(%s::uuid[]) AND a.biller_id = %s AND a.state = 'open'
             """,
-            [now, rows, biller.pk],
+            [now, given, ids, biller.pk],
         )
         if cursor.rowcount != len(answers):
             cursor.execute(
                 f"""
                 INSERT INTO payments_case (biller_id, customer_id, attempt_id, kind, reason, state, closed_by, outcome)
                 SELECT a.biller_id, p.customer_id, a.id, %s,
-                       format('The processor answered %%s after the attempt had ended with %%s.', v.result,
+                       format('The processor answered %%s after the attempt had ended with %%s.', a.heard,
                               CASE a.state WHEN 'abandoned' THEN 'no charge' ELSE (a.result %% {ANSWERED_OFFSET})::text END),
                        'open', '', ''
-                FROM {given}
-                JOIN payments_attempt a ON a.id = v.id AND a.biller_id = %s
+                FROM (
+                    SELECT a.*, (g.given -> a.id::text ->> 0)::smallint AS heard
+                    FROM payments_attempt a, (SELECT %s::jsonb AS given) g
+                    WHERE a.id = ANY(%s::uuid[]) AND a.biller_id = %s
+                ) a
                 JOIN payments_payment p ON p.id = a.payment_id
-                WHERE (a.state IN ('answered', 'applied') AND a.result %% {ANSWERED_OFFSET} <> v.result)
-                   OR (a.state = 'abandoned' AND v.result = 0)
+                WHERE (a.state IN ('answered', 'applied') AND a.result %% {ANSWERED_OFFSET} <> a.heard)
+                   OR (a.state = 'abandoned' AND a.heard = 0)
                 ON CONFLICT DO NOTHING
                 """,
-                [CaseKind.CONFLICTING_ANSWER, rows, biller.pk],
+                [CaseKind.CONFLICTING_ANSWER, given, ids, biller.pk],
             )
 
 
@@ -187,28 +190,33 @@ def take_effect(
     """
     for left in reversed(range(_TRIES)):
         try:
-            return _take_effect(biller, sorted(attempt_ids), actor, now)
+            return _take_effect(biller, attempt_ids, actor, now)
         except OperationalError as error:
             if left == 0 or getattr(error.__cause__, "sqlstate", "") != "40P01":
                 raise
     raise AssertionError("unreachable")
 
 
-def _take_effect(biller: Biller, attempt_ids: list[uuid.UUID], actor: Actor, now: datetime.datetime) -> Settled:
+def _take_effect(
+    biller: Biller, attempt_ids: Sequence[uuid.UUID | str], actor: Actor, now: datetime.datetime
+) -> Settled:
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         # The change of state makes this transaction the only one to carry these attempts over.
         cursor.execute(
             f"""
             UPDATE payments_attempt SET state = 'applied', result = result - {ANSWERED_OFFSET}
             WHERE id = ANY(%s::uuid[]) AND biller_id = %s AND state = 'answered'
-            RETURNING id, payment_id, result, approval_code
+            RETURNING id::text, payment_id::text, result
             """,
             [sets.array(attempt_ids), biller.pk],
         )
         applied = cursor.fetchall()
         if not applied:
             return Settled()
-        cursor.execute("DELETE FROM payments_checkpoint WHERE payment_id = ANY(%s::uuid[])", [sets.array(row[1] for row in applied)])
+        cursor.execute(
+            "DELETE FROM payments_checkpoint WHERE payment_id = ANY(%s::uuid[])",
+            [sets.array(row[1] for row in applied)],
+        )
         passed = [row for row in applied if row[2] == Result.PASS]
         settled = Settled()
         if passed:
@@ -228,10 +236,8 @@ def _take_effect(biller: Biller, attempt_ids: list[uuid.UUID], actor: Actor, now
     return settled
 
 
-def _post(
-    biller: Biller, passed: Sequence[tuple[uuid.UUID, uuid.UUID, int, str]], *, actor: Actor, now: datetime.datetime
-) -> Settled:
-    """Post payments whose money moved, given as (attempt, payment, result, approval code); the caller holds their attempts."""
+def _post(biller: Biller, passed: Sequence[tuple[str, str, int]], *, actor: Actor, now: datetime.datetime) -> Settled:
+    """Post payments whose money moved, given as (attempt, payment, result); the caller holds their attempts."""
     ids = sets.array(row[1] for row in passed)
     with connection.cursor() as cursor:
         # An attempt takes effect once, so one of their ids is a key that no other posting can have.
@@ -250,12 +256,13 @@ def _post(
         cursor.execute(
             """
             UPDATE payments_payment p
-            SET state = 'posted', posting_id = %s, settled_at = %s, result = 0, approval_code = v.approval
-            FROM json_to_recordset(%s) AS v(id uuid, approval text)
-            WHERE p.id = v.id AND p.state = 'processing'
+            SET state = 'posted', posting_id = %s, settled_at = %s, result = 0,
+                approval_code = (SELECT a.approval_code FROM payments_attempt a
+                                 WHERE a.payment_id = p.id AND a.state = 'applied' AND a.result = 0)
+            WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing'
             RETURNING p.amount
             """,
-            [posting, now, sets.rows({"id": row[1], "approval": row[3]} for row in passed)],
+            [posting, now, ids],
         )
         amounts = [amount for (amount,) in cursor.fetchall()]
         if len(amounts) != len(passed):
@@ -283,19 +290,20 @@ def _post(
             """,
             [ids],
         )
-        # What no item took is the customer's credit.
+        # What no item took is the customer's credit. Summed payment by payment, by index: a join of two sums is planned
+        # by statistics that know nothing of rows a moment old.
         cursor.execute(
             """
             INSERT INTO billing_item (biller_id, customer_id, payment_id, posting_id, kind, amount, currency)
-            SELECT p.biller_id, p.customer_id, p.id, p.posting_id, 'credit', coalesce(v.amount, 0) - p.amount, p.currency
-            FROM payments_payment p
-            LEFT JOIN (
-                SELECT payment_id, sum(amount) AS amount FROM payments_allocation
-                WHERE payment_id = ANY(%s::uuid[]) AND state = 'posted' GROUP BY 1
-            ) v ON v.payment_id = p.id
-            WHERE p.id = ANY(%s::uuid[]) AND p.amount > coalesce(v.amount, 0)
+            SELECT p.biller_id, p.customer_id, p.id, p.posting_id, 'credit', p.allocated - p.amount, p.currency
+            FROM (
+                SELECT p.*, coalesce((SELECT sum(a.amount) FROM payments_allocation a
+                                      WHERE a.payment_id = p.id AND a.state = 'posted'), 0) AS allocated
+                FROM payments_payment p WHERE p.id = ANY(%s::uuid[])
+            ) p
+            WHERE p.amount > p.allocated
             """,
-            [ids, ids],
+            [ids],
         )
         cursor.execute(
             """
@@ -340,7 +348,7 @@ def _post(
 
 def _fail(
     biller: Biller,
-    failures: list[tuple[uuid.UUID, int]],
+    failures: list[tuple[str, int]],
     *,
     actor: Actor,
     now: datetime.datetime,
@@ -350,11 +358,13 @@ def _fail(
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE payments_payment p SET state = 'failed', settled_at = %s, result = v.result, failure = v.words
-            FROM json_to_recordset(%s) AS v(id uuid, result smallint, words text)
-            WHERE p.id = v.id AND p.state = 'processing' RETURNING p.amount
+            UPDATE payments_payment p
+            SET state = 'failed', settled_at = %s, result = (g.given -> p.id::text ->> 0)::smallint,
+                failure = g.given -> p.id::text ->> 1
+            FROM (SELECT %s::jsonb AS given) g
+            WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing' RETURNING p.amount
             """,
-            [now, sets.rows({"id": pk, "result": result, "words": words_for(result)} for pk, result in failures)],
+            [now, sets.keyed((pk, [result, str(words_for(result))]) for pk, result in failures), ids],
         )
         amounts = [amount for (amount,) in cursor.fetchall()]
         if len(amounts) != len(failures):
@@ -401,7 +411,7 @@ def _fail(
     return Settled(failed=len(amounts), failed_total=sum(amounts, Decimal("0.00")))
 
 
-def release(payment_ids: Sequence[uuid.UUID]) -> None:
+def release(payment_ids: Sequence[uuid.UUID | str]) -> None:
     """Void the pending allocations of payments and give back what they reserved; the caller holds the payments."""
     ids = sets.array(payment_ids)
     with connection.cursor() as cursor:
@@ -444,7 +454,7 @@ def _count_in_chunks(ids: str, outcome: str) -> None:
         )
 
 
-def _audit_one(payment_id: uuid.UUID, event: str, actor: Actor) -> None:
+def _audit_one(payment_id: str, event: str, actor: Actor) -> None:
 
     payment = Payment.objects.select_related("instrument").get(pk=payment_id)
     audit.record(
