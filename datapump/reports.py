@@ -82,6 +82,8 @@ class Chosen:
 def _plain(value: Any) -> Any:
     if isinstance(value, uuid.UUID):
         return str(value)
+    if isinstance(value, tuple):
+        return list(value)
     return value.isoformat() if isinstance(value, datetime) else value
 
 
@@ -98,9 +100,15 @@ class _Query:
 
 
 def _source(
-    chosen: Chosen, biller_id: int, limit: int, newest_first: bool | None, bound: tuple[datetime, uuid.UUID] | None
+    chosen: Chosen,
+    biller_id: int,
+    limit: int,
+    newest_first: bool,
+    bound: tuple[datetime, uuid.UUID] | None,
+    *,
+    merged: bool = True,
 ) -> _Query:
-    """Write the query for (created_at, id), each part by the index that has its order; with no order, for counting."""
+    """Write the query for (created_at, id), each part in the order of an index; unmerged parts are for counting."""
     query = _Query()
     states = chosen.states_read()
     if chosen.record is not None:
@@ -151,12 +159,11 @@ def _source(
     if bound is not None:
         query.add(f"AND (r.created_at, r.id) {'<' if newest_first else '>'} (%s, %s)", *bound)
     way = "DESC" if newest_first else "ASC"
-    if newest_first is not None:
-        query.add(f"ORDER BY r.created_at {way}, r.id {way}")
+    query.add(f"ORDER BY r.created_at {way}, r.id {way}")
     query.add("LIMIT %s", limit)
     for end in parts:
         query.add(end)
-        if newest_first is not None:
+        if merged:
             query.add(f"ORDER BY p.created_at {way}, p.id {way}")
         query.add("LIMIT %s", limit)
     return query
@@ -195,7 +202,7 @@ def history_page(
 
 def history_count(*, biller_id: int, chosen: Chosen, most: int) -> int:
     """Count the records, but stop at ``most``."""
-    query = _source(chosen, biller_id, most, None, None)
+    query = _source(chosen, biller_id, most, True, None, merged=False)
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT count(*) FROM ({' '.join(query.text)}) AS counted", query.params)
         count: int = cursor.fetchone()[0]

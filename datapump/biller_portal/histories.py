@@ -179,6 +179,17 @@ class HistoryList(StaffPage, lists.ListPage[Record]):
             bound=None if bound is None else (bound.values[0], bound.values[1]),
         )
 
+    def _narrow(self, request: HttpRequest) -> tuple[Any, Any]:
+        queryset, form = super()._narrow(request)
+        self._conditions = len(queryset.query.where.children)
+        return queryset, form
+
+    def count(self, queryset: Any, most: int) -> int:
+        """Count by the index that fits the filters; what stands before a place in the list is counted plainly."""
+        if len(queryset.query.where.children) > self._conditions or queryset.query.is_empty():
+            return super().count(queryset, most)
+        return reports.history_count(biller_id=self.request.biller.pk, chosen=self._chosen, most=most)
+
     def stream(self, queryset: Any, *, order: Sequence[str]) -> Iterator[Record]:
         """Read everything for the file, a batch at a time."""
         return reports.history_stream(
