@@ -1,7 +1,7 @@
 """How the API says no: one shape for every refusal, whoever refuses.
 
-``{"error": {"code", "message", "field"}}``: ``code`` is for programs and does not change, ``message`` for people, ``field``
-names the input that is wrong where one is. Where several inputs are wrong ``faults`` lists all of them.
+``{"error": {"code", "message", "field"}}``: ``code`` is for programs and does not change, ``message`` for people,
+``field`` names the input that is wrong where one is. Where the input cannot be read ``faults`` lists all that is wrong.
 """
 
 from __future__ import annotations

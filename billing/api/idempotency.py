@@ -30,8 +30,8 @@ HEADER = OpenApiParameter(
     {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$", "minLength": 1, "maxLength": 255},
     OpenApiParameter.HEADER,
     required=True,
-    description="A key of your own for this call, such as a UUID. The same call again with the same key gets the same answer "
-    "and does nothing; another call with it is refused.",
+    description="A key of your own for this call, such as a UUID. The same call again with the same key gets the same "
+    "answer and does nothing; another call with it is refused.",
 )
 REPLAYED = OpenApiParameter(
     "Idempotent-Replayed",
@@ -65,7 +65,7 @@ def once(view: ApiView, *, operation: str, given: Mapping[str, Any], act: Callab
             if refusal is None or refusal.status_code >= 500:
                 raise
             response = refusal
-        # As plain JSON, so that the answer kept and the answer given are the same to the byte.
+        # As plain JSON, which can be kept and given again.
         return idempotency_keys.Answer(response.status_code, json.loads(JSONRenderer().render(response.data)))
 
     found = idempotency_keys.answer_once(biller=view.biller, key=key, operation=operation, given=given, act=answer)

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beside what views say themselves: how refusals look, and that every call may meet one."""
+"""What the OpenAPI document says beside what views say themselves: how refusals look, and who may meet which."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ERROR = {
 _WORDS = {
     "401": "There is no API key, or it opens nothing.",
     "404": "There is nothing here that this key may see; what belongs to another biller is not here.",
-    "409": "The key of the call was used for another one, the first call is still being worked on, or the thing exists.",
+    "409": "The call's key was used for another one, the first call is still being worked on, or the thing exists.",
     "422": "The input cannot be read, or what was asked for is refused.",
     "default": "Any other refusal.",
 }

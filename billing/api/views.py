@@ -209,7 +209,7 @@ class ApiView(APIView):
         return rows.none() if pk is None else rows.filter(customer_id=pk)
 
 
-# ---- Shapes that many have in common -------------------------------------------------------------------------------------
+# ---- Shapes that many have in common -----------------------------------------------------------------------------------
 
 
 class PageQuery(Shape):

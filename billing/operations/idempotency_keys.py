@@ -1,8 +1,8 @@
 """Idempotency keys: the same call of a machine again gets the same answer, whatever broke in between.
 
 Whoever works on a key holds a lock in PostgreSQL that goes with its connection, so that a crash frees it at once. A key
-that has no answer and that nobody holds was left by a crash: the call is worked on again, and what it does must then find
-what was done before by a key of its own.
+that has no answer and that nobody holds was left by a crash: the call is worked on again, and what it does must then
+find what was done before by a key of its own.
 
 Source: the design's rule on idempotency; reliability 1 (Stripe)
 """
@@ -41,7 +41,7 @@ class CallInFlight(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a call was answered: HTTP status and a body that JSON can hold; ``replayed`` where an earlier call got it."""
+    """What a call was answered: HTTP status and a JSON body; ``replayed`` where an earlier call got it."""
 
     status: int
     body: Any
@@ -53,8 +53,8 @@ def answer_once(
 ) -> Answer:
     """Act and keep the answer, or give the one that the same call got before.
 
-    ``act`` may be called again after a crash between what it did and the keeping of its answer. What it raises is kept as
-    no answer: the call may be repeated.
+    ``act`` may be called again after a crash between what it did and the keeping of its answer. What it raises is kept
+    as no answer: the call may be repeated.
 
     :raises IdempotencyKeyReused: the key came with other input.
     :raises CallInFlight: another call with the key is being worked on.

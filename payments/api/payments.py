@@ -160,8 +160,8 @@ class PaymentsView(ApiView):
             201: OpenApiResponse(PaymentDetail, description="Paid."),
             202: OpenApiResponse(
                 PaymentDetail,
-                description="The processor has not said yet whether it charged: ask for the payment until it is posted or "
-                "failed. Do not send another one.",
+                description="The processor has not said yet whether it charged: ask for the payment until it is posted "
+                "or failed. Do not send another one.",
             ),
             402: OpenApiResponse(_DECLINED_SHAPE, description="It did not go through; no money was taken."),
         },
