@@ -46,6 +46,7 @@ SENTENCES: dict[str, Any] = {
     "instrument.defaulted": _("Made %(method)s the default method"),
     "instrument.removed": _("Removed %(method)s"),
     "invoice_file.loaded": _("Loaded invoice file %(name)s: %(count)s invoices, %(total)s"),
+    "invoice_file.not_withdrawn": _("Could not withdraw invoice file %(name)s: %(reason)s"),
     "invoice_file.received": _("Received invoice file %(name)s"),
     "invoice_file.refused": _("Refused invoice file %(name)s: %(reason)s"),
     "invoice_file.withdrawn": _("Withdrew invoice file %(name)s"),
@@ -64,6 +65,7 @@ SENTENCES: dict[str, Any] = {
     "run.finished": _("Finished the run"),
     "run.started": _("Started a %(kind)s run"),
     "run.stopped": _("Asked the run to stop"),
+    "secrets.rotated": _("Encrypted %(count)s secrets under the newest key"),
     "setting.changed": _("Changed setting %(number)s"),
 }
 
@@ -133,6 +135,7 @@ def seal() -> Seal | None:
     """Close the trail up to the oldest transaction still running under one more link of the hash chain.
 
     Entries that a running transaction may still bring in wait for the next seal, so that no writer ever waits for this.
+    PostgreSQL shows a session only the transactions of its own login, which is the one that every writer has.
     Gives nothing where nothing is new. Source: the design's "audit entry".
     """
     with transaction.atomic(durable=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,20 @@ def make_keyset() -> str:
     aead.register()
     handle = tink.new_keyset_handle(aead.aead_key_templates.AES256_GCM)
     return json_proto_keyset_format.serialize(handle, secret_key_access.TOKEN)
+
+
+def add_key(keyset: str) -> str:
+    """Give the keyset with a new primary key before the ones it has; those go on opening what they made."""
+    new, old = json.loads(make_keyset()), json.loads(keyset)
+    return json.dumps({"primaryKeyId": new["primaryKeyId"], "key": [*new["key"], *old["key"]]})
+
+
+def is_current(ciphertext: str) -> bool:
+    """Say whether a ciphertext was made with the primary key; an empty one needs none."""
+    if not ciphertext:
+        return True
+    # Tink writes the key's id, four bytes, behind a first byte that says so.
+    return int.from_bytes(base64.b64decode(ciphertext)[1:5], "big") == json.loads(settings.KEYSET)["primaryKeyId"]
 
 
 def encrypt(text: str, *, bound_to: str) -> str:
@@ -114,6 +129,11 @@ class EncryptedTextField(_TextField):
         row = ":".join(str(getattr(instance, name)) for name in self.bound_to)
         biller = getattr(instance, "biller_id", "")
         return f"{instance._meta.db_table}.{self.column}:{biller}:{row}"
+
+    def sealed(self, instance: models.Model) -> str:
+        """Give the ciphertext of a row that was read from the database."""
+        value = instance.__dict__.get(self.attname, "")
+        return value.ciphertext if isinstance(value, Sealed) else ""
 
     def from_db_value(self, value: str | None, expression: Any, connection: Any) -> Sealed | None:
         return None if value is None else Sealed(value)

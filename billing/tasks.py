@@ -7,10 +7,11 @@ from typing import Any
 
 from celery import shared_task
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
-from billing import tenancy, throttles
-from billing.actors import Actor
+from billing import audit, tenancy, throttles
+from billing.actors import Actor, Requestor
 from billing.models import InvoiceFile
 from billing.operations import invoice_files, notice_deliveries
 from payments.operations import carryovers
@@ -31,6 +32,26 @@ def load_invoice_file(file_id: int, **_: Any) -> None:
         contextlib.suppress(invoice_files.NotWaiting, invoice_files.ClaimLost),
     ):
         invoice_files.load(file_id=file_id, actor=Actor.system("load_invoice_file"), carry=carryovers.carry)
+
+
+@shared_task(soft_time_limit=LOAD_SECONDS, time_limit=LOAD_SECONDS + 60)
+def withdraw_invoice_file(file_id: int, actor: dict[str, Any], **_: Any) -> None:
+    """Take a loaded invoice file back, for the person who asked; where it cannot be, the audit trail says so."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        file = InvoiceFile.objects.get(pk=file_id)
+    by = Actor(**{**actor, "requestor": Requestor(actor["requestor"])})
+    with tenancy.acting_for([file.biller_id]):
+        try:
+            invoice_files.withdraw(file=file, actor=by, put_back=carryovers.put_back)
+        except invoice_files.NotWithdrawable as refused:
+            with transaction.atomic():
+                audit.record(
+                    actor=by,
+                    event="invoice_file.not_withdrawn",
+                    biller_id=file.biller_id,
+                    subject=f"invoice_file:{file.pk}",
+                    facts={"name": file.name, "reason": str(refused)},
+                )
 
 
 @shared_task
@@ -57,6 +78,13 @@ def send_notices(**_: Any) -> None:
     """Send the e-mails that are due, a few of each biller in turn; ends within about a minute."""
     with tenancy.acting_for(tenancy.EVERY_BILLER):
         notice_deliveries.send_due(actor=Actor.system("send_notices"), seconds=TURN_SECONDS)
+
+
+@shared_task
+def seal_audit_trail(**_: Any) -> None:
+    """Close the new entries of the audit trail under one more link of the hash chain."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        audit.seal()
 
 
 @shared_task

@@ -67,6 +67,9 @@ BEAT: dict[str, Entry] = {
         "billing.tasks.load_waiting_files", timedelta(seconds=20), "Loads invoice files that wait or whose worker died."
     ),
     "Send notices": Entry("billing.tasks.send_notices", timedelta(seconds=15), "Sends the e-mails that are due."),
+    "Seal the audit trail": Entry(
+        "billing.tasks.seal_audit_trail", timedelta(minutes=5), "Closes new audit entries under the hash chain."
+    ),
     "Forget tries": Entry(
         "billing.tasks.forget_tries", crontab(minute="30", hour="4"), "Removes old counters of guests' and card tries."
     ),
