@@ -164,10 +164,13 @@ def _read_odd_phones(cursor: Any, stage: Stage) -> None:
 
 def read_phone(text: str) -> str | None:
     """Give a telephone number as E.164, or nothing where it cannot be one."""
+    if not any(figure in text for figure in "123456789"):
+        return None
     try:
         number = phonenumbers.parse(text, "US")
     except phonenumbers.NumberParseException:
         return None
-    if not phonenumbers.is_possible_number(number):
+    # A number without its area code is possible too, but only for a neighbour.
+    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         return None
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
