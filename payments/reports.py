@@ -287,9 +287,15 @@ class Failures:
 
 
 def run_failures(run: Run) -> list[Failures]:
-    """Give a run's failed payments by reason, the most frequent first."""
+    """Give a run's failed payments by reason, the most frequent first.
+
+    It reads the payments that the biller got while the run worked, by the index of time: none knows its run or state.
+    """
+    made = {"created_at__gte": run.created_at}
+    if run.finished_at is not None:
+        made["created_at__lte"] = run.finished_at
     rows = (
-        Payment.objects.filter(run_id=run.pk, biller_id=run.biller_id, state=PaymentState.FAILED)
+        Payment.objects.filter(biller_id=run.biller_id, run_id=run.pk, state=PaymentState.FAILED, **made)
         .values_list("result", "failure")
         .annotate(count=Count("pk"), amount=Sum("amount"))
         .order_by("-count", "failure")

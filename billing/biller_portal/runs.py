@@ -28,6 +28,7 @@ from payments.reports import RunTotals, run_failures, run_totals
 from payments.tasks import collect_run
 
 LIVE = (RunState.PLANNED, RunState.WORKING)
+_ADDED_UP = 20_000
 
 
 def run_status(run: Run) -> str:
@@ -247,7 +248,8 @@ def run(request: BillerRequest, run_id: int) -> HttpResponse:
         "stats": _stats(found, totals, request.biller.currency),
         "progress": _progress(found, totals, request.biller.currency),
         "chart": _chart(found, totals) if totals.sent else None,
-        "failures": run_failures(found) if totals.declined else [],
+        # While it runs the page asks every two seconds: reasons of a large run are added up when it has ended.
+        "failures": run_failures(found) if totals.declined and (not live or totals.sent <= _ADDED_UP) else [],
         "payments_url": f"{reverse('biller-payments')}?run={found.pk}",
         "here": reverse("biller-run", args=[found.pk]),
     }

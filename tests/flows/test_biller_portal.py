@@ -60,7 +60,7 @@ _RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "b
 
 @dataclass
 class Town:
-    """One biller with a customer who owes two bills and has a card on file, and the person who picks up the telephone."""
+    """One biller with a customer who owes two bills and has a card on file, and who picks up the telephone."""
 
     biller: Biller
     route: Route
@@ -94,10 +94,16 @@ def town(processor: Processor, live_server: LiveServer) -> Town:
     )
     today = datetime.datetime.now(biller.zone).date()
     days = datetime.timedelta
-    make_invoice(customer, "41.20", issued_on=today - days(50), due_on=today - days(20), number="INV-1041", collect_on=None)
-    bill = make_invoice(customer, "84.10", issued_on=today - days(20), due_on=today + days(8), number="INV-1077", collect_on=None)
+    make_invoice(
+        customer, "41.20", issued_on=today - days(50), due_on=today - days(20), number="INV-1041", collect_on=None
+    )
+    bill = make_invoice(
+        customer, "84.10", issued_on=today - days(20), due_on=today + days(8), number="INV-1077", collect_on=None
+    )
     card = make_instrument(customer, route, processor.token("maple-falls", "approve", kind="card"))
-    return Town(biller, route, customer, bill, card, make_staff(biller, name="Dana Whitfield", email="dana@maplefalls.example"))
+    return Town(
+        biller, route, customer, bill, card, make_staff(biller, name="Dana Whitfield", email="dana@maplefalls.example")
+    )
 
 
 def look(page: Page, name: str) -> None:
@@ -252,7 +258,11 @@ def test_autopay_is_turned_on_with_the_terms_read_out_and_the_consent_kept(
     look(page, "enrolments")
     enrolment = town.customer.autopay_enrolments.get()
     assert enrolment.consent_text.endswith("On the telephone: the terms were read out and the customer agreed.")
-    assert (enrolment.consent_by, enrolment.consent_requestor, enrolment.consent_address) == ("Dana Whitfield", 1, "127.0.0.1")
+    assert (enrolment.consent_by, enrolment.consent_requestor, enrolment.consent_address) == (
+        "Dana Whitfield",
+        1,
+        "127.0.0.1",
+    )
     page.get_by_role("link", name="Turn AutoPay off").click()
     look(page, "autopay-off")
     page.get_by_role("button", name="Turn AutoPay off").click()
@@ -269,7 +279,9 @@ def test_a_collection_run_is_tried_reviewed_started_and_watched(
     for outcome in outcomes:
         customer = make_customer(town.biller)
         make_invoice(customer, "50.00", due_on=today, collect_on=today)
-        make_autopay(customer, make_instrument(customer, town.route, processor.token("maple-falls", outcome, kind="card")))
+        make_autopay(
+            customer, make_instrument(customer, town.route, processor.token("maple-falls", outcome, kind="card"))
+        )
     sign_in(page, town.dana, live_server)
     page.goto("/biller/runs/")
     page.get_by_role("link", name="Start a collection run").click()
@@ -298,7 +310,11 @@ def test_a_case_is_decided_with_evidence(page: Page, town: Town, live_server: Li
     payment = _paid(town, "84.10")
     attempt = Attempt.objects.get(payment=payment)
     Attempt.objects.filter(pk=attempt.pk).update(created_at=timezone.now() - datetime.timedelta(hours=3), lookups=4)
-    open_case(attempt=attempt, kind="unknown", reason="The processor does not know this charge, and would not recognise a repeat.")
+    open_case(
+        attempt=attempt,
+        kind="unknown",
+        reason="The processor does not know this charge, and would not recognise a repeat.",
+    )
     sign_in(page, town.dana, live_server)
     page.goto("/biller/")
     page.get_by_role("link", name=re.compile("Open cases")).click()
@@ -390,7 +406,9 @@ def _busy(town: Town, processor: Processor) -> None:
     _paid(town, "41.20")
     processor.strike("drop_after")
     _paid(town, "20.00")
-    NoticeDelivery.objects.update(state=NoticeState.SENT, sent_at=timezone.now(), subject="Your receipt", text="Thank you.\n")
+    NoticeDelivery.objects.update(
+        state=NoticeState.SENT, sent_at=timezone.now(), subject="Your receipt", text="Thank you.\n"
+    )
     assert Record.objects.filter(customer=town.customer).count() == 3
 
 
