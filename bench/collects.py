@@ -43,7 +43,7 @@ def run(*, scale: float = 1.0, rounds: int = 5) -> None:
     from billing import tenancy
     from payments.operations import collections
 
-    collections.open_route = lambda route: PassingGateway()  # type: ignore[assignment,return-value]
+    setattr(collections, "open_route", lambda route: PassingGateway())  # noqa: B010  (the processor is what is left out)
     days = 2 * rounds + 3
     biller_id, _sizes = _make(rounds, bills, peer_bills)
     with tenancy.acting_for([biller_id]):

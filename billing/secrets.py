@@ -42,7 +42,7 @@ def make_keyset() -> str:
 
     aead.register()
     handle = tink.new_keyset_handle(aead.aead_key_templates.AES256_GCM)
-    return json_proto_keyset_format.serialize(handle, secret_key_access.TOKEN)
+    return str(json_proto_keyset_format.serialize(handle, secret_key_access.TOKEN))
 
 
 def add_key(keyset: str) -> str:
@@ -56,7 +56,8 @@ def is_current(ciphertext: str) -> bool:
     if not ciphertext:
         return True
     # Tink writes the key's id, four bytes, behind a first byte that says so.
-    return int.from_bytes(base64.b64decode(ciphertext)[1:5], "big") == json.loads(settings.KEYSET)["primaryKeyId"]
+    key = int.from_bytes(base64.b64decode(ciphertext)[1:5], "big")
+    return bool(key == json.loads(settings.KEYSET)["primaryKeyId"])
 
 
 def encrypt(text: str, *, bound_to: str) -> str:
@@ -73,7 +74,8 @@ def decrypt(ciphertext: str, *, bound_to: str) -> str:
     import tink
 
     try:
-        return _aead(settings.KEYSET).decrypt(base64.b64decode(ciphertext), bound_to.encode()).decode()
+        opened = _aead(settings.KEYSET).decrypt(base64.b64decode(ciphertext), bound_to.encode())
+        return str(opened, "utf-8")
     except (tink.TinkError, ValueError) as error:
         raise SecretUnreadable("A stored secret cannot be opened with the keys at hand.") from error
 
@@ -117,10 +119,12 @@ class EncryptedTextField(_TextField):
         super().__init__(*args, **kwargs)
 
     def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+        """Tell migrations what the field is bound to."""
         name, path, args, kwargs = super().deconstruct()
         return name, path, list(args), {**kwargs, "bound_to": self.bound_to}
 
     def contribute_to_class(self, cls: type[models.Model], name: str, private_only: bool = False) -> None:
+        """Open the value whenever it is read from an instance."""
         super().contribute_to_class(cls, name, private_only)
         setattr(cls, self.attname, _Opening(self))
 
@@ -136,15 +140,18 @@ class EncryptedTextField(_TextField):
         return value.ciphertext if isinstance(value, Sealed) else ""
 
     def from_db_value(self, value: str | None, expression: Any, connection: Any) -> Sealed | None:
+        """Keep the ciphertext as it is until somebody reads it."""
         return None if value is None else Sealed(value)
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+        """Seal the value for its row."""
         value = model_instance.__dict__.get(self.attname, "")
         if isinstance(value, Sealed):
             return value
         return Sealed(encrypt(value, bound_to=self.binding(model_instance)) if value else "")
 
     def get_prep_value(self, value: Any) -> Any:
+        """Let only sealed values through to the database."""
         if isinstance(value, Sealed):
             return value.ciphertext
         if not value:

@@ -1,7 +1,11 @@
+"""How Django knows this app."""
+
 from django.apps import AppConfig
 
 
 class DataPumpConfig(AppConfig):
+    """What the biller's own system hears."""
+
     name = "datapump"
     verbose_name = "DataPump"
     default_auto_field = "django.db.models.BigAutoField"

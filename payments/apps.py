@@ -1,6 +1,10 @@
+"""How Django knows this app."""
+
 from django.apps import AppConfig
 
 
 class PaymentsConfig(AppConfig):
+    """Methods, attempts, allocation, runs that move money."""
+
     name = "payments"
     default_auto_field = "django.db.models.BigAutoField"

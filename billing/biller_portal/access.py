@@ -68,6 +68,7 @@ class StaffPage(View):
     request: BillerRequest
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Let in whoever may, then answer as the page does."""
         return admit(request, self.permission) or super().dispatch(request, *args, **kwargs)
 
 

@@ -14,17 +14,11 @@ from billing.models.tenants import CustomerOwnedQuerySet
 class AuditEntry(models.Model):
     """One business fact: who did what to whom. Appended in the transaction that did it; never changed or deleted."""
 
-    biller = models.ForeignKey(
-        Biller, on_delete=models.PROTECT, null=True, db_index=False
-    )
-    customer = models.ForeignKey(
-        Customer, on_delete=models.PROTECT, null=True, db_index=False
-    )
+    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, null=True, db_index=False)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, null=True, db_index=False)
     at = models.DateTimeField(db_default=Now())
     event = models.CharField(max_length=60)
-    requestor = models.PositiveSmallIntegerField(
-        choices=[(r.value, r.name.title()) for r in Requestor]
-    )
+    requestor = models.PositiveSmallIntegerField(choices=[(r.value, r.name.title()) for r in Requestor])
     actor = models.CharField(max_length=120)
     user_id = models.BigIntegerField(null=True)
     address = models.GenericIPAddressField(null=True)

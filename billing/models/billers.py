@@ -36,6 +36,8 @@ class GuestSecret(models.TextChoices):
 
 
 class BillerQuerySet(models.QuerySet["Biller"]):
+    """Billers, narrowed to those a user has to do with."""
+
     def visible_to(self, user: User | AnonymousUser) -> Self:
         """Narrow to the billers whose staff or payer the user is."""
         if not user.is_authenticated:
@@ -49,21 +51,15 @@ class Biller(models.Model):
     """One utility or other sender of bills: the tenant. ``guid`` and ``number`` (its BID) name it in invoice files."""
 
     guid = models.UUIDField("GUID", unique=True, default=uuid.uuid4)
-    number = models.PositiveIntegerField(
-        "BID", unique=True, help_text="Begins the names of its invoice files."
-    )
+    number = models.PositiveIntegerField("BID", unique=True, help_text="Begins the names of its invoice files.")
     name = models.CharField(max_length=120)
-    slug = models.SlugField(
-        unique=True, help_text="The biller's address in the customer portal."
-    )
+    slug = models.SlugField(unique=True, help_text="The biller's address in the customer portal.")
     time_zone = models.CharField(
         max_length=64,
         default="America/New_York",
         choices=[(zone, zone) for zone in sorted(zoneinfo.available_timezones())],
     )
-    currency = models.CharField(
-        max_length=3, default="USD", validators=[RegexValidator(r"^[A-Z]{3}$")]
-    )
+    currency = models.CharField(max_length=3, default="USD", validators=[RegexValidator(r"^[A-Z]{3}$")])
     cut_off = models.TimeField(
         default=datetime.time(0, 0),
         help_text="Payments from this time of day on count for the next business day; midnight means calendar days.",
@@ -87,9 +83,7 @@ class Biller(models.Model):
         default=Decimal("2.00"),
         validators=[MinValueValidator(Decimal("0.01"))],
     )
-    collect_rule = models.CharField(
-        max_length=12, choices=CollectRule, default=CollectRule.DUE
-    )
+    collect_rule = models.CharField(max_length=12, choices=CollectRule, default=CollectRule.DUE)
     collect_days = models.PositiveSmallIntegerField(default=0)
     retry_days = ArrayField(
         models.PositiveSmallIntegerField(),
@@ -97,9 +91,7 @@ class Biller(models.Model):
         blank=True,
         help_text="Days after a soft decline on which AutoPay tries again, such as 3,5. Empty: never.",
     )
-    guest_secret = models.CharField(
-        max_length=8, choices=GuestSecret, default=GuestSecret.ZIP
-    )
+    guest_secret = models.CharField(max_length=8, choices=GuestSecret, default=GuestSecret.ZIP)
     wire_account_template = models.CharField(
         max_length=80,
         default="{custom2}{custom3}",
@@ -143,18 +135,12 @@ class Biller(models.Model):
 class Setting(models.Model):
     """The value of one numbered setting of one biller; the registry says what it means (MSP-35)."""
 
-    biller = models.ForeignKey(
-        Biller, on_delete=models.CASCADE, related_name="settings"
-    )
+    biller = models.ForeignKey(Biller, on_delete=models.CASCADE, related_name="settings")
     number = models.PositiveSmallIntegerField()
     value = models.JSONField()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["biller", "number"], name="setting_once_per_biller"
-            )
-        ]
+        constraints = [models.UniqueConstraint(fields=["biller", "number"], name="setting_once_per_biller")]
 
     def __str__(self) -> str:
         return f"Setting {self.number}"

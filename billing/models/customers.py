@@ -12,12 +12,16 @@ from billing.models.tenants import TenantQuerySet
 
 
 class CustomerStatus(models.TextChoices):
+    """Whether an account is served; inactive and closed ones are collected by runs of their own."""
+
     ACTIVE = "active", "Active"
     INACTIVE = "inactive", "Inactive"
     CLOSED = "closed", "Closed"
 
 
 class CustomerQuerySet(TenantQuerySet["Customer"]):
+    """Customers, which their linked payers may see."""
+
     path_to_customer = "pk"
 
 
@@ -27,9 +31,7 @@ class Customer(models.Model):
     A positive balance is owed; a negative one is a credit.
     """
 
-    biller = models.ForeignKey(
-        Biller, on_delete=models.PROTECT, related_name="customers", db_index=False
-    )
+    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, related_name="customers", db_index=False)
     number = models.CharField("account number", max_length=40)
     display_number = models.CharField(max_length=40, blank=True)
     base = models.CharField(max_length=20, blank=True)
@@ -46,13 +48,9 @@ class Customer(models.Model):
         help_text="E.164. From the invoice file; never used for texts.",
     )
     email = models.EmailField(blank=True)
-    language = models.CharField(
-        max_length=2, default="en", choices=[("en", "English"), ("es", "Español")]
-    )
+    language = models.CharField(max_length=2, default="en", choices=[("en", "English"), ("es", "Español")])
     service_location = models.CharField(max_length=40, blank=True)
-    status = models.CharField(
-        max_length=8, choices=CustomerStatus, default=CustomerStatus.ACTIVE
-    )
+    status = models.CharField(max_length=8, choices=CustomerStatus, default=CustomerStatus.ACTIVE)
     paperless = models.BooleanField(default=False)
     blocks_card = models.BooleanField("card payments blocked", default=False)
     blocks_bank = models.BooleanField("bank account payments blocked", default=False)
@@ -63,9 +61,7 @@ class Customer(models.Model):
         help_text="Empty: the biller's rule (PAY-12).",
     )
     collect_days = models.PositiveSmallIntegerField(null=True, blank=True)
-    balance = models.DecimalField(
-        max_digits=14, decimal_places=2, default=Decimal("0.00"), editable=False
-    )
+    balance = models.DecimalField(max_digits=14, decimal_places=2, default=Decimal("0.00"), editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     # Equality and ranges on a stored column may use an index below row security; lower(name) may not.
     search_name = models.GeneratedField(
@@ -76,7 +72,11 @@ class Customer(models.Model):
     # The last word of the name, by which people are asked for on the telephone.
     search_surname = models.GeneratedField(
         expression=models.Func(
-            Lower("name"), models.Value(r"^.*\s(?=\S)"), models.Value(""), function="regexp_replace", output_field=models.TextField()
+            Lower("name"),
+            models.Value(r"^.*\s(?=\S)"),
+            models.Value(""),
+            function="regexp_replace",
+            output_field=models.TextField(),
         ),
         output_field=models.CharField(max_length=120),
         db_persist=True,
@@ -85,15 +85,9 @@ class Customer(models.Model):
     objects = CustomerQuerySet.as_manager()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["biller", "number"], name="customer_number_once"
-            )
-        ]
+        constraints = [models.UniqueConstraint(fields=["biller", "number"], name="customer_number_once")]
         indexes = [
-            models.Index(
-                fields=["biller", "search_name", "id"], name="customer_by_name"
-            ),
+            models.Index(fields=["biller", "search_name", "id"], name="customer_by_name"),
             models.Index(fields=["biller", "search_surname", "id"], name="customer_by_surname"),
             models.Index(
                 fields=["biller", "email"],

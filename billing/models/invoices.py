@@ -14,6 +14,8 @@ from billing.models.tenants import CustomerOwnedQuerySet, TenantQuerySet
 
 
 class FileState(models.TextChoices):
+    """Where an invoice file stands, from its arrival to its end."""
+
     RECEIVED = "received", "Received"
     READING = "reading", "Reading"
     CHECKING = "checking", "Checking"
@@ -26,9 +28,7 @@ class FileState(models.TextChoices):
 class InvoiceFile(models.Model):
     """One invoice file as it came in, its control totals and what came of it (MSP-21, MSP-23)."""
 
-    biller = models.ForeignKey(
-        Biller, on_delete=models.PROTECT, related_name="invoice_files"
-    )
+    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, related_name="invoice_files")
     name = models.CharField(max_length=200)
     sha256 = models.CharField(max_length=64)
     size = models.PositiveBigIntegerField()
@@ -42,9 +42,7 @@ class InvoiceFile(models.Model):
             ("drop", "Drop folder"),
         ],
     )
-    state = models.CharField(
-        max_length=10, choices=FileState, default=FileState.RECEIVED
-    )
+    state = models.CharField(max_length=10, choices=FileState, default=FileState.RECEIVED)
     refusal = models.CharField(
         max_length=300,
         blank=True,
@@ -56,29 +54,17 @@ class InvoiceFile(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
     withdrawn_at = models.DateTimeField(null=True, blank=True)
     # What the file header says, and what was found.
-    made_on = models.DateTimeField(
-        null=True, blank=True, help_text="FileCreationDate of the header."
-    )
+    made_on = models.DateTimeField(null=True, blank=True, help_text="FileCreationDate of the header.")
     stated_count = models.PositiveIntegerField(null=True, blank=True)
-    stated_total = models.DecimalField(
-        max_digits=16, decimal_places=2, null=True, blank=True
-    )
+    stated_total = models.DecimalField(max_digits=16, decimal_places=2, null=True, blank=True)
     found_count = models.PositiveIntegerField(default=0)
-    found_total = models.DecimalField(
-        max_digits=16, decimal_places=2, default=Decimal("0.00")
-    )
+    found_total = models.DecimalField(max_digits=16, decimal_places=2, default=Decimal("0.00"))
     # Progress and outcome.
     bytes_read = models.PositiveBigIntegerField(default=0)
     loaded_count = models.PositiveIntegerField(default=0)
-    loaded_total = models.DecimalField(
-        max_digits=16, decimal_places=2, default=Decimal("0.00")
-    )
-    repeated_count = models.PositiveIntegerField(
-        default=0, help_text="Invoices that were on file already."
-    )
-    carried_total = models.DecimalField(
-        max_digits=16, decimal_places=2, default=Decimal("0.00")
-    )
+    loaded_total = models.DecimalField(max_digits=16, decimal_places=2, default=Decimal("0.00"))
+    repeated_count = models.PositiveIntegerField(default=0, help_text="Invoices that were on file already.")
+    carried_total = models.DecimalField(max_digits=16, decimal_places=2, default=Decimal("0.00"))
     error_count = models.PositiveIntegerField(default=0)
     left_out_count = models.PositiveIntegerField(
         default=0, db_default=0, help_text="Values that were left out while their invoices were loaded."
@@ -98,9 +84,7 @@ class InvoiceFile(models.Model):
             )
         ]
         indexes = [
-            models.Index(
-                fields=["biller", "-received_at", "-id"], name="invoice_file_by_time"
-            ),
+            models.Index(fields=["biller", "-received_at", "-id"], name="invoice_file_by_time"),
             models.Index(
                 fields=["received_at"],
                 condition=Q(state__in=["received", "reading", "checking", "loading"]),
@@ -119,9 +103,7 @@ class InvoiceFileError(models.Model):
     """
 
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
-    file = models.ForeignKey(
-        InvoiceFile, on_delete=models.CASCADE, related_name="errors", db_index=False
-    )
+    file = models.ForeignKey(InvoiceFile, on_delete=models.CASCADE, related_name="errors", db_index=False)
     line = models.PositiveIntegerField()
     field = models.CharField(max_length=40, blank=True)
     reason = models.CharField(max_length=200)
@@ -131,11 +113,7 @@ class InvoiceFileError(models.Model):
     objects = TenantQuerySet["InvoiceFileError"].as_manager()
 
     class Meta:
-        indexes = [
-            models.Index(
-                fields=["file", "line", "id"], name="invoice_file_error_by_line"
-            )
-        ]
+        indexes = [models.Index(fields=["file", "line", "id"], name="invoice_file_error_by_line")]
 
     def __str__(self) -> str:
         return f"Line {self.line}: {self.reason}"
@@ -148,9 +126,7 @@ class Invoice(models.Model):
     """
 
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
-    customer = models.ForeignKey(
-        Customer, on_delete=models.PROTECT, related_name="invoices", db_index=False
-    )
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="invoices", db_index=False)
     file = models.ForeignKey(
         InvoiceFile,
         on_delete=models.PROTECT,
@@ -161,24 +137,14 @@ class Invoice(models.Model):
     )
     line = models.PositiveIntegerField(null=True, blank=True)
     number = models.CharField(max_length=40)
-    kind = models.CharField(
-        max_length=20, blank=True, help_text="Invoice type, such as a donation."
-    )
+    kind = models.CharField(max_length=20, blank=True, help_text="Invoice type, such as a donation.")
     issued_on = models.DateField()
     due_on = models.DateField()
     amount = models.DecimalField("total amount due", max_digits=14, decimal_places=2)
-    past_due = models.DecimalField(
-        max_digits=14, decimal_places=2, default=Decimal("0.00")
-    )
-    minimum_due = models.DecimalField(
-        max_digits=14, decimal_places=2, null=True, blank=True
-    )
-    allow_partial_payments = models.BooleanField(
-        null=True, blank=True, help_text="Empty: the biller's rule."
-    )
-    autopay_on = models.DateField(
-        null=True, blank=True, help_text="AutoPayCollectionDate of the file."
-    )
+    past_due = models.DecimalField(max_digits=14, decimal_places=2, default=Decimal("0.00"))
+    minimum_due = models.DecimalField(max_digits=14, decimal_places=2, null=True, blank=True)
+    allow_partial_payments = models.BooleanField(null=True, blank=True, help_text="Empty: the biller's rule.")
+    autopay_on = models.DateField(null=True, blank=True, help_text="AutoPayCollectionDate of the file.")
     notify_on = models.DateField(null=True, blank=True)
     notify_again_on = models.DateField(null=True, blank=True)
     notify_last_on = models.DateField(null=True, blank=True)
@@ -204,12 +170,8 @@ class Invoice(models.Model):
             ),
         ]
         indexes = [
-            models.Index(
-                fields=["biller", "-created_at", "-id"], name="invoice_by_time"
-            ),
-            models.Index(
-                fields=["customer", "-issued_on", "-id"], name="invoice_by_customer"
-            ),
+            models.Index(fields=["biller", "-created_at", "-id"], name="invoice_by_time"),
+            models.Index(fields=["customer", "-issued_on", "-id"], name="invoice_by_customer"),
             models.Index(fields=["biller", "number"], name="invoice_by_number"),
             models.Index(fields=["file"], name="invoice_by_file"),
         ]
@@ -219,12 +181,16 @@ class Invoice(models.Model):
 
 
 class ItemKind(models.TextChoices):
+    """What an item is."""
+
     BILL = "bill", "Bill"
     CREDIT = "credit", "Credit"
     ADJUSTMENT = "adjustment", "Adjustment"
 
 
 class ItemQuerySet(CustomerOwnedQuerySet["Item"]):
+    """Items, which their customer's payers may see."""
+
     def open(self) -> ItemQuerySet:
         """Narrow to items of which something is open."""
         return self.exclude(open=0)
@@ -239,9 +205,7 @@ class Item(models.Model):
     """
 
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
-    customer = models.ForeignKey(
-        Customer, on_delete=models.PROTECT, related_name="items", db_index=False
-    )
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="items", db_index=False)
     invoice = models.ForeignKey(
         Invoice,
         on_delete=models.PROTECT,

@@ -12,6 +12,8 @@ from billing.models.tenants import TenantQuerySet
 
 
 class PostingKind(models.TextChoices):
+    """What a posting books."""
+
     INVOICES = "invoices", "Invoices loaded"
     WITHDRAWAL = "withdrawal", "Invoice file withdrawn"
     RECEIPTS = "receipts", "Payments received"
@@ -36,20 +38,14 @@ class Posting(models.Model):
     key = models.CharField(max_length=80)
     kind = models.CharField(max_length=12, choices=PostingKind)
     effective_on = models.DateField(help_text="The biller's business day.")
-    run = models.ForeignKey(
-        Run, on_delete=models.PROTECT, null=True, blank=True, db_index=False
-    )
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, null=True, blank=True, db_index=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = TenantQuerySet["Posting"].as_manager()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["biller", "key"], name="posting_once")
-        ]
-        indexes = [
-            models.Index(fields=["biller", "effective_on"], name="posting_by_day")
-        ]
+        constraints = [models.UniqueConstraint(fields=["biller", "key"], name="posting_once")]
+        indexes = [models.Index(fields=["biller", "effective_on"], name="posting_by_day")]
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} {self.effective_on}"
@@ -62,9 +58,7 @@ class Entry(models.Model):
     """
 
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
-    posting = models.ForeignKey(
-        Posting, on_delete=models.PROTECT, related_name="entries"
-    )
+    posting = models.ForeignKey(Posting, on_delete=models.PROTECT, related_name="entries")
     account = models.CharField(max_length=12, choices=LedgerAccount)
     route_id = models.BigIntegerField(null=True, blank=True)
     tender = models.CharField(max_length=8, blank=True)
@@ -75,9 +69,7 @@ class Entry(models.Model):
     objects = TenantQuerySet["Entry"].as_manager()
 
     class Meta:
-        constraints = [
-            models.CheckConstraint(condition=~Q(amount=0), name="entry_is_not_zero")
-        ]
+        constraints = [models.CheckConstraint(condition=~Q(amount=0), name="entry_is_not_zero")]
         verbose_name_plural = "entries"
 
     def __str__(self) -> str:

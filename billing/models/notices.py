@@ -13,6 +13,8 @@ from billing.models.tenants import CustomerOwnedQuerySet
 
 
 class NoticeKind(models.TextChoices):
+    """What a payer is told of."""
+
     BILL_READY = "bill_ready", "Bill ready"
     RECEIPT = "receipt", "Receipt"
     AUTOPAY_ON = "autopay_on", "AutoPay on"
@@ -46,11 +48,15 @@ class Notice(models.Model):
 
 
 class NoticeChannel(models.TextChoices):
+    """How a payer is told."""
+
     EMAIL = "email", "E-mail"
     TEXT = "text", "Text"
 
 
 class NoticeState(models.TextChoices):
+    """Where a notice's delivery stands."""
+
     WAITING = "waiting", "Waiting"
     SENDING = "sending", "Sending"
     SENT = "sent", "Sent"

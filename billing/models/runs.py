@@ -13,12 +13,16 @@ from billing.models.tenants import TenantQuerySet
 
 
 class RunKind(models.TextChoices):
+    """What a run does."""
+
     COLLECT = "collect", "Collect"
     RECOVER = "recover", "Recover"
     RESEND = "resend", "Send again"
 
 
 class RunState(models.TextChoices):
+    """Where a run stands."""
+
     PLANNED = "planned", "Planned"
     WORKING = "working", "Working"
     DONE = "done", "Done"
@@ -46,9 +50,7 @@ class Run(models.Model):
     objects = TenantQuerySet["Run"].as_manager()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["biller", "key"], name="run_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["biller", "key"], name="run_once")]
         indexes = [
             models.Index(fields=["biller", "-created_at", "-id"], name="run_by_time"),
             models.Index(
@@ -63,6 +65,8 @@ class Run(models.Model):
 
 
 class ChunkState(models.TextChoices):
+    """Where a chunk stands."""
+
     WAITING = "waiting", "Waiting"
     WORKING = "working", "Working"
     DONE = "done", "Done"
@@ -72,19 +76,13 @@ class Chunk(models.Model):
     """A part of a run: the customers from ``first`` to ``last``. Its counts are what the run's page adds up."""
 
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
-    run = models.ForeignKey(
-        Run, on_delete=models.CASCADE, related_name="chunks", db_index=False
-    )
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="chunks", db_index=False)
     number = models.PositiveIntegerField()
     first = models.BigIntegerField()
     last = models.BigIntegerField()
     expected = models.PositiveIntegerField(default=0)
-    expected_total = models.DecimalField(
-        max_digits=16, decimal_places=2, default=Decimal("0.00")
-    )
-    state = models.CharField(
-        max_length=8, choices=ChunkState, default=ChunkState.WAITING
-    )
+    expected_total = models.DecimalField(max_digits=16, decimal_places=2, default=Decimal("0.00"))
+    state = models.CharField(max_length=8, choices=ChunkState, default=ChunkState.WAITING)
     claimed_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     sent_count = models.PositiveIntegerField(default=0, db_default=0)
@@ -112,9 +110,7 @@ class Chunk(models.Model):
     objects = TenantQuerySet["Chunk"].as_manager()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["run", "number"], name="chunk_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["run", "number"], name="chunk_once")]
 
     def __str__(self) -> str:
         return f"Chunk {self.number}"

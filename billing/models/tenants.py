@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
     from billing.models.users import User
 
-Row = TypeVar("Row", bound=models.Model, covariant=True)
+Row_co = TypeVar("Row_co", bound=models.Model, covariant=True)
 
 
-class TenantQuerySet(models.QuerySet[Row]):
+class TenantQuerySet(models.QuerySet[Row_co]):
     """Rows of billers; ``path_to_customer`` is set where a payer may see rows of the customers they are linked to."""
 
     path_to_customer: str | None = None
@@ -27,13 +27,11 @@ class TenantQuerySet(models.QuerySet[Row]):
             return self
         seen = models.Q(biller_id__in=user.staff_biller_ids)
         if self.path_to_customer is not None:
-            seen |= models.Q(
-                **{f"{self.path_to_customer}__in": user.linked_customer_ids}
-            )
+            seen |= models.Q(**{f"{self.path_to_customer}__in": user.linked_customer_ids})
         return self.filter(seen)
 
 
-class CustomerOwnedQuerySet(TenantQuerySet[Row]):
+class CustomerOwnedQuerySet(TenantQuerySet[Row_co]):
     """Rows that belong to one customer, which its payers may see too."""
 
     path_to_customer = "customer_id"

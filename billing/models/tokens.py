@@ -12,9 +12,7 @@ from billing.models.tenants import TenantQuerySet
 class ApiToken(models.Model):
     """A biller's key to the API. Only a digest of it is kept: the key itself is shown once, when it is made."""
 
-    biller = models.ForeignKey(
-        Biller, on_delete=models.CASCADE, related_name="api_tokens"
-    )
+    biller = models.ForeignKey(Biller, on_delete=models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=60)
     prefix = models.CharField(max_length=12, unique=True)
     digest = models.CharField(max_length=64)
@@ -44,11 +42,7 @@ class IdempotencyKey(models.Model):
     objects = TenantQuerySet["IdempotencyKey"].as_manager()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["biller", "key"], name="idempotency_key_once"
-            )
-        ]
+        constraints = [models.UniqueConstraint(fields=["biller", "key"], name="idempotency_key_once")]
 
     def __str__(self) -> str:
         return self.key

@@ -19,24 +19,21 @@ from billing.models.tenants import TenantQuerySet
 
 
 class UserManager(BaseUserManager["User"]):
-    def create_user(
-        self, email: str, password: str | None = None, **fields: Any
-    ) -> User:
+    """Makes people who sign in with their e-mail address."""
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         """Make somebody who signs in with an e-mail address."""
         user = self.model(email=self.normalize_email(email).lower(), **fields)
         user.set_password(password)
         user.save(using=self._db)
         return user
 
-    def create_superuser(
-        self, email: str, password: str | None = None, **fields: Any
-    ) -> User:
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
         """Make an administrator of the whole installation."""
-        return self.create_user(
-            email, password, is_staff=True, is_superuser=True, **fields
-        )
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
     def get_by_natural_key(self, username: str | None) -> User:
+        """Find somebody by their e-mail address, in any case."""
         return self.get(email__iexact=username)
 
 
@@ -45,16 +42,10 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=120, blank=True)
-    language = models.CharField(
-        max_length=2, default="en", choices=[("en", "English"), ("es", "Español")]
-    )
+    language = models.CharField(max_length=2, default="en", choices=[("en", "English"), ("es", "Español")])
     is_active = models.BooleanField(default=True)
-    is_staff = models.BooleanField(
-        "administrator", default=False, help_text="May use the admin."
-    )
-    search_shortcut = models.BooleanField(
-        default=True, help_text="The / key goes to the search box."
-    )
+    is_staff = models.BooleanField("administrator", default=False, help_text="May use the admin.")
+    search_shortcut = models.BooleanField(default=True, help_text="The / key goes to the search box.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
@@ -63,9 +54,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(Lower("email"), name="user_email_once_in_any_case")
-        ]
+        constraints = [models.UniqueConstraint(Lower("email"), name="user_email_once_in_any_case")]
 
     def __str__(self) -> str:
         return self.get_full_name()
@@ -77,12 +66,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     @cached_property
     def roles(self) -> dict[int, str]:
         """The user's role at each biller whose staff they are, by biller id."""
-        if self.pk is None:
+        if self._state.adding:
             return {}
         with tenancy.acting_for(tenancy.EVERY_BILLER):
-            return dict(
-                Membership.objects.filter(user=self).values_list("biller_id", "role")
-            )
+            return dict(Membership.objects.filter(user=self).values_list("biller_id", "role"))
 
     @property
     def staff_biller_ids(self) -> list[int]:
@@ -91,14 +78,10 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     @cached_property
     def _links(self) -> list[tuple[int, int]]:
-        if self.pk is None:
+        if self._state.adding:
             return []
         with tenancy.acting_for(tenancy.EVERY_BILLER):
-            return list(
-                PayerLink.objects.filter(user=self).values_list(
-                    "biller_id", "customer_id"
-                )
-            )
+            return list(PayerLink.objects.filter(user=self).values_list("biller_id", "customer_id"))
 
     @property
     def linked_customer_ids(self) -> list[int]:
@@ -129,23 +112,21 @@ class Membership(models.Model):
     """A person's role at one biller."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
-    biller = models.ForeignKey(
-        Biller, on_delete=models.CASCADE, related_name="memberships"
-    )
+    biller = models.ForeignKey(Biller, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=16, choices=Role)
 
     objects = TenantQuerySet["Membership"].as_manager()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["biller", "user"], name="membership_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["biller", "user"], name="membership_once")]
 
     def __str__(self) -> str:
         return f"{self.user} at {self.biller}"
 
 
 class LinkKind(models.TextChoices):
+    """How a payer is linked to a customer."""
+
     OWNER = "owner", "Owner"
     CO_OWNER = "co_owner", "Co-owner"
 
@@ -155,9 +136,7 @@ class PayerLink(models.Model):
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="links")
     biller = models.ForeignKey(Biller, on_delete=models.CASCADE)
-    customer = models.ForeignKey(
-        "billing.Customer", on_delete=models.CASCADE, related_name="links"
-    )
+    customer = models.ForeignKey("billing.Customer", on_delete=models.CASCADE, related_name="links")
     kind = models.CharField(max_length=8, choices=LinkKind, default=LinkKind.OWNER)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -165,9 +144,7 @@ class PayerLink(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["biller", "user", "customer"], name="payer_link_once"
-            ),
+            models.UniqueConstraint(fields=["biller", "user", "customer"], name="payer_link_once"),
             models.UniqueConstraint(
                 fields=["customer"],
                 condition=models.Q(kind="owner"),
@@ -191,11 +168,7 @@ class SavedView(models.Model):
     objects = TenantQuerySet["SavedView"].as_manager()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["biller", "user", "page", "name"], name="saved_view_once"
-            )
-        ]
+        constraints = [models.UniqueConstraint(fields=["biller", "user", "page", "name"], name="saved_view_once")]
 
     def __str__(self) -> str:
         return self.name

@@ -26,6 +26,8 @@ class RecordType(models.IntegerChoices):
 
 
 class RecordState(models.TextChoices):
+    """Where a record stands; on hold is not stored, it follows from the records before."""
+
     WAITING = "waiting", "Waiting"
     SENDING = "sending", "Sending"
     RETRYING = "retrying", "Retrying"

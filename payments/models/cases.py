@@ -13,11 +13,15 @@ from payments.models.payments import Attempt
 
 
 class CaseKind(models.TextChoices):
+    """Why a person must look."""
+
     UNKNOWN_OUTCOME = "unknown", "Unknown outcome"
     CONFLICTING_ANSWER = "conflict", "Conflicting answer"
 
 
 class CaseState(models.TextChoices):
+    """Whether somebody has looked."""
+
     OPEN = "open", "Open"
     DONE = "done", "Done"
 

@@ -15,11 +15,15 @@ from payments.models.routes import Route
 
 
 class InstrumentKind(models.TextChoices):
+    """What a method of payment is."""
+
     CARD = "card", "Card"
     BANK = "bank", "Bank account"
 
 
 class InstrumentState(models.TextChoices):
+    """Whether a method can be charged."""
+
     ACTIVE = "active", "Active"
     ONE_TIME = "one_time", "Used once"
     REMOVED = "removed", "Removed"
@@ -27,6 +31,8 @@ class InstrumentState(models.TextChoices):
 
 
 class InstrumentQuerySet(CustomerOwnedQuerySet["Instrument"]):
+    """Methods of payment, which their customer's payers may see."""
+
     def on_file(self) -> InstrumentQuerySet:
         """Narrow to methods that their customer keeps, usable or not."""
         return self.filter(state__in=[InstrumentState.ACTIVE, InstrumentState.BAD])

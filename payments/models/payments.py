@@ -21,6 +21,8 @@ from payments.models.routes import Route
 
 
 class PaymentState(models.TextChoices):
+    """Where a payment stands."""
+
     PROCESSING = "processing", "Processing"
     POSTED = "posted", "Paid"
     FAILED = "failed", "Failed"
@@ -125,6 +127,8 @@ def confirmation_of(payment_id: uuid.UUID) -> str:
 
 
 class AttemptState(models.TextChoices):
+    """Where an attempt stands."""
+
     OPEN = "open", "Open"
     ANSWERED = "answered", "Answered"
     APPLIED = "applied", "Applied"
@@ -135,6 +139,8 @@ CHECKPOINT = 999
 
 
 class AttemptQuerySet(TenantQuerySet["Attempt"]):
+    """Attempts, and which of them are unfinished."""
+
     def unfinished(self) -> Self:
         """Narrow to attempts that are open or answered: 999, and everything at 1000 or above (PAY-3)."""
         return self.filter(pk__in=Checkpoint.objects.values("attempt_id"))
@@ -210,6 +216,8 @@ class Checkpoint(models.Model):
 
 
 class AllocationState(models.TextChoices):
+    """Whether an allocation holds, pays or has let go."""
+
     PENDING = "pending", "Pending"
     POSTED = "posted", "Posted"
     VOID = "void", "Void"

@@ -301,7 +301,11 @@ def _checkpoint(
 def _checkpoint_once(biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime) -> dict[int, list[ChargeRequest]]:
     options = options_of(run)
     due = _due(biller, options, run.business_date)
-    limit = "" if options.limit is None else f" LIMIT {int(options.limit)}"
+    # A run with a limit takes the first so many bills of all, so each chunk looks at the whole again.
+    among = ""
+    if options.limit is not None:
+        first = f"SELECT i.id FROM billing_item i, {_FROM} WHERE {due.sql} ORDER BY i.customer_id LIMIT {options.limit:d}"
+        among = f"AND i.id IN ({first})"
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         # The update locks each bill and looks at it again: one that another payment took meanwhile is not among them.
         cursor.execute(
@@ -309,11 +313,11 @@ def _checkpoint_once(biller: Biller, run: Run, chunk: Chunk, now: datetime.datet
             UPDATE billing_item i SET reserved = i.open
             FROM {_FROM}
             WHERE {due.sql} AND i.customer_id BETWEEN %s AND %s
-              {"AND i.id IN (SELECT i.id FROM billing_item i, " + _FROM + " WHERE " + due.sql + " ORDER BY i.customer_id" + limit + ")" if limit else ""}
+              {among}
             RETURNING i.id, i.customer_id, i.open, n.id::text, n.kind, n.token, n.route_id,
                       coalesce(nullif(c.display_number, ''), c.number), uuidv7()::text, uuidv7()::text
             """,
-            [*due.params, chunk.first, chunk.last, *(due.params if limit else [])],
+            [*due.params, chunk.first, chunk.last, *(due.params if among else [])],
         )
         rows = cursor.fetchall()
         if rows:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -41,7 +42,7 @@ BATCH = 1_000
 class Recovered:
     """What a recovery found: payments settled, attempts sent again, cases opened, attempts still open."""
 
-    settled: Settled = Settled()
+    settled: Settled = field(default_factory=Settled)
     resent: int = 0
     abandoned: int = 0
     cases: int = 0
@@ -138,6 +139,10 @@ def read_response_files(*, biller: Biller, actor: Actor) -> Recovered:
 def _claim(route: Route, least_age: datetime.timedelta, pause: datetime.timedelta) -> list[Attempt]:
     """Take a batch of open attempts that are due for a look-up, and begin their next pause."""
     now = timezone.now()
+    given: list[Any] = [
+        *(now, route.biller_id, route.pk, now - least_age, now, pause, _LONGEST_PAUSE),
+        *(now, pause, _CASE_PAUSES, BATCH),
+    ]
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(
             """
@@ -152,19 +157,7 @@ def _claim(route: Route, least_age: datetime.timedelta, pause: datetime.timedelt
                 ORDER BY a.created_at LIMIT %s FOR UPDATE OF a SKIP LOCKED
             ) RETURNING id
             """,
-            [
-                now,
-                route.biller_id,
-                route.pk,
-                now - least_age,
-                now,
-                pause,
-                _LONGEST_PAUSE,
-                now,
-                pause,
-                _CASE_PAUSES,
-                BATCH,
-            ],
+            given,
         )
         claimed = [pk for (pk,) in cursor.fetchall()]
     return list(Attempt.objects.filter(pk__in=claimed).select_related("payment__instrument", "payment__customer"))
