@@ -20,8 +20,10 @@ class FaultForm(forms.Form):
     next = forms.IntegerField(min_value=0, max_value=1000, required=False)
     seconds = forms.FloatField(min_value=0, max_value=600, required=False)
 
-    def __init__(self, *args: Any, name: str, words: str, struck: int, **options: Any) -> None:
-        super().__init__(*args, prefix=name, **options)
+    def __init__(
+        self, data: Any, *, name: str, words: str, struck: int, initial: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(data, prefix=name, initial=dict(initial or {}))
         self.name, self.words, self.struck = name, words, struck
         labels = {"percent": "of a hundred messages", "next": "of the next messages", "seconds": "seconds"}
         for field, label in labels.items():

@@ -1,4 +1,4 @@
-"""The main job, once, on the demonstration's invoice file: it comes in, is collected, and the biller's system hears of it.
+"""The main job, once, on the demonstration's bills: they come in, are collected, and the biller's system hears of it.
 
 Every step is an operation that workers run by themselves in the same way; they may be at it at the same time. What has
 been done is done already the second time.
@@ -172,7 +172,7 @@ def finish_loading(
 
 
 def collect(*, biller: Biller, file: InvoiceFile, say: Say, patience: Patience) -> None:
-    """Collect the AutoPay bills that are due, in the run that belongs to the file: there is one, however often asked."""
+    """Collect the AutoPay bills that are due, in the run that belongs to the file: the same, however often asked."""
     began = time.monotonic()
     if file.state != FileState.LOADED:
         say("2. AutoPay:     nothing is collected, because the bills were not loaded.")

@@ -1,4 +1,4 @@
-"""``manage.py main_job``: bills come in, are collected, the biller's system hears of it; then the books are compared."""
+"""``manage.py main_job``: bills come in, are collected, the biller's system hears of it; books are compared."""
 
 from __future__ import annotations
 
