@@ -189,7 +189,7 @@ def reset() -> None:
     stop_servers()
     for name in ("postgres", "valkey"):
         shutil.rmtree(server_directory(name), ignore_errors=True)
-    for name in ("storage", "drop", "mail", "simulators", "env"):
+    for name in ("storage", "drop", "mail", "simulators", "demo", "env"):
         path = VAR / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -285,20 +285,29 @@ def processes() -> Iterator[dict[str, Process]]:
             process.stop(max(0.1, deadline - time.monotonic()))
 
 
-def command(name: str, *arguments: str, **options: object) -> str:
-    """Run one command of manage.py in this process and give what it printed.
+class _Told(io.StringIO):
+    """What a command prints, told line by line while it works."""
+
+    def write(self, text: str) -> int:
+        """Keep the text, and tell every line of it."""
+        say(text)
+        return super().write(text)
+
+
+def command(name: str, *arguments: str, told: bool = False, **options: object) -> str:
+    """Run one command of manage.py in this process and give what it printed; ``told`` shows it as it comes.
 
     :raises Failed: it refused, or its exit code is not 0; what it printed was shown.
     """
     from django.core.management import CommandError, call_command
 
-    printed = io.StringIO()
+    printed = _Told() if told else io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed):
-            call_command(name, *arguments, stdout=printed, **options)
+        call_command(name, *arguments, stdout=printed, **options)
     except (CommandError, SystemExit) as end:
         if not isinstance(end, SystemExit) or end.code not in (None, 0):
-            say(printed.getvalue())
+            if not told:
+                say(printed.getvalue())
             raise Failed(f"manage.py {name} failed: {end}") from end
     return printed.getvalue()
 
@@ -314,24 +323,30 @@ def run(*, once: bool) -> int:
         say("starting PostgreSQL and Valkey")
         environment = demo_environment()
         running = ending.enter_context(processes())
-        introduction = _start_everything(environment, running)
-        say("running the main job: a bill comes in, is collected, and the biller's system hears of it")
+        _start_everything(environment, running)
+        say("running the main job: bills come in, are collected, and the biller's system hears of it")
+        books = ""
         try:
-            say(command("main_job"))
+            books = command("main_job", told=True).splitlines()[-1]
             code = 0
         except Failed as failure:
             say(str(failure))
             code = 1
-        say(f"\n{introduction}\n{environment['PUBLIC_URL']} was ready after {time.monotonic() - began:.0f} s.")
         if not once:
-            say("Ctrl-C stops it.")
+            from config.demo.introductions import introduction
+
+            say(f"\n{introduction()}\n")
+            say(f"Ready after {time.monotonic() - began:.0f} s. Ctrl-C stops everything.")
             code = _stay(running)
         say("stopping")
+    if once:
+        say(f"set up, run and stopped in {time.monotonic() - began:.0f} s")
+        say(books)
     return code
 
 
-def _start_everything(environment: Mapping[str, str], running: dict[str, Process]) -> str:
-    """Start each in its turn; gives what the demo says of itself, sign-ins included.
+def _start_everything(environment: Mapping[str, str], running: dict[str, Process]) -> None:
+    """Start each in its turn.
 
     :raises Failed: a step went wrong.
     :raises RuntimeError: a process ended at its start.
@@ -350,13 +365,12 @@ def _start_everything(environment: Mapping[str, str], running: dict[str, Process
     start("web", *gunicorn, "--worker-class", "gthread", "--workers", "2", "--threads", "8", "--log-level", "warning")
     for name, address in (("processor", "SIMULATED_PROCESSOR_URL"), ("cis", "SIMULATED_CIS_URL")):
         running[name].wait_for(answers(environment[address]))
-    say("loading the demo biller")
-    introduction = command("load_demo")
+    say("loading the demo billers")
+    command("load_demo", "--quiet", told=True)
     celery = ("-m", "celery", "--app", "config.celery", "--quiet")
     start("worker", *celery, "worker", "--concurrency", "2", "--without-gossip", "--without-mingle")
     start("beat", *celery, "beat")
     running["web"].wait_for(answers(f"{web}/health"))
-    return introduction
 
 
 def _set_up_django(environment: Mapping[str, str]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.test import Client
 from playwright.sync_api import Page, expect
+from pytest_django import Settings
 
 from billing.models import Biller, User
 from config.demo import people
@@ -20,9 +20,6 @@ from tests.cis import Cis
 from tests.factories import make_biller, make_customer, make_instrument, make_invoice, make_route
 from tests.processor import CONTROL_SECRET, Processor
 
-if TYPE_CHECKING:
-    from pytest_django.fixtures import SettingsWrapper
-
 pytestmark = pytest.mark.django_db(transaction=True)
 
 _RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
@@ -30,7 +27,7 @@ _SHOTS = os.environ.get("SCREENSHOTS", "")
 
 
 @pytest.fixture
-def town(processor: Processor, cis: Cis, settings: SettingsWrapper) -> Instrument:
+def town(processor: Processor, cis: Cis, settings: Settings) -> Instrument:
     """A biller of the demonstration with its people, and one account with a card, next to both simulators."""
     settings.SIMULATED_PROCESSOR_URL = processor.url
     settings.SIMULATED_CIS_URL = cis.url.partition("/services/")[0]
@@ -137,7 +134,7 @@ def test_rules_set_on_the_page_hold_at_the_cis(client: Client, town: Instrument,
     assert cis.switches()["rules"] == []
 
 
-def test_a_simulator_that_is_not_there_is_said(client: Client, town: Instrument, settings: SettingsWrapper) -> None:
+def test_a_simulator_that_is_not_there_is_said(client: Client, town: Instrument, settings: Settings) -> None:
     settings.SIMULATED_PROCESSOR_URL = settings.SIMULATED_CIS_URL = "http://127.0.0.1:9"
     for address in ("/demo/processor", "/demo/cis"):
         answer = client.get(address)
