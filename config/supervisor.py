@@ -116,7 +116,7 @@ def start_servers() -> dict[str, str]:
 def _port(name: str, wanted: int) -> int:
     """Give the port of one of our own services: the one it had, else the usual one, else a free one."""
     record = VAR / name
-    port = free_port(wanted if "PORT" in os.environ and name == "web" else recorded_port(record) or wanted)
+    port = free_port(wanted if os.environ.get("PORT") and name == "web" else recorded_port(record) or wanted)
     record_port(record, port)
     return port
 
@@ -127,7 +127,7 @@ def demo_environment() -> dict[str, str]:
     What is set already stays as it is.
     """
     (VAR / "static").mkdir(parents=True, exist_ok=True)
-    web = _port("web", int(os.environ.get("PORT", "8000")))
+    web = _port("web", int(os.environ.get("PORT") or 8000))
     processor = f"http://127.0.0.1:{_port('processor', 8101)}"
     variables = {
         "DEMO": "1",
