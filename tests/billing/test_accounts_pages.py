@@ -100,8 +100,8 @@ def fill(customer: Customer, times: int) -> None:
         make_invoice(customer)
         card = make_instrument(customer, route)
         Payment.objects.create(
-            biller=customer.biller, customer=customer, route=route, instrument=card, tender="card", amount=5, currency="USD",
-            state="failed", channel=3, requestor=4, made_by="AutoPay", failure="No.",
+            biller=customer.biller, customer=customer, route=route, instrument=card, tender="card", amount=5,
+            currency="USD", state="failed", channel=3, requestor=4, made_by="AutoPay", failure="No.",
         )  # fmt: skip
         make_message(customer)
         payer = User.objects.create_user(f"payer{PayerLink.objects.count()}-{customer.pk}@example.com")
