@@ -51,7 +51,10 @@ class Kind(StrEnum):
 class Store(Protocol):
     """Where a setting's one value is kept."""
 
-    where: str
+    @property
+    def where(self) -> str:
+        """Say where, for the documentation and for tests that nothing is kept twice."""
+        ...
 
     def read(self, biller_id: int) -> Any:
         """Give the value, or ``None`` where none is kept."""
@@ -67,7 +70,11 @@ class Row:
     """Keeps a value in the table of settings."""
 
     number: int
-    where: str = "billing.Setting"
+
+    @property
+    def where(self) -> str:
+        """Say where the value is kept."""
+        return f"billing.Setting[{self.number}]"
 
     def read(self, biller_id: int) -> Any:
         """Give the value, or ``None`` where none is kept."""

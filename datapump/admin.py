@@ -11,7 +11,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
@@ -103,7 +103,7 @@ class FormPage(ReadOnly):
         tenancy.enter(tenancy.EVERY_BILLER)
         row = self.get_object(request, str(object_id))
         if row is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
+            raise Http404("There is no such row.")
         if not self.has_change_permission(request, row):
             raise PermissionDenied
         form = self.form_for(request, row)
@@ -132,7 +132,16 @@ class FormPage(ReadOnly):
 class EndpointAdmin(FormPage):
     """Endpoints: the numbered settings are their fields (MSP-35)."""
 
-    list_display = ("biller", "purpose", "url", "paused", "paused_for", "closed_until", "last_success_at", "last_failure")
+    list_display = (
+        "biller",
+        "purpose",
+        "url",
+        "paused",
+        "paused_for",
+        "closed_until",
+        "last_success_at",
+        "last_failure",
+    )
     list_filter = ("purpose", "paused")
     list_select_related = ("biller",)
     actions = ("send_test", "pause", "resume")

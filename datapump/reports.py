@@ -181,7 +181,8 @@ def history_ids(
     query = _source(chosen, biller_id, limit, newest_first, bound)
     with connection.cursor() as cursor:
         cursor.execute(" ".join(query.text), query.params)
-        return cursor.fetchall()
+        keys: list[tuple[datetime, uuid.UUID]] = cursor.fetchall()
+    return keys
 
 
 def history_page(
@@ -403,10 +404,11 @@ def _beside(own: Any, key: dict[str, Any], *, later: bool) -> Record | None:
     way, sign = ("gt", "") if later else ("lt", "-")
     same = own.filter(created_at=key["created_at"], **{f"pk__{way}": key["pk"]})
     other = own.filter(**{f"created_at__{way}": key["created_at"]})
-    return (
+    found: Record | None = (
         same.order_by(f"{sign}created_at", f"{sign}pk").first()
         or other.order_by(f"{sign}created_at", f"{sign}pk").first()
     )
+    return found
 
 
 def _pair(own: Any, record: Record, key: dict[str, Any]) -> Record | None:

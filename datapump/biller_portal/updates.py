@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
@@ -94,7 +95,7 @@ def _page(request: BillerRequest, record: Record, *, revealed: bool) -> HttpResp
         ("Made", formats.moment(record.created_at)),
         ("Made by", made_by(record)),
         ("Delivered", formats.moment(record.delivered_at) if record.delivered_at else ""),
-        ("Next attempt", formats.moment(detail) if status == "retrying" and hasattr(detail, "tzinfo") else ""),
+        ("Next attempt", formats.moment(detail) if isinstance(detail, datetime) else ""),
         ("Attempts", formats.number(record.attempts)),
         ("Endpoint", str(record.endpoint or "None yet")),
         ("Kind", record.get_optional_setting_display()),

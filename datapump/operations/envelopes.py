@@ -29,6 +29,7 @@ def purge(*, now: datetime, kept: timedelta = KEPT) -> int:
                     """,
                     [now - kept, _BATCH, _BATCH],
                 )
-                removed += cursor.rowcount
-                if cursor.rowcount < _BATCH:
-                    return removed
+                gone = int(cursor.rowcount)
+            removed += gone
+            if gone < _BATCH:
+                return removed

@@ -74,9 +74,8 @@ def write_from(
     if not connection.in_atomic_block:
         raise RuntimeError("Records are written in the transaction that made them true.")
     switch, purpose = _SWITCH[type]
-    by, by_params = (
-        ("s.requestor, s.made_by", []) if actor is None else ("%s, %s", [actor.requestor, actor.label[:120]])
-    )
+    by = "s.requestor, s.made_by" if actor is None else "%s, %s"
+    by_params: list[Any] = [] if actor is None else [actor.requestor, actor.label[:120]]
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -87,7 +86,7 @@ def write_from(
             FROM ({source}) AS s
             JOIN datapump_configuration c ON c.biller_id = s.biller_id AND c.{switch}
             LEFT JOIN datapump_endpoint e ON e.biller_id = s.biller_id AND e.purpose = %s
-            """,  # noqa: S608 — the source is SQL of our own modules, its values are parameters
+            """,
             [int(type), int(optional_setting), *by_params, *params, purpose],
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)

@@ -130,7 +130,8 @@ def plan(*, actor: Actor, biller: Biller, chosen: Chosen, key: str, now: datetim
     if narrowed is None or count == 0:
         raise NothingToSend
     end = min(narrowed.end, now) if narrowed.end else now
-    params = {"chosen": narrowed.as_json() | {"end": end.isoformat()}, "after": None}
+    chosen_now = narrowed.as_json() | {"end": end.isoformat()}
+    params = {"chosen": chosen_now, "after": None}
     run, made = Run.objects.get_or_create(
         biller=biller,
         key=f"resend:{key}",
@@ -142,7 +143,7 @@ def plan(*, actor: Actor, biller: Biller, chosen: Chosen, key: str, now: datetim
         },
     )
     if not made:
-        if run.params["chosen"] | {"end": None} != params["chosen"] | {"end": None}:
+        if {**run.params["chosen"], "end": None} != {**chosen_now, "end": None}:
             raise Conflict
         return run
     Chunk.objects.create(biller=biller, run=run, number=1, first=0, last=0, expected=count)
@@ -151,7 +152,7 @@ def plan(*, actor: Actor, biller: Biller, chosen: Chosen, key: str, now: datetim
         event="datapump.resent",
         biller_id=biller.pk,
         subject=str(run.pk),
-        facts={"count": count, "chosen": params["chosen"]},
+        facts={"count": count, "chosen": chosen_now},
     )
     return run
 
@@ -223,7 +224,7 @@ def _work_batch(actor: Actor) -> int | None:
                 """,
                 [now, [key for _, key in keys], list(chosen.states)],
             )
-            number = cursor.rowcount
+            number = int(cursor.rowcount)
         run.state = RunState.WORKING
         run.params = {**run.params, "after": [keys[-1][0].isoformat(), str(keys[-1][1])]}
         run.save(update_fields=["state", "params", "started_at"])

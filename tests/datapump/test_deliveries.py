@@ -95,7 +95,8 @@ def test_payments_reach_the_books(biller: Biller, cis: Cis) -> None:
     assert told.delivered_at is not None
     (tried,) = Delivery.objects.filter(record=card)
     assert (tried.outcome, tried.status) == (Outcome.DELIVERED, 200)
-    kept = Envelope.objects.get(pk=tried.envelope_id)
+    kept = Envelope.objects.get()
+    assert tried.envelope_id == kept.pk
     assert (kept.operation, kept.status, kept.failures) == (PAYMENT, 200, 0)
     assert account_of(customer) in kept.request
     assert "Success" in kept.answer
@@ -555,9 +556,7 @@ def test_a_dead_endpoint_delays_nobody(biller: Biller, cis: Cis) -> None:
     assert not Record.objects.exclude(biller=biller).filter(state="delivered").exists()
 
 
-def test_a_system_inside_our_network_is_not_called(
-    biller: Biller, cis: Cis, settings: Settings
-) -> None:
+def test_a_system_inside_our_network_is_not_called(biller: Biller, cis: Cis, settings: Settings) -> None:
     settings.PRODUCTION = True
     settings.DATAPUMP_NETWORKS = ["10.0.0.0/8"]
     record = pay(billed(biller))
@@ -619,7 +618,17 @@ def test_a_late_result_of_a_lost_claim_changes_nothing(biller: Biller, cis: Cis)
     verdict = Verdict(RecordState.FAILED, Outcome.REFUSED, "too late", 9, lost)
     for claimed_at, ours in ((lost, set()), (held, {str(record.pk)})):
         claim = Claimed(
-            str(record.pk), str(record.endpoint_id), biller.pk, record.customer_id, 1, {}, lost, claimed_at, 0, 0, Wire("1")
+            str(record.pk),
+            str(record.endpoint_id),
+            biller.pk,
+            record.customer_id,
+            1,
+            {},
+            lost,
+            claimed_at,
+            0,
+            0,
+            Wire("1"),
         )
         with transaction.atomic():
             assert rows.record_results([rows.Result(claim, verdict, None, lost, 5, None)]) == ours

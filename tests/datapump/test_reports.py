@@ -107,7 +107,9 @@ def test_every_combination_gives_what_the_plain_query_gives(history: tuple[Bille
         assert Chosen.from_json(json.loads(json.dumps(chosen.as_json()))) == chosen
 
 
-def _plan(biller: Biller, chosen: Chosen, *, limit: int = 51, merged: bool = True, deep: bool = False) -> dict[str, Any]:
+def _plan(
+    biller: Biller, chosen: Chosen, *, limit: int = 51, merged: bool = True, deep: bool = False
+) -> dict[str, Any]:
     bound = None
     if deep:
         middle = Record.objects.filter(biller=biller).order_by("-created_at")[COUNT // 2]
@@ -164,9 +166,13 @@ def test_counting_stops_at_the_cap(history: tuple[Biller, list[int]]) -> None:
 
 def test_the_whole_history_streams_in_order(history: tuple[Biller, list[int]]) -> None:
     biller, _ = history
-    ids = [one.pk for one in reports.history_stream(biller_id=biller.pk, chosen=Chosen(states=("delivered",)), batch=5_000)]
+    ids = [
+        one.pk for one in reports.history_stream(biller_id=biller.pk, chosen=Chosen(states=("delivered",)), batch=5_000)
+    ]
     assert ids == list(
-        Record.objects.filter(biller=biller, state="delivered").order_by("-created_at", "-id").values_list("pk", flat=True)
+        Record.objects.filter(biller=biller, state="delivered")
+        .order_by("-created_at", "-id")
+        .values_list("pk", flat=True)
     )
 
 

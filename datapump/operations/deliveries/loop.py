@@ -177,7 +177,7 @@ class _Loop:
                 if self._results or self._unsent or wants or any(line.stop_for for line in self._lines.values()):
                     self._cycle(wants, moment, closing)
                     continue
-                elif self._idle(moment, closing):
+                if self._idle(moment, closing):
                     self._tally.more = closing and bool(self._lines)
                     return self._tally
                 self._gather(self._patience())
@@ -462,8 +462,8 @@ class _Loop:
             except Exception as problem:
                 # A record that breaks our own code must not stop everybody else's.
                 log.exception("record %s cannot be written", records[0].id)
-                error = Refused(f"This update cannot be written ({type(problem).__name__}).")
-                self._settle(line, records, [Undelivered(one.id, error) for one in records], None)
+                refusal = Refused(f"This update cannot be written ({type(problem).__name__}).")
+                self._settle(line, records, [Undelivered(one.id, refusal) for one in records], None)
                 continue
             if envelope.notes:
                 note = "; ".join(envelope.notes)

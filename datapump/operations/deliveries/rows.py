@@ -140,11 +140,12 @@ def reap(endpoint_id: str, biller_id: int, *, stale: datetime, held: Iterable[st
             """
             UPDATE datapump_record SET state = 'retrying', claimed_at = NULL, due_at = %s, trouble = 'unknown',
                    failure = 'Sending stopped before an answer came; it goes again.'
-            WHERE biller_id = %s AND type IN (1, 2, 3, 11) AND state = 'sending' AND endpoint_id = %s AND claimed_at < %s AND NOT id = ANY(%s::uuid[])
+            WHERE biller_id = %s AND type IN (1, 2, 3, 11) AND state = 'sending' AND endpoint_id = %s AND claimed_at < %s
+                  AND NOT id = ANY(%s::uuid[])
             """,
             [now, biller_id, endpoint_id, stale, list(held)],
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 # ---- Claims -----------------------------------------------------------------------------------------------------------
@@ -324,7 +325,7 @@ def claim(
                 writes.append(
                     {"id": row[0], "wire": {"account": wire.account, "service_location": wire.service_location}}
                 )
-            claimed.append(Claimed(*row[:5], facts, row[6], now, row[7], row[8], wire))
+            claimed.append(Claimed(row[0], row[1], row[2], row[3], row[4], facts, row[6], now, row[7], row[8], wire))
         if claimed:
             cursor.execute(_CLAIM.encode(), {"claimed": _json(writes), "now": now}, prepare=True)
     order = {record: position for position, (record, _) in enumerate(found)}
@@ -363,9 +364,10 @@ def keep_exchanges(exchanges: Sequence[Exchange]) -> None:
     with _raw() as cursor:
         cursor.execute(
             b"""
-            INSERT INTO datapump_envelope (id, biller_id, endpoint_id, operation, at, milliseconds, status, request, answer, failures)
-            SELECT * FROM json_to_recordset(%s) AS v(id bigint, biller_id bigint, endpoint_id uuid, operation text, at timestamptz,
-                milliseconds int, status smallint, request text, answer text, failures smallint)
+            INSERT INTO datapump_envelope
+                (id, biller_id, endpoint_id, operation, at, milliseconds, status, request, answer, failures)
+            SELECT * FROM json_to_recordset(%s) AS v(id bigint, biller_id bigint, endpoint_id uuid, operation text,
+                at timestamptz, milliseconds int, status smallint, request text, answer text, failures smallint)
             """,
             [_json([{name: getattr(one, name) for name in Exchange.__slots__} for one in exchanges])],
             prepare=True,

@@ -1,0 +1,207 @@
+"""Calls over real sockets: what each failure means, what is read, what may be reached."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from datapump.calls import Call, Calls, Guard, post_once
+from datapump.connectors.base import MAX_ANSWER, Envelope, Misconfigured, NotSent, OutcomeUnknown
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@contextmanager
+def server(*answers: bytes, pause: float = 0.0) -> Iterator[str]:
+    """Listen, read a request from each connection and answer with the next of these bytes; nothing is a closed line."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for answer in answers:
+            try:
+                line, _ = listening.accept()
+            except OSError:
+                return
+            with line:
+                line.recv(65_536)
+                time.sleep(pause)
+                try:
+                    line.sendall(answer)
+                except OSError:
+                    continue
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/cis"
+    finally:
+        listening.close()
+        thread.join(5)
+
+
+def envelope(url: str) -> Envelope:
+    return Envelope("PingURL", url, {"Content-Type": "text/xml"}, b"<ping/>")
+
+
+def test_an_answer() -> None:
+    with server(OK) as url:
+        answer = post_once(envelope(url), 5, None)
+    assert (answer.sent, answer.status, answer.body, answer.error) == (True, 200, b"ok", None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", "The connection broke before the biller's system had answered."),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
+            "The connection broke before the biller's system had answered.",
+        ),
+        (b"SMTP ready\r\n\r\n", "The biller's system answered something that is not HTTP."),
+    ],
+    ids=["dropped", "cut off", "not HTTP"],
+)
+def test_a_line_that_breaks_is_unknown(answer: bytes, words: str) -> None:
+    with server(answer) as url:
+        got = post_once(envelope(url), 5, None)
+    assert isinstance(got.error, OutcomeUnknown)
+    assert str(got.error) == words
+    assert not got.error.answered
+
+
+def test_a_slow_answer_is_unknown() -> None:
+    with server(OK, pause=1.0) as url:
+        answer = post_once(envelope(url), 0.3, None)
+    assert isinstance(answer.error, OutcomeUnknown)
+    assert str(answer.error) == "The biller's system did not answer within 0.3 seconds."
+    assert 0.3 <= answer.seconds < 1.0
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://127.0.0.1:1/", "The biller's system refuses connections."),
+        ("http://cis.invalid/", "The name of the biller's system cannot be found."),
+    ],
+)
+def test_what_was_never_sent(url: str, words: str) -> None:
+    answer = post_once(envelope(url), 5, None)
+    assert isinstance(answer.error, NotSent)
+    assert str(answer.error) == words
+
+
+def test_plain_http_behind_https_is_not_sent() -> None:
+    with server(OK) as url:
+        answer = post_once(envelope(url.replace("http:", "https:")), 5, None)
+    assert isinstance(answer.error, NotSent)
+    assert str(answer.error) == "No secure connection to the biller's system can be made."
+
+
+def test_an_endless_answer_is_not_read_to_its_end() -> None:
+    endless = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * (MAX_ANSWER + 500_000)
+    with server(endless) as url:
+        answer = post_once(envelope(url), 20, None)
+    assert MAX_ANSWER < len(answer.body) <= MAX_ANSWER + 70_000
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with server(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n") as url:
+        answer = post_once(envelope(url), 5, None)
+    assert (answer.status, answer.error) == (302, None)
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("8.8.8.8", True),
+        ("10.1.2.3", True),  # of the networks given
+        ("10.2.0.1", False),
+        ("127.0.0.1", False),
+        ("169.254.169.254", False),
+        ("192.168.0.1", False),
+        ("0.0.0.0", False),
+        ("::1", False),
+        ("fe80::1%eth0", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:10.1.2.3", True),
+        ("not an address", False),
+    ],
+)
+def test_which_addresses_may_be_reached(address: str, allowed: bool) -> None:
+    assert Guard(["10.1.0.0/16"]).allows(address) is allowed
+    assert Guard(None).allows(address)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/", "http://localhost:9/", "http://[::1]:9/", "http://2130706433:9/"]
+)
+def test_our_own_network_is_never_called(url: str) -> None:
+    answer = post_once(envelope(url), 5, ())
+    assert isinstance(answer.error, Misconfigured | NotSent)
+    assert answer.status is None
+
+
+@pytest.mark.parametrize("url", ["ftp://cis.example/", "cis.example", "http://", "http://[::1/"])
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(Misconfigured):
+        Guard(None).checked(url)
+
+
+def test_lanes_are_bounded_and_do_not_wait_for_each_other() -> None:
+    busy: list[int] = []
+    lock = threading.Lock()
+    most = 0
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.settimeout(0.2)
+    stop = threading.Event()
+
+    def answer(line: socket.socket) -> None:
+        nonlocal most
+        with line:
+            line.recv(65_536)
+            with lock:
+                busy.append(1)
+                most = max(most, len(busy))
+            time.sleep(0.1)
+            with lock:
+                busy.pop()
+            line.sendall(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+
+    def serve() -> None:
+        while not stop.is_set():
+            try:
+                line, _ = listening.accept()
+            except TimeoutError:
+                continue
+            threading.Thread(target=answer, args=(line,), daemon=True).start()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    deaf = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    dead = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+    try:
+        with Calls(None) as calls:
+            calls.feed("dead", 5, [Call("dead", envelope(dead), 30, number) for number in range(20)])
+            calls.feed("well", 3, [Call("well", envelope(url), 30, number) for number in range(12)])
+            answers = [calls.answers.get(timeout=10) for _ in range(12)]
+            assert {one.call.lane for one in answers} == {"well"}
+            assert {one.call.ticket for one in answers} == set(range(12))
+            assert most == 3
+            # What the dead lane has not sent yet comes back; its calls under way do not hold up the end.
+            calls.recall("dead")
+            back = [calls.answers.get(timeout=5) for _ in range(15)]
+            assert {(one.sent, one.call.lane) for one in back} == {(False, "dead")}
+            calls.feed("late", 1, [Call("late", envelope(url), 30, 1, not_after=calls.clock() - 1)])
+            assert not calls.answers.get(timeout=5).sent
+    finally:
+        stop.set()
+        thread.join(5)
+        listening.close()
+        deaf.close()
