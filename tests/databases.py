@@ -7,6 +7,7 @@ fraction of a second. Tests connect as the application's role; what only an owne
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 
 import psycopg
@@ -25,6 +26,7 @@ _LOCK = 0x74656D706C
 
 # Tables with rows in a fresh database (content types, beat entries, reason codes) are kept here and put back from here.
 _KEPT = "kept"
+_TRIES = 10
 
 
 def _template_name() -> str:
@@ -47,12 +49,20 @@ def clone() -> None:
                 server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(old)))
             _make_template(server, template)
         server.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
-        server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-        server.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
-                sql.Identifier(name), sql.Identifier(template), sql.Identifier(roles.OWNER)
-            )
-        )
+        for left in reversed(range(_TRIES)):
+            server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            try:
+                server.execute(
+                    sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
+                        sql.Identifier(name), sql.Identifier(template), sql.Identifier(roles.OWNER)
+                    )
+                )
+                return
+            except psycopg.errors.UniqueViolation:
+                # The server goes on copying for a run that was killed; its copy has just come into being.
+                if left == 0:
+                    raise
+                time.sleep(0.5)
 
 
 def drop() -> None:
