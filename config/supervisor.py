@@ -40,6 +40,8 @@ DATABASE = "ratepayer"
 # Above the time that a worker gives its task before it hands it back (CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT).
 PATIENCE = 40.0  # seconds
 
+SOON = 2.0  # seconds after which we say for whom we wait
+
 # Bound before any fork: between fork and exec nothing may be looked up.
 _PRCTL = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 _SET_DEATH_SIGNAL = 1
@@ -245,8 +247,12 @@ class Process:
 
     def stop(self, seconds: float) -> None:
         """Wait for its end, and end it and its children when the time is up."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(min(seconds, SOON))
+        if self.code() is None and seconds > SOON:
+            say(f"{self.name} finishes what it has begun")
         try:
-            self._process.wait(seconds)
+            self._process.wait(max(0.0, seconds - SOON))
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -368,7 +374,9 @@ def _start_everything(environment: Mapping[str, str], running: dict[str, Process
     say("loading the demo billers")
     command("load_demo", "--quiet", told=True)
     celery = ("-m", "celery", "--app", "config.celery", "--quiet")
-    start("worker", *celery, "worker", "--concurrency", "2", "--without-gossip", "--without-mingle")
+    # Celery warns at length of being root, which in a container everybody is.
+    calm = {"PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges"}
+    start("worker", *celery, "worker", "--concurrency", "2", "--without-gossip", "--without-mingle", **calm)
     start("beat", *celery, "beat")
     running["web"].wait_for(answers(f"{web}/health"))
 

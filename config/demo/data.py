@@ -45,7 +45,16 @@ from config.demo.doors import Simulators
 from config.demo.job import Patience, Say
 from datapump.models import Purpose
 from datapump.operations import endpoints
-from payments.models import AutoPayEnrolment, Channel, Instrument, InstrumentKind, InstrumentState, Payment, Route
+from payments.models import (
+    AutoPayEnrolment,
+    Channel,
+    Instrument,
+    InstrumentKind,
+    InstrumentState,
+    Payment,
+    PaymentState,
+    Route,
+)
 from payments.operations import charges, collections, enrolments, instruments, recoveries, settlements
 from payments.operations.charges import Started
 from payments.operations.collections import Options
@@ -99,7 +108,7 @@ MAPLE_FALLS = Town(
     },
     customers=2_600,
     billed=2_500,
-    by_hand=240,
+    by_hand=200,
     due_in=(14, 16, 18, 20, 22),
     logo=LOGO,
 )
@@ -236,17 +245,21 @@ def _load_past(town: Town, biller: Biller, simulators: Simulators, say: Say, now
     if file.state != FileState.LOADED:
         raise RuntimeError(f"Last month's file is {file.get_state_display().lower()}. {file.refusal}")
     customers = list(Customer.objects.filter(biller=biller).order_by("pk").select_related("biller"))
-    draw = random.Random(f"demo {town.slug}")  # noqa: S311  (nothing here is a secret)
-    with_autopay, others = _divide(customers[_RESERVED if town.logo else 0 :], draw)
+    with_autopay, others = _divide(customers[_RESERVED if town.logo else 0 :], _draw("divide", town))
     if not AutoPayEnrolment.objects.filter(biller=biller).exists():
         say(f"{biller}: taking over {len(with_autopay):,} AutoPay enrolments")
-        _take_over(biller, with_autopay, simulators, made_on, draw)
-        _mark_accounts(customers, draw)
+        _take_over(biller, with_autopay, simulators, made_on, _draw("take over", town))
+        _mark_accounts(customers, _draw("mark", town))
     _collect_past(biller, now, say)
-    _pay_past(town, biller, others, simulators, now, made_on, draw, say)
+    _pay_past(town, biller, others, simulators, now, made_on, say)
     # The bills and receipts of the past were in the post of the past.
     with transaction.atomic(durable=True):
         NoticeDelivery.objects.filter(biller=biller, state=NoticeState.WAITING).delete()
+
+
+def _draw(step: str, town: Town) -> random.Random:
+    """Give a step its own chance, the same every time, whatever was done before it."""
+    return random.Random(f"{step} {town.slug}")  # noqa: S311  (nothing here is a secret)
 
 
 def _a_month_before(local: datetime.datetime) -> datetime.datetime:
@@ -274,9 +287,9 @@ def _take_over(
         for customer in customers
     ]
     made = _make_instruments(biller, list(zip(customers, kinds, strict=True)), simulators, draw)
-    _keep(made)
     taken_over = "Taken over with the account from the biller’s earlier system."
     with transaction.atomic(durable=True):
+        _keep(made)
         AutoPayEnrolment.objects.bulk_create(
             AutoPayEnrolment(
                 biller=biller,
@@ -328,7 +341,7 @@ def _make_instruments(
     return [made[customer.pk] for customer, _kind in wanted]
 
 
-@transaction.atomic(durable=True)
+@transaction.atomic
 def _keep(made: Sequence[Instrument]) -> None:
     """Save instruments at once; their ids are the database's, which does not hand them out to many at once."""
     Instrument.objects.bulk_create(made)
@@ -382,7 +395,7 @@ def _collect_past(biller: Biller, now: datetime.datetime, say: Say) -> None:
         for _chunk in collections.work(run=run, actor=ACTOR, now=moment):
             pass
         Run.objects.filter(pk=run.pk).update(started_at=moment, finished_at=moment + datetime.timedelta(seconds=9))
-    paid = Payment.objects.filter(biller=biller, channel=Channel.AUTOPAY).count()
+    paid = Payment.objects.filter(biller=biller, channel=Channel.AUTOPAY, state=PaymentState.POSTED).count()
     say(f"{biller}: AutoPay collected {paid:,} of them in the course of the month")
 
 
@@ -390,13 +403,17 @@ def _collect_past(biller: Biller, now: datetime.datetime, say: Say) -> None:
 class _Visit:
     """One customer who pays by themselves: when, how much, through which door."""
 
-    number: int
     customer: Customer
     at: datetime.datetime
     amount: Decimal
     channel: Channel
     kind: InstrumentKind
     keep: bool
+
+    @property
+    def request_key(self) -> str:
+        """The key of the payment: a customer pays once by themselves."""
+        return f"demo:{self.customer.number}"
 
 
 def _pay_past(
@@ -406,28 +423,28 @@ def _pay_past(
     simulators: Simulators,
     now: datetime.datetime,
     made_on: datetime.datetime,
-    draw: random.Random,
     say: Say,
 ) -> None:
     """Let payers, guests and CSRs pay bills day by day; a few pay more than they owe."""
-    chosen = draw.sample([one for one in customers if not one.blocks_card], min(town.by_hand, len(customers) // 2))
+    draw = _draw("pay", town)
+    able = [one for one in customers if not one.blocks_card]
+    # Nobody bills the last ones this month, so that their credits stay to be seen.
+    unbilled = able[-_OVERPAYING:] if town.billed else []
+    chosen = draw.sample(able[: len(able) - len(unbilled)], min(town.by_hand, len(able) // 2))
     visits = list(_visits(biller, chosen, made_on, now, draw))
-    # Nobody bills these this month, so that their credits stay to be seen.
-    unbilled = [one for one in customers if one not in chosen][-_OVERPAYING:] if town.billed else []
-    visits += [
-        _Visit(len(visits) + n, one, made_on + datetime.timedelta(days=9 + n, hours=5), one.balance + Decimal("12.40"),
-               Channel.CSR, InstrumentKind.CARD, keep=False)
-        for n, one in enumerate(unbilled)
-    ]  # fmt: skip
-    done = set(
-        Payment.objects.filter(biller=biller, request_key__startswith="demo:").values_list("request_key", flat=True)
-    )
-    visits = sorted((one for one in visits if f"demo:{one.number}" not in done), key=lambda one: one.at)
+    for place, one in enumerate(unbilled):
+        at = made_on + datetime.timedelta(days=9 + place, hours=5)
+        amount = one.balance + Decimal("12.40")
+        visits.append(_Visit(one, at, amount, Channel.CSR, InstrumentKind.CARD, keep=False))
+    mine = Payment.objects.filter(biller=biller, request_key__startswith="demo:")
+    done = set(mine.values_list("request_key", flat=True))
+    visits = sorted((one for one in visits if one.request_key not in done), key=lambda one: one.at)
     if not visits:
         return
-    csr = User.objects.get(email=people.CSR.email)
+    methods = _methods_for(biller, visits, simulators, draw)
+    csr = Actor.csr(User.objects.get(email=people.CSR.email))
     for day in sorted({one.at.date() for one in visits}):
-        _pay_on_day(biller, [one for one in visits if one.at.date() == day], simulators, csr, draw)
+        _pay_on_day(biller, [one for one in visits if one.at.date() == day], methods, csr)
     recoveries.finish_answered(biller=biller, actor=ACTOR)
     say(f"{biller}: {len(visits):,} customers paid by themselves")
 
@@ -440,7 +457,7 @@ def _visits(
     draw: random.Random,
 ) -> Iterator[_Visit]:
     days = max(1, (biller.business_date(now) - made_on.date()).days - 2)
-    for number, customer in enumerate(customers):
+    for customer in customers:
         # More of them soon after the bill than late.
         day = made_on.date() + datetime.timedelta(days=2 + int(draw.random() * draw.random() * days))
         at = datetime.datetime.combine(day, datetime.time(8 + draw.randrange(10), draw.randrange(60)), biller.zone)
@@ -448,32 +465,38 @@ def _visits(
         kind = draw.choices((InstrumentKind.CARD, InstrumentKind.BANK), (80, 20))[0]
         share = Decimal("0.5") if draw.random() < 0.06 else Decimal(1)
         amount = (customer.balance * share).quantize(Decimal("0.01"))
-        yield _Visit(number, customer, at, amount, channel, kind, keep=channel == Channel.WEB and draw.random() < 0.6)
+        yield _Visit(customer, at, amount, channel, kind, keep=channel == Channel.WEB and draw.random() < 0.6)
 
 
-def _pay_on_day(
-    biller: Biller, visits: Sequence[_Visit], simulators: Simulators, csr: User, draw: random.Random
-) -> None:
-    """Reserve for each, charge them in one message a route, and settle: what a portal does for one, for a day."""
+def _methods_for(
+    biller: Biller, visits: Sequence[_Visit], simulators: Simulators, draw: random.Random
+) -> dict[int, Instrument]:
+    """Give a method of payment to each who comes, to stay or for once; those there already are used."""
     methods: dict[int, Instrument] = {}
     for keep, state in ((True, InstrumentState.ACTIVE), (False, InstrumentState.ONE_TIME)):
         some = [one for one in visits if one.keep == keep]
-        made = _make_instruments(biller, [(one.customer, one.kind) for one in some], simulators, draw, state=state)
+        there = Instrument.objects.filter(customer__in=[one.customer.pk for one in some], state=state)
+        methods |= {one.customer_id: one for one in there.select_related("route")}
+        wanted = [(one.customer, one.kind) for one in some if one.customer.pk not in methods]
+        made = _make_instruments(biller, wanted, simulators, draw, state=state)
         _keep(made)
-        methods |= {one.number: instrument for one, instrument in zip(some, made, strict=True)}
+        methods |= {one.customer_id: one for one in made}
+    return methods
+
+
+def _pay_on_day(biller: Biller, visits: Sequence[_Visit], methods: dict[int, Instrument], csr: Actor) -> None:
+    """Reserve for each, charge them in one message a route, and settle: what a portal does for one, for a day."""
     by_route: dict[int, list[Started]] = {}
     for one in visits:
-        method = methods[one.number]
-        actor = Actor.csr(csr) if one.channel == Channel.CSR else Actor.payer(
-            None, one.customer.name if one.channel == Channel.WEB else "Guest"
-        )  # fmt: skip
+        method = methods[one.customer.pk]
+        payer = Actor.payer(None, one.customer.name if one.channel == Channel.WEB else "Guest")
         started = charges.start(
             customer=one.customer,
             amount=one.amount,
             instrument=method,
             channel=one.channel,
-            actor=actor,
-            request_key=f"demo:{one.number}",
+            actor=csr if one.channel == Channel.CSR else payer,
+            request_key=one.request_key,
             item_ids=None,
             email=one.customer.email if one.channel == Channel.GUEST else "",
             now=one.at,
