@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 SEEDS ?= 25
 export ONCE PORT
 
-.PHONY: help run test lint format spec bench crash stop reset lock setup setup-dev
+.PHONY: help run test lint format spec bench crash stop reset lock openapi setup setup-dev
 
 help:
 	@echo "make run               set up, start everything, run the main job, stay until Ctrl-C (ONCE=1: do not stay)"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench             measure against the floors"
 	@echo "make crash SEEDS=n     kill processes at n seeded points and compare the books"
 	@echo "make stop, make reset  stop what runs here; forget its data as well"
+	@echo "make openapi           write docs/openapi.yaml anew"
 	@echo "make lock              pin the packages anew"
 
 setup:
@@ -58,3 +59,7 @@ lock:
 	.venv/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes -o requirements.txt requirements.in
 	.venv/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes -c requirements.txt \
 		-o requirements-dev.txt requirements-dev.in
+
+openapi: setup-dev
+	DJANGO_SETTINGS_MODULE=tests.typing_settings $(PYTHON) -m django spectacular --skip-checks --validate --fail-on-warn \
+		--file docs/openapi.yaml

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from drf_spectacular.drainage import set_override
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field, inline_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError, ValidationError
@@ -36,6 +36,7 @@ else:
 
 MOST = 200
 USUAL = 50
+AMOUNT = r"^(0\.0[1-9]|0\.[1-9][0-9]?|[1-9][0-9]{0,11}(\.[0-9]{1,2})?)$"
 LARGEST_BODY = 1 << 20  # bytes; files come another way
 
 
@@ -209,7 +210,7 @@ class ApiView(APIView):
         return rows.none() if pk is None else rows.filter(customer_id=pk)
 
 
-# ---- Shapes that many have in common -----------------------------------------------------------------------------------
+# ---- Shapes that many have in common --------------------------------------------------------------------------------
 
 
 class PageQuery(Shape):
@@ -275,9 +276,26 @@ class Money(serializers.DecimalField):
         super().__init__(**{"max_digits": 14, "decimal_places": 2, **options})
 
 
-@extend_schema_field(OpenApiTypes.STR)
+@extend_schema_field({"type": "string", "pattern": AMOUNT, "example": "84.10"})
+class AmountAsked(serializers.DecimalField):
+    """An amount above zero that a call names: as text, because a JSON number is binary wherever it was before."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"max_digits": 14, "decimal_places": 2, "min_value": Decimal("0.01"), **options})
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        """Read it.
+
+        :raises ValidationError: it is no text, or no such amount.
+        """
+        if not isinstance(data, str):
+            raise ValidationError('Write the amount as text: "84.10".', code="invalid")
+        return super().to_internal_value(data)
+
+
 class Account(serializers.CharField):
     """An account number as the invoice file writes it."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"max_length": 40, "help_text": "Account number as the invoice file writes it.", **options})
+        words = "Account number as the invoice file writes it."
+        super().__init__(**{"min_length": 1, "max_length": 40, "help_text": words, **options})

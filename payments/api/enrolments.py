@@ -24,6 +24,7 @@ class AutoPayRequest(Shape):
     instrument = serializers.UUIDField(help_text="A method on file of the customer.")
     agreed = serializers.BooleanField(help_text="The customer agreed to the AutoPay terms.")
     how = serializers.CharField(
+        min_length=1,
         max_length=300,
         help_text="How the customer agreed, in a sentence; kept with the consent: “On the web form of …”.",
     )

@@ -33,6 +33,7 @@ class InstrumentRequest(Shape):
 
     account = Account()
     token = serializers.CharField(
+        min_length=1,
         max_length=120,
         help_text="What the processor gave for a card or bank account. Never a number: those are refused.",
     )

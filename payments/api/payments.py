@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
@@ -18,7 +17,7 @@ from rest_framework.response import Response
 from billing import money
 from billing.api.idempotency import HEADER, REPLAYED, once
 from billing.api.invoices import CustomerRef
-from billing.api.views import Account, ApiView, Money, PeriodQuery, Shape, in_period, page_of
+from billing.api.views import Account, AmountAsked, ApiView, Money, PeriodQuery, Shape, in_period, page_of
 from billing.models import Biller, Customer, Item
 from payments.models import (
     Allocation,
@@ -49,9 +48,7 @@ class PaymentRequest(Shape):
     """A payment to take."""
 
     account = Account()
-    amount = serializers.DecimalField(
-        max_digits=14, decimal_places=2, min_value=Decimal("0.01"), help_text="In the biller's currency."
-    )
+    amount = AmountAsked(help_text="In the biller's currency.")
     instrument = serializers.UUIDField(help_text="A method on file of the account.")
     invoices = serializers.ListField(
         child=serializers.IntegerField(min_value=1, max_value=2**63 - 1),

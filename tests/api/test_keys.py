@@ -16,8 +16,8 @@ from tests.factories import make_biller, make_customer, make_user
 pytestmark = pytest.mark.django_db
 
 PATHS = [
-    "biller/", "customers/", "customers/1/", "customers/1/autopay/", "customers/1/paperless/", "invoices/", "invoices/1/",
-    "invoice-files/", "invoice-files/1/", "invoice-files/1/errors/", "messages/", "messages/1/", "payments/",
+    "biller/", "customers/", "customers/1/", "customers/1/autopay/", "customers/1/paperless/", "invoices/",
+    "invoices/1/", "invoice-files/", "invoice-files/1/", "invoice-files/1/errors/", "messages/", "messages/1/", "payments/",
     "payments/00000000-0000-7000-8000-000000000000/", "routes/", "instruments/",
     "instruments/00000000-0000-7000-8000-000000000000/", "datapump-records/",
     "datapump-records/00000000-0000-7000-8000-000000000000/", "nowhere/", "",

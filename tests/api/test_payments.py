@@ -84,7 +84,7 @@ def test_repeated_call_gets_the_same_answer_and_charges_nothing(town: Town, proc
     assert (again.status_code, again.json()) == (first.status_code, first.json())
     assert again.headers["Idempotent-Replayed"] == "true"
     # The same amount written otherwise is the same call.
-    assert pay(town, amount=84.1).json() == first.json()
+    assert pay(town, amount="84.1").json() == first.json()
     assert books() == before
     assert processor.charges() == {str(Attempt.objects.get().pk): 1}
 
@@ -130,6 +130,7 @@ def test_call_without_a_good_key_is_refused(town: Town, key: str | None, code: s
         ({"amount": "84.101"}, "max_decimal_places", "amount"),
         ({"amount": "1e400"}, "max_digits", "amount"),
         ({"amount": "NaN"}, "invalid", "amount"),
+        ({"amount": 84.1}, "invalid", "amount"),
         ({"amount": True}, "invalid", "amount"),
         ({"amount": None}, "null", "amount"),
         ({"amount": []}, "invalid", "amount"),
@@ -245,7 +246,7 @@ def test_route_that_is_set_up_wrongly_uses_up_no_key(town: Town) -> None:
     assert pay(town).status_code == 201
 
 
-# ---- What breaks in between -------------------------------------------------------------------------------------------
+# ---- What breaks in between -----------------------------------------------------------------------------------------
 
 
 class Killed(BaseException):
@@ -334,7 +335,7 @@ def test_two_calls_at_once_with_one_key_charge_once(town: Town, processor: Proce
 def test_control_two_calls_at_once_without_the_lock_still_charge_once(
     town: Town, processor: Processor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test above fails without the lock; the payment's own request key and the held items are the walls behind it."""
+    """The test above fails without the lock; the payment's own key and the held items are walls behind it."""
     monkeypatch.setattr(idempotency_keys, "_held", lambda biller, key: contextlib.nullcontext())
     processor.control(faults={"slow": {"probability": 1.0, "seconds": 1.0}})
     answers = both(town, "key-1", "key-1")

@@ -59,8 +59,8 @@ def make_message(customer: Customer, key: str = "receipt:1") -> NoticeDelivery:
 
 def make_payment(customer: Customer, **fields: object) -> Payment:
     values = {
-        "tender": "card", "amount": Decimal("12.00"), "currency": "USD", "state": "failed", "channel": 3, "requestor": 4,
-        "made_by": "collect", "failure": "The card was declined.", **fields,
+        "tender": "card", "amount": Decimal("12.00"), "currency": "USD", "state": "failed", "channel": 3,
+        "requestor": 4, "made_by": "collect", "failure": "The card was declined.", **fields,
     }  # fmt: skip
     return Payment.objects.create(biller=customer.biller, customer=customer, **values)
 
@@ -171,9 +171,9 @@ def test_payment_message_file_and_update_read_as_they_are() -> None:
     read = machine.get(f"payments/{payment.pk}/").json()
     assert read.pop("created_at") is not None
     assert read == {
-        "id": str(payment.pk), "confirmation": payment.confirmation, "customer": whose, "state": "failed", "amount": "12.00",
-        "fee": "0.00", "currency": "USD", "tender": "card", "instrument": None, "channel": "autopay", "made_by": "collect",
-        "settled_at": None, "approval_code": "", "failure": "The card was declined.", "allocations": [],
+        "id": str(payment.pk), "confirmation": payment.confirmation, "customer": whose, "state": "failed",
+        "amount": "12.00", "fee": "0.00", "currency": "USD", "tender": "card", "instrument": None, "channel": "autopay",
+        "made_by": "collect", "settled_at": None, "approval_code": "", "failure": "The card was declined.", "allocations": [],
     }  # fmt: skip
 
     message = make_message(customer)
@@ -230,8 +230,8 @@ def test_payment_message_file_and_update_read_as_they_are() -> None:
             {"field": "phone", "old": "(•••) •••-0123", "new": "On", "made_by": "Ann CSR", "at": "2026-11-22T17:00:00Z"}
         ],
         "tries": [
-            {"at": "2026-11-22T17:00:00Z", "milliseconds": 31, "status": None, "outcome": "not_sent", "words": "Refused.",
-             "request": None, "answer": None},
+            {"at": "2026-11-22T17:00:00Z", "milliseconds": 31, "status": None, "outcome": "not_sent",
+             "words": "Refused.", "request": None, "answer": None},
             {"at": "2026-11-22T17:00:00Z", "milliseconds": 31, "status": 200, "outcome": "refused", "words": "Refused.",
              "request": "<out/>", "answer": "<in/>"},
         ],
@@ -260,7 +260,7 @@ def test_updates_and_payments_are_chosen() -> None:
     assert ids("payments/", account="2-1") == [str(posting.pk)]
 
 
-# ---- Pages ------------------------------------------------------------------------------------------------------------
+# ---- Pages ----------------------------------------------------------------------------------------------------------
 
 
 def make_seven(path: str, biller: Biller) -> None:
@@ -373,7 +373,7 @@ def test_cursor_of_another_list_is_refused() -> None:
         assert (response.status_code, response.json()["error"]["code"]) == (422, "bad_cursor")
 
 
-# ---- Two billers --------------------------------------------------------------------------------------------------------
+# ---- Two billers ----------------------------------------------------------------------------------------------------
 
 
 def test_another_billers_things_are_not_there() -> None:
