@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -33,7 +33,7 @@ def customers_matching(*, biller: Biller, text: str, limit: int) -> list[Found]:
     text = " ".join(text.split())
     found: dict[int, Found] = {}
 
-    def take(customers: Sequence[Customer], matched: str, field: str) -> None:
+    def take(customers: Iterable[Customer], matched: str, field: str) -> None:
         for customer in customers:
             found.setdefault(customer.pk, Found(customer, matched, str(getattr(customer, field))))
 
@@ -58,7 +58,7 @@ def customers_matching(*, biller: Biller, text: str, limit: int) -> list[Found]:
     return list(found.values())[:limit]
 
 
-def _links_of(biller: Biller, email: str, limit: int) -> Sequence[PayerLink]:
+def _links_of(biller: Biller, email: str, limit: int) -> Iterable[PayerLink]:
     user = User.objects.filter(email=email.lower()).first()
     if user is None:
         return []

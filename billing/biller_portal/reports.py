@@ -137,7 +137,7 @@ def channels(request: BillerRequest) -> HttpResponseBase:
     if request.GET.get("format") == "csv" and days.good:
         rows = ((day, Channel(channel).label, *found[day, channel]) for day, channel in sorted(found))
         return _csv("payments-by-channel", ("day", "channel", "payments", "amount"), rows)
-    totals = [
+    totals: list[dict[str, Any]] = [
         {
             "label": Channel(channel).label,
             "count": sum(count for (_, one), (count, _amount) in found.items() if one == channel),

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_POST
 
 from billing import charts, formats, lists, statuses
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
+from billing.biller_portal.links import url_if_any
 from billing.errors import DomainError
 from billing.forms import DayField, MoneyField
 from billing.models import Chunk, Run, RunKind, RunState
@@ -51,6 +52,12 @@ class RunFilters(lists.Filters):
     periods = (("start", "end"),)
 
 
+def _url_of(found: Run) -> str:
+    """Give the page of a run: sending updates again has one of its own."""
+    resend = url_if_any("biller-datapump-resend-run", found.pk) if found.kind == RunKind.RESEND else ""
+    return resend or reverse("biller-run", args=[found.pk])
+
+
 def _chunks(field: str) -> Subquery:
     sums = Chunk.objects.filter(run=OuterRef("pk")).order_by().values("run").annotate(total=Sum(field)).values("total")
     return Subquery(sums)
@@ -68,7 +75,7 @@ class RunList(StaffPage, lists.ListPage[Run]):
             "run",
             "Run",
             lambda one: f"{one.get_kind_display()}{' – trial' if one.dry_run else ''} {one.pk}",
-            url=lambda one: reverse("biller-run", args=[one.pk]),
+            url=_url_of,
             nowrap=True,
         ),
         lists.Day("day", "Business day", "business_date"),
@@ -228,6 +235,8 @@ def new(request: BillerRequest) -> HttpResponse:
 def run(request: BillerRequest, run_id: int) -> HttpResponse:
     """Draw a run: what it is to take, how far it is, what came of it; a trial is the review before the real run."""
     found = _run_or_404(request, run_id)
+    if (url := _url_of(found)) != request.path:
+        return redirect(url)
     totals = run_totals(found)
     live = found.state in LIVE
     real = None

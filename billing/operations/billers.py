@@ -11,6 +11,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
 from django.db import transaction
+from django.db.models import Field
 
 from billing import audit
 from billing.actors import Actor
@@ -78,7 +79,7 @@ def change_look(
         biller.logo.save(name, ContentFile(logo), save=False)
         stored = ["logo"]
     elif remove_logo and biller.logo:
-        biller.logo = ""  # type: ignore[assignment]  # how Django empties a file field
+        biller.logo = ""
         stored = ["logo"]
     if not changes and not stored:
         return []
@@ -173,6 +174,7 @@ def _apply(biller: Biller, values: dict[str, Any]) -> dict[str, tuple[str, str]]
         if old == value:
             continue
         field = Biller._meta.get_field(name)
+        assert isinstance(field, Field)
         try:
             field.clean(value, biller)
         except ValidationError as error:

@@ -85,8 +85,8 @@ def add_from(
         )
     except DomainError as refused:
         form.add_error(None, f"{refused} No money has been taken.")
-        form.data = form.data.copy()
-        form.data["token"] = ""
+        # A token serves once: the fields must be filled in again.
+        form.data = {name: value for name, value in form.data.items() if name != "token"}
     return None
 
 

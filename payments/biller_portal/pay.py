@@ -92,7 +92,7 @@ def amount(request: BillerRequest, customer_id: int) -> HttpResponse:
     )
     due = dues.reckon(customer.biller, items)
     choices = _choices(customer, items, due)
-    start = {"choice": choices[0][0]}
+    start: dict[str, object] = {"choice": choices[0][0]}
     if chosen.amount is not None:
         known = str(chosen.amount) in dict(choices)
         start = {"choice": str(chosen.amount) if known else "other"} | ({} if known else {"amount": chosen.amount})

@@ -138,7 +138,7 @@ def test_a_page_asks_as_many_questions_for_much_as_for_little(client: Client, bi
 def test_the_account_page_answers_in_few_questions(client: Client, biller: Biller) -> None:
     customer = make_customer(biller)
     fill(customer, 5)
-    make_autopay(customer, customer.instruments.first())
+    make_autopay(customer, customer.instruments.latest("pk"))
     url = reverse("biller-account", args=[customer.pk])
     client.get(url)
     with CaptureQueriesContext(connection) as asked:
@@ -371,15 +371,13 @@ def test_a_role_is_changed_and_taken_away(client: Client, biller: Biller) -> Non
 def test_nobody_changes_their_own_role_and_an_administrator_stays(biller: Biller, dana: User) -> None:
     own = dana.memberships.get()
     with nothing_changes(Membership):
-        for refused in (
-            lambda: people.change_role(membership=own, role="csr", actor=Actor.csr(dana)),
-            lambda: people.remove(membership=own, actor=Actor.csr(dana)),
-            lambda: people.remove(membership=own, actor=Actor.system("test")),
-            lambda: people.change_role(membership=own, role="csr", actor=Actor.system("test")),
-            lambda: people.change_role(membership=own, role="king", actor=Actor.system("test")),
-        ):
+        for actor in (Actor.csr(dana), Actor.system("test")):
             with pytest.raises(people.RoleRefused):
-                refused()
+                people.change_role(membership=own, role="csr", actor=actor)
+            with pytest.raises(people.RoleRefused):
+                people.remove(membership=own, actor=actor)
+        with pytest.raises(people.RoleRefused):
+            people.change_role(membership=own, role="king", actor=Actor.system("test"))
 
 
 def test_a_key_is_shown_once_found_again_and_revoked(client: Client, biller: Biller) -> None:
@@ -415,9 +413,10 @@ def test_the_look_is_changed_and_the_logo_is_served_as_a_picture(client: Client,
     assert client.post(reverse("biller-settings"), {**LOOK, "logo": logo}).status_code == 302
     biller.refresh_from_db()
     assert (biller.name, biller.accent, biller.phone) == ("Maple Falls", "#112233", "+15555550142")
+    assert biller.logo.name is not None
     assert biller.logo.name.startswith(f"logos/{biller.slug}-") and biller.logo.name.endswith(".png")
     served = client.get(reverse("biller-logo", args=[biller.slug]))
-    assert served["Content-Type"] == "image/png" and b"".join(served.streaming_content) == PNG
+    assert served["Content-Type"] == "image/png" and served.getvalue() == PNG
     client.post(reverse("biller-settings"), {**LOOK, "remove_logo": "on"})
     biller.refresh_from_db()
     assert biller.logo.name == ""
@@ -486,8 +485,7 @@ def test_the_stop_switch_needs_a_reason_and_turns_once(client: Client, biller: B
     with nothing_changes(Biller):
         assert client.post(reverse("biller-charging-stop"), {"reason": "Again"}).status_code == 422
     client.post(reverse("biller-charging-allow"))
-    biller.refresh_from_db()
-    assert not biller.charging_stopped
+    assert not Biller.objects.get(pk=biller.pk).charging_stopped
     assert [audit.sentence(one) for one in AuditEntry.objects.order_by("pk")] == [
         "Stopped all charging: Wrong file", "Allowed charging again",
     ]  # fmt: skip
@@ -506,7 +504,7 @@ def test_the_audit_is_filtered_and_taken_away_as_a_file(client: Client, biller: 
     assert client.get(page, {"q": "bea"}).context["listing"].total == 1
     tomorrow = timezone.localdate() + datetime.timedelta(days=2)
     assert client.get(page, {"start": tomorrow.isoformat()}).context["listing"].total == 0
-    text = b"".join(client.get(page, {"format": "csv", "about": "api_token"}).streaming_content).decode()
+    text = client.get(page, {"format": "csv", "about": "api_token"}).getvalue().decode()
     assert text.splitlines()[0] == "\ufeffwhen,what,account,who,door,address,event,subject"
     assert "Made the API key =HYPERLINK()" in text and len(text.splitlines()) == 2
 
@@ -525,7 +523,7 @@ def test_bills_are_filtered_by_amount_due_date_and_number(client: Client, biller
     assert found(q="A-1") == ["A-1"] and found(q="77-1") == ["A-2", "A-1"] and found(q="A-9") == []
     assert found(least="50") == ["A-2"] and found(most="50") == ["A-1"]
     assert found(due_from="2026-11-01") == ["A-2"] and found(due_to="2026-01-31") == ["A-1"]
-    text = b"".join(client.get(reverse("biller-bills"), {"format": "csv", "q": "A-1"}).streaming_content).decode()
+    text = client.get(reverse("biller-bills"), {"format": "csv", "q": "A-1"}).getvalue().decode()
     assert text.splitlines() == [
         "\ufeffbill,account,name,issued,due,status,amount,open,currency",
         f'A-1,77-1,{customer.name},2026-11-02,2026-01-05,"Past due since Jan 5, 2026",10.00,6.00,USD',

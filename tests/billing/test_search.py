@@ -189,7 +189,7 @@ def test_the_queues_count_what_waits_for_a_person(client: Client, biller: Biller
     )
     payment = make_payment(customer, state="processing")
     old = Attempt.objects.create(
-        biller=biller, payment=payment, route=payment.route, command="charge", transaction_type="moto",
+        biller=biller, payment=payment, route_id=str(payment.route_id), command="charge", transaction_type="moto",
         amount=payment.amount,
         created_at=datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1),
     )  # fmt: skip

@@ -35,7 +35,7 @@ from billing.models import (
 )
 from datapump.models import Record
 from payments.gateways.test_numbers import CARDS
-from payments.models import Attempt, Case, Channel, Instrument, Payment, PaymentState, Route
+from payments.models import Attempt, Case, CaseKind, Channel, Instrument, Payment, PaymentState, Route
 from payments.operations import charges, enrolments
 from payments.operations.cases import open_case
 from payments.tasks import collect_run
@@ -312,7 +312,7 @@ def test_a_case_is_decided_with_evidence(page: Page, town: Town, live_server: Li
     Attempt.objects.filter(pk=attempt.pk).update(created_at=timezone.now() - datetime.timedelta(hours=3), lookups=4)
     open_case(
         attempt=attempt,
-        kind="unknown",
+        kind=CaseKind.UNKNOWN_OUTCOME,
         reason="The processor does not know this charge, and would not recognise a repeat.",
     )
     sign_in(page, town.dana, live_server)
