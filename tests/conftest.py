@@ -6,6 +6,7 @@ Import order matters: settings read the environment, which ``servers.prepare`` s
 from __future__ import annotations
 
 import contextvars
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,11 @@ servers.prepare()
 import django
 
 django.setup()
+
+from django.conf import settings
+
+if not os.environ["DATABASE_URL"].endswith(f"/{settings.DATABASES['default']['NAME']}"):
+    raise RuntimeError("Settings were read before this process had a database of its own.")
 
 from django.core.cache import cache
 from django.test import Client, TransactionTestCase
@@ -37,6 +43,12 @@ from tests.specs import (
 if TYPE_CHECKING:
     from tests.cis import Cis
     from tests.processor import Processor
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Keep workers from inheriting which settings to read: they would read them before they have a slot of their own."""
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
 
 
 def pytest_unconfigure() -> None:
