@@ -137,7 +137,7 @@ def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
         Payment.objects.filter(customer=customer).select_related("instrument").order_by("-created_at", "-pk")[:6]
     )
     entries = AuditEntry.objects.filter(customer=customer).order_by("-pk")[:6]
-    links = list(PayerLink.objects.filter(customer=customer).select_related("user").order_by("kind", "pk")[:5])
+    links = list(PayerLink.objects.filter(customer=customer).select_related("user").order_by("-kind", "pk")[:5])
     context = frame(
         request,
         customer,

@@ -54,7 +54,7 @@ def users(request: BillerRequest, customer_id: int) -> HttpResponse:
             messages.success(request, f"{user.email} sees and pays this account from now on.")
             return redirect("biller-account-users", customer.pk)
     links = list(
-        PayerLink.objects.filter(customer=customer).select_related("user").order_by("kind", "created_at", "pk")
+        PayerLink.objects.filter(customer=customer).select_related("user").order_by("-kind", "created_at", "pk")
     )
     context = frame(
         request,

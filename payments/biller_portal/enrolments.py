@@ -60,7 +60,10 @@ def enrolled(request: BillerRequest, customer_id: int) -> HttpResponse:
 def _consent(enrolment: AutoPayEnrolment) -> list[tuple[str, object]]:
     facts = [
         ("Method", str(enrolment.instrument)),
-        ("Consent given by", enrolment.consent_by),
+        (
+            "Consent recorded by" if enrolment.consent_requestor == Requestor.CSR else "Consent given by",
+            enrolment.consent_by,
+        ),
         ("Through", DOORS[Requestor(enrolment.consent_requestor)]),
         ("On", formats.moment(enrolment.consented_at)),
         ("From", enrolment.consent_address or ""),
