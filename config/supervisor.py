@@ -284,6 +284,7 @@ def processes() -> Iterator[dict[str, Process]]:
         # A second Ctrl-C must not leave anything behind.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        say("stopping")
         deadline = time.monotonic() + PATIENCE
         for process in reversed(running.values()):
             process.ask_to_stop()
@@ -344,7 +345,6 @@ def run(*, once: bool) -> int:
             say(f"\n{introduction()}\n")
             say(f"Ready after {time.monotonic() - began:.0f} s. Ctrl-C stops everything.")
             code = _stay(running)
-        say("stopping")
     if once:
         say(f"set up, run and stopped in {time.monotonic() - began:.0f} s")
         say(books)
