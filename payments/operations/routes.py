@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from payments.gateways.base import Gateway
 from payments.gateways.registry import open_gateway
-from payments.models import Exchange, Route
+from payments.models import AnswerCode, Exchange, Route
 
 
 def open_route(route: Route) -> Gateway:
@@ -12,7 +12,10 @@ def open_route(route: Route) -> Gateway:
 
     :raises payments.gateways.base.Misconfigured: the route's driver or options are wrong.
     """
-    return open_gateway(route.driver, {**route.options, "merchant": route.merchant}, route.secret)
+    options = {**route.options, "merchant": route.merchant}
+    if codes := dict(AnswerCode.objects.filter(driver=route.driver).values_list("code", "result")):
+        options["codes"] = {**route.options.get("codes", {}), **codes}
+    return open_gateway(route.driver, options, route.secret)
 
 
 def keep_exchange(*, route: Route, direction: str, text: str) -> None:

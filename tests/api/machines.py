@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.http import HttpResponse
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from billing.actors import Actor
 from billing.models import ApiToken, Biller
 from billing.operations import api_tokens
+
+if TYPE_CHECKING:
+    from django.test.client import _MonkeyPatchedWSGIResponse as Answer
 
 OPERATOR = Actor.system("tests")
 
@@ -24,14 +27,14 @@ class Machine:
         self.token: ApiToken = made.token
         self._client = Client(headers={"Authorization": f"Bearer {made.key}"})
 
-    def get(self, path: str, **query: Any) -> HttpResponse:
+    def get(self, path: str, **query: Any) -> Answer:
         """Ask for something."""
-        return self._client.get(f"/api/v1/{path}", query)  # type: ignore[return-value]  # the test client's own response
+        return self._client.get(f"/api/v1/{path}", query)
 
-    def send(self, verb: str, path: str, body: Any = None, **headers: str) -> HttpResponse:
+    def send(self, verb: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Send JSON; ``idempotency_key="k"`` is the header Idempotency-Key."""
         named = {name.replace("_", "-").title(): value for name, value in headers.items()}
-        return self._client.generic(  # type: ignore[return-value]  # the test client's own response
+        return self._client.generic(
             verb,
             f"/api/v1/{path}",
             "" if body is None else json.dumps(body),
@@ -39,8 +42,6 @@ class Machine:
             headers=named,
         )
 
-    def upload(self, name: str, body: bytes) -> HttpResponse:
+    def upload(self, name: str, body: bytes) -> Answer:
         """Hand in an invoice file."""
-        from django.core.files.uploadedfile import SimpleUploadedFile
-
-        return self._client.post("/api/v1/invoice-files/", {"file": SimpleUploadedFile(name, body)})  # type: ignore[return-value]
+        return self._client.post("/api/v1/invoice-files/", {"file": SimpleUploadedFile(name, body)})

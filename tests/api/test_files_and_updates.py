@@ -32,7 +32,7 @@ def test_file_is_received_loaded_and_watched() -> None:
         file.pk, name, "api", "received", len(contents)
     )  # fmt: skip
     assert (file.received_from, AuditEntry.objects.get(event="invoice_file.received").actor) == ("CIS", "CIS")
-    with default_storage.open(file.body.name) as body:
+    with default_storage.open(str(file.body.name)) as body:
         assert body.read() == contents
 
     again = machine.upload(f"{biller.number}_11232026.bif", contents)

@@ -6,11 +6,10 @@ import contextlib
 import datetime
 import threading
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import connection, connections
-from django.http import HttpResponse
 from django.utils import timezone
 
 from billing.api import idempotency
@@ -26,6 +25,9 @@ from tests.factories import make_customer, make_instrument, make_invoice
 from tests.payments.test_charges import books
 from tests.processor import Processor
 
+if TYPE_CHECKING:
+    from django.test.client import _MonkeyPatchedWSGIResponse as Answer
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -33,12 +35,12 @@ def body(town: Town, **fields: Any) -> dict[str, Any]:
     return {"account": town.customer.number, "amount": "84.10", "instrument": str(town.instrument.pk), **fields}
 
 
-def pay(town: Town, key: str | None = "key-1", machine: Machine | None = None, **fields: Any) -> HttpResponse:
+def pay(town: Town, key: str | None = "key-1", machine: Machine | None = None, **fields: Any) -> Answer:
     headers = {} if key is None else {"idempotency_key": key}
     return (machine or town.machine).send("POST", "payments/", body(town, **fields), **headers)
 
 
-def error(response: HttpResponse) -> tuple[int, str, str | None]:
+def error(response: Answer) -> tuple[int, str, str | None]:
     told = response.json()["error"]
     return response.status_code, told["code"], told["field"]
 
@@ -187,17 +189,17 @@ def test_things_of_others_are_unknown(town: Town, other_town: Town, processor: P
     theirs = make_instrument(neighbour, town.route, processor.token(town.route.merchant))
     their_invoice = make_invoice(neighbour)
     before = books()
-    for n, (fields, field) in enumerate(
-        [
-            ({"account": "99999-001"}, "account"),
-            ({"instrument": str(other_town.instrument.pk)}, "instrument"),
-            ({"instrument": str(theirs.pk)}, "instrument"),
-            ({"instrument": str(uuid.uuid4())}, "instrument"),
-            ({"invoices": [their_invoice.pk]}, "invoices"),
-            ({"invoices": [other_town.invoice.pk]}, "invoices"),
-            ({"invoices": [town.invoice.pk, 999_999]}, "invoices"),
-        ]
-    ):
+    wanted: list[tuple[str, Any]] = [
+        ("account", "99999-001"),
+        ("instrument", str(other_town.instrument.pk)),
+        ("instrument", str(theirs.pk)),
+        ("instrument", str(uuid.uuid4())),
+        ("invoices", [their_invoice.pk]),
+        ("invoices", [other_town.invoice.pk]),
+        ("invoices", [town.invoice.pk, 999_999]),
+    ]
+    for n, (field, value) in enumerate(wanted):
+        fields = {field: value}
         assert error(pay(town, f"key-{n}", **fields)) == (422, "unknown", field)
     assert (books(), processor.charges()) == (before, {})
 
@@ -301,18 +303,19 @@ def test_fault_of_ours_is_no_answer(town: Town, monkeypatch: pytest.MonkeyPatch)
     assert pay(town).status_code == 201
 
 
-def both(town: Town, *keys: str) -> list[HttpResponse]:
+def both(town: Town, *keys: str) -> list[Answer]:
     """Send a call with each key at the same time, each over a connection of its own."""
-    together, answers = threading.Barrier(len(keys), timeout=20), [HttpResponse()] * len(keys)
+    together = threading.Barrier(len(keys), timeout=20)
+    answers: list[Answer] = []
 
-    def call(place: int, key: str) -> None:
+    def call(key: str) -> None:
         try:
             together.wait()
-            answers[place] = pay(town, key)
+            answers.append(pay(town, key))
         finally:
             connections.close_all()
 
-    threads = [threading.Thread(target=call, args=pair) for pair in enumerate(keys)]
+    threads = [threading.Thread(target=call, args=(key,)) for key in keys]
     for thread in threads:
         thread.start()
     for thread in threads:

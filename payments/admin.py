@@ -1,0 +1,229 @@
+"""Payments in the admin: routes and answer codes to set up, everything that is money to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db import models
+from django.http import HttpRequest
+
+from billing.admin.pages import Audited, ReadOnly
+from payments.gateways.base import GatewayError, Misconfigured
+from payments.gateways.registry import DRIVERS, open_gateway
+from payments.models import (
+    Allocation,
+    AnswerCode,
+    Attempt,
+    AutoPayEnrolment,
+    Carryover,
+    Case,
+    Checkpoint,
+    Exchange,
+    Instrument,
+    Payment,
+    Route,
+    Tender,
+)
+from payments.operations.routes import open_route
+
+if TYPE_CHECKING:
+    _RouteForm = forms.ModelForm[Route]
+    _AnswerCodeForm = forms.ModelForm[AnswerCode]
+else:
+    _RouteForm = _AnswerCodeForm = forms.ModelForm
+
+# The engine's own marks (PAY-1, PAY-2), and what begins them.
+RESERVED = frozenset({777, 888, 999})
+HIGHEST_RESULT = 899
+
+
+def _drivers() -> list[tuple[str, str]]:
+    return [(name, name) for name in sorted(DRIVERS)]
+
+
+class RouteForm(_RouteForm):
+    """A route, opened once before it is kept: a mistake is found here and not when somebody pays."""
+
+    driver = forms.ChoiceField(choices=_drivers)
+    tenders = forms.MultipleChoiceField(
+        choices=[(Tender.CARD, Tender.CARD.label), (Tender.ACH, Tender.ACH.label)], widget=forms.CheckboxSelectMultiple
+    )
+    new_secret = forms.CharField(
+        label="Secret",
+        required=False,
+        max_length=500,
+        strip=True,
+        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "off"}),
+        help_text="Kept encrypted and never shown again; leave it empty to keep the one there is.",
+    )
+
+    class Meta:
+        model = Route
+        fields = ("biller", "name", "driver", "merchant", "currency", "tenders", "options", "active")
+
+    def clean(self) -> dict[str, Any]:
+        """Open the driver with what was given."""
+        given = super().clean() or self.cleaned_data
+        if self.errors:
+            return given
+        options = given.get("options") or {}
+        if not isinstance(options, dict) or {"merchant", "secret", "on_exchange"} & set(options):
+            self.add_error("options", "Write the driver's own settings as a JSON object, without merchant and secret.")
+            return given
+        secret = given["new_secret"] or (self.instance.secret if self.instance.pk else "")
+        try:
+            open_gateway(given["driver"], {**options, "merchant": given["merchant"]}, secret)
+        except (Misconfigured, ValueError) as wrong:
+            self.add_error("options", f"The driver cannot be opened like this: {wrong}.")
+        return given
+
+
+@admin.register(Route)
+class RouteAdmin(Audited):
+    """Processors and merchant accounts (PAY-20)."""
+
+    form = RouteForm
+    list_display = ("name", "biller", "driver", "merchant", "currency", "tenders", "active")
+    list_select_related = ("biller",)
+    list_filter = ("biller", "driver", "active")
+    ordering = ("biller__name", "name")
+    actions = ("ping",)
+    fields = ("biller", "name", "driver", "merchant", "new_secret", "currency", "tenders", "options", "active")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: models.Model | None = None) -> tuple[str, ...]:
+        """Keep a route its biller's: its secret opens nowhere else."""
+        return ("biller", "currency") if obj else ()
+
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        """Refuse: payments name it; a route that is not active is not used."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Route, form: forms.ModelForm[Any], change: bool) -> None:
+        """Keep the route, with a new secret where one was given."""
+        if given := form.cleaned_data["new_secret"]:
+            obj.secret = given
+        super().save_model(request, obj, form, change)
+
+    @admin.action(description="Ask the processor whether it answers")
+    def ping(self, request: HttpRequest, queryset: models.QuerySet[Route]) -> None:
+        """Ask each route's processor."""
+        for route in queryset:
+            try:
+                open_route(route).ping()
+            except GatewayError as error:
+                messages.error(request, f"{route}: {error}")
+            else:
+                messages.success(request, f"{route}: the processor answers.")
+
+
+class AnswerCodeForm(_AnswerCodeForm):
+    """What a processor's code means."""
+
+    driver = forms.ChoiceField(choices=_drivers)
+
+    def clean_result(self) -> int:
+        """Refuse the marks by which the engine knows what it has not been told yet."""
+        result: int = self.cleaned_data["result"]
+        if not 0 <= result <= HIGHEST_RESULT or result in RESERVED:
+            raise forms.ValidationError(f"Enter a result from 0 to {HIGHEST_RESULT}, but not 777 or 888.")
+        return result
+
+
+@admin.register(AnswerCode)
+class AnswerCodeAdmin(Audited):
+    """What processors' answer codes mean to us (PAY-4); a code that is not here means what its driver says."""
+
+    form = AnswerCodeForm
+    list_display = ("driver", "code", "result", "words")
+    list_filter = ("driver",)
+    search_fields = ("code",)
+    ordering = ("driver", "code")
+
+
+@admin.register(Payment)
+class PaymentAdmin(ReadOnly):
+    """Money that customers gave."""
+
+    list_display = ("confirmation", "created_at", "biller", "customer", "amount", "currency", "tender", "state", "channel")
+    list_select_related = ("biller", "customer")
+    list_filter = ("biller",)
+    search_fields = ("id", "customer", "email", "posting_id")
+
+
+@admin.register(Attempt)
+class AttemptAdmin(ReadOnly):
+    """Messages about money to processors."""
+
+    list_display = ("id", "created_at", "biller", "route", "command", "amount", "state", "result", "sent_at", "lookups")
+    list_select_related = ("biller", "route")
+    list_filter = ("biller",)
+    search_fields = ("id", "payment")
+
+
+@admin.register(Checkpoint)
+class CheckpointAdmin(ReadOnly):
+    """Payments whose outcome is not known or not recorded yet."""
+
+    list_display = ("pk", "biller")
+    list_select_related = ("biller",)
+    list_filter = ("biller",)
+
+
+@admin.register(Allocation)
+class AllocationAdmin(ReadOnly):
+    """Which payment settles which item."""
+
+    list_display = ("id", "biller", "payment_id", "item_id", "amount", "state")
+    list_select_related = ("biller",)
+    search_fields = ("payment", "item")
+
+
+@admin.register(Carryover)
+class CarryoverAdmin(ReadOnly):
+    """Money that moved from an older bill to the newer one (MSP-24)."""
+
+    list_display = ("id", "biller", "payment", "kind", "invoice", "amount", "moved", "made_at", "returned_at")
+    list_select_related = ("biller", "payment", "invoice")
+    search_fields = ("payment",)
+
+
+@admin.register(Case)
+class CaseAdmin(ReadOnly):
+    """What a person must decide, in the biller's portal."""
+
+    list_display = ("opened_at", "biller", "customer", "kind", "state", "reason", "closed_at", "closed_by")
+    list_select_related = ("biller", "customer")
+    list_filter = ("state", "kind", "biller")
+    search_fields = ("id", "customer")
+
+
+@admin.register(Instrument)
+class InstrumentAdmin(ReadOnly):
+    """Methods on file, without their tokens."""
+
+    list_display = ("id", "biller", "customer", "kind", "brand", "last4", "expires_on", "state", "is_default")
+    list_select_related = ("biller", "customer")
+    list_filter = ("kind", "state", "biller")
+    search_fields = ("id", "customer")
+    hidden = ("token",)
+
+
+@admin.register(AutoPayEnrolment)
+class AutoPayEnrolmentAdmin(ReadOnly):
+    """Consents to be charged for every bill."""
+
+    list_display = ("id", "biller", "customer", "instrument", "consent_by", "consented_at", "ended_at")
+    list_select_related = ("biller", "customer", "instrument")
+    list_filter = ("biller",)
+    search_fields = ("customer",)
+
+
+@admin.register(Exchange)
+class ExchangeAdmin(ReadOnly):
+    """What was said to and by processors, masked."""
+
+    list_display = ("at", "biller", "route", "direction")
+    list_select_related = ("biller", "route")
+    list_filter = ("direction", "biller")
