@@ -14,6 +14,7 @@ from django.db.models import Count, Min, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
+from django.utils.html import format_html
 
 from billing import formats, lists, statuses
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
@@ -93,8 +94,9 @@ class UploadForm(forms.Form):
 @biller_page(Permission.LOAD_FILE)
 def upload(request: BillerRequest) -> HttpResponse:
     """Draw the form; a POST receives the file, wakes a worker and leads to the file's page."""
-    form = UploadForm(request.POST or None, request.FILES or None, biller=request.biller)
-    if request.method == "POST" and form.is_valid():
+    sent = (request.POST, request.FILES) if request.method == "POST" else (None, None)
+    form = UploadForm(*sent, biller=request.biller)
+    if form.is_bound and form.is_valid():
         given: UploadedFile[bytes] = form.cleaned_data["file"]
         try:
             file = invoice_files.receive(
@@ -107,11 +109,10 @@ def upload(request: BillerRequest) -> HttpResponse:
             form.add_error("file", str(refused))
         else:
             load_invoice_file.delay(file.pk)
-            messages.success(request, "The file is here. You may leave this page; it goes on being loaded.")
+            messages.success(request, "The file was received. You may leave this page: it is loaded by itself.")
             return redirect("biller-file", file.pk)
     context = {"title": "Hand in an invoice file", "section": "files", "form": form, "biller": request.biller}
-    wrong = request.method == "POST"
-    return render(request, "biller_portal/files/upload.html", context, status=422 if wrong else 200)
+    return render(request, "biller_portal/files/upload.html", context, status=422 if form.is_bound else 200)
 
 
 @biller_page(Permission.VIEW)
@@ -234,7 +235,7 @@ def _file_or_404(request: BillerRequest, file_id: int) -> InvoiceFile:
 
 
 def _facts(file: InvoiceFile) -> list[tuple[str, object]]:
-    facts = [
+    facts: list[tuple[str, object]] = [
         ("Came by", file.get_source_display()),
         ("From", file.received_from),
         ("Received", formats.moment(file.received_at)),
@@ -242,7 +243,7 @@ def _facts(file: InvoiceFile) -> list[tuple[str, object]]:
         ("Made by the billing system", formats.moment(file.made_on) if file.made_on else ""),
         ("Finished", formats.moment(file.finished_at) if file.finished_at else ""),
         ("Withdrawn", formats.moment(file.withdrawn_at) if file.withdrawn_at else ""),
-        ("SHA-256", file.sha256),
+        ("SHA-256", format_html('<span class="text-break">{}</span>', file.sha256)),
     ]
     return [(label, value) for label, value in facts if value]
 

@@ -348,7 +348,6 @@ class _Claim:
         self._write(self._beside, columns)
 
     def _write(self, wrapper: Any, columns: dict[str, Any]) -> bool:
-        self._watch(columns)
         at = timezone.now()
         names = "".join(f", {name} = %s" for name in columns)
         with wrapper.cursor() as cursor:
@@ -359,6 +358,7 @@ class _Claim:
             held = cursor.rowcount == 1
         if held:
             self.at = at
+        self._watch(columns)
         return held
 
 
