@@ -12,8 +12,16 @@ from typing import IO
 
 from billing.invoice_layouts import Layout, RowKind
 
-_GIVEN = ("Alma", "Bernard", "Carmen", "Dolores", "Edgar", "Fatima", "George", "Hannah", "Ines", "Jorge", "Keiko", "Lucía", "Miguel", "Nadia", "Owen", "Priya", "Quentin", "Rosa", "Samuel", "Teresa", "Uma", "Víctor", "Wanda", "Ximena", "Yusuf", "Zoë")  # fmt: skip
-_FAMILY = ("Abbott", "Baca", "Castillo", "Dunn", "Espinoza", "Foster", "Gallegos", "Hughes", "Ibarra", "Jackson", "Keller", "Lindqvist", "Montoya", "Nguyen", "Okafor", "Pham", "Quiñones", "Reyes", "Sandoval", "Trujillo", "Underwood", "Valdez", "Whitfield", "Xiong", "Yazzie", "Zimmer")  # fmt: skip
+_GIVEN = (
+    "Alma", "Bernard", "Carmen", "Dolores", "Edgar", "Fatima", "George", "Hannah", "Ines", "Jorge", "Keiko",
+    "Lucía", "Miguel", "Nadia", "Owen", "Priya", "Quentin", "Rosa", "Samuel", "Teresa", "Uma", "Víctor",
+    "Wanda", "Ximena", "Yusuf", "Zoë",
+)  # fmt: skip
+_FAMILY = (
+    "Abbott", "Baca", "Castillo", "Dunn", "Espinoza", "Foster", "Gallegos", "Hughes", "Ibarra", "Jackson",
+    "Keller", "Lindqvist", "Montoya", "Nguyen", "Okafor", "Pham", "Quiñones", "Reyes", "Sandoval", "Trujillo",
+    "Underwood", "Valdez", "Whitfield", "Xiong", "Yazzie", "Zimmer",
+)  # fmt: skip
 _STREETS = ("Mill Race Lane", "Cottonwood Drive", "Main Street", "Old River Road", "Juniper Court", "Second Avenue")
 _TOWNS = (("Maple Falls", "VT", "05601"), ("Red Mesa", "NM", "87501"), ("Prairie Bend", "MO", "64601"))
 _FORMAT = "BA1CEC36-997C-48E3-8406-437640EDFF84"
@@ -105,7 +113,7 @@ def _line(layout: Layout, kind: RowKind, row: dict[int, str]) -> bytes:
 
 
 def _writer(layout: Layout, kind: RowKind) -> Callable[[dict[int, str]], str]:
-    numbers = [number for number in layout.columns[kind]]
+    numbers = layout.columns[kind]
 
     def write(row: dict[int, str]) -> str:
         return "|".join([row.get(number, "") for number in numbers]) + "\n"

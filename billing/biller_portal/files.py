@@ -174,9 +174,7 @@ class ErrorList(StaffPage, lists.ListPage[InvoiceFileError]):
         lists.Column("field", "Field", "field"),
         lists.Column("reason", "What is wrong", "reason"),
         lists.Column("value", "Value", "value"),
-        lists.Column(
-            "effect", "What it did", lambda one: "Value left out" if one.left_out else "Kept its invoice out"
-        ),
+        lists.Column("effect", "What it did", lambda one: "Value left out" if one.left_out else "Kept its invoice out"),
     )
     empty_heading = "No errors"
     empty_text = "Nothing was wrong with this file."
@@ -199,7 +197,10 @@ def withdraw(request: BillerRequest, file_id: int) -> HttpResponse:
     if request.method == "POST":
         if file.loaded_count > _WITHDRAWN_AT_ONCE and file.state == FileState.LOADED:
             withdraw_invoice_file.delay(file.pk, dataclasses.asdict(request.actor))
-            messages.success(request, "The file is being withdrawn, which takes some minutes. Where it cannot be, the audit trail says why.")
+            messages.success(
+                request,
+                "The file is being withdrawn, which takes some minutes. Where it cannot be, the audit trail says why.",
+            )
             return redirect("biller-file", file.pk)
         try:
             invoice_files.withdraw(file=file, actor=request.actor, put_back=carryovers.put_back)
@@ -282,7 +283,7 @@ def _totals(file: InvoiceFile, currency: str) -> list[dict[str, object]]:
 
 
 def _stats(file: InvoiceFile, currency: str) -> list[dict[str, object]]:
-    loaded = {
+    loaded: dict[str, object] = {
         "label": "Loaded",
         "value": formats.number(file.loaded_count),
         "note": formats.money(file.loaded_total, currency),

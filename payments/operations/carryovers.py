@@ -243,7 +243,8 @@ def put_back(cursor: Any, returned: Returned, /) -> str:
                    CASE b.state WHEN 'processing' THEN 'pending' ELSE 'posted' END
             FROM {backs} b JOIN payments_payment p ON p.id = b.payment_id
             WHERE b.kind <> 'credit' AND b.amount > 0 AND b.state IN ('processing', 'posted')""",
-        f"UPDATE billing_item i SET allocated = i.allocated + b.moved FROM {backs} b WHERE b.kind = 'credit' AND i.id = b.from_item_id",
+        f"UPDATE billing_item i SET allocated = i.allocated + b.moved FROM {backs} b"
+        " WHERE b.kind = 'credit' AND i.id = b.from_item_id",
         f"UPDATE billing_item i SET allocated = i.amount FROM {backs} b WHERE i.id = b.credit_item_id",
         # What the new bill let go is open again until the withdrawal closes it.
         f"INSERT INTO {returned.corrections} SELECT customer_id, amount FROM {backs} WHERE kind <> 'credit' AND amount > 0",

@@ -85,7 +85,9 @@ def test_the_page_shows_how_far_a_load_is(
 @pytest.mark.spec("MSP-21")
 def test_a_loaded_file_shows_its_control_totals_and_its_bills(biller: Biller, client: Client) -> None:
     load(biller, [Bill(amount="100.00")])
-    file = load(biller, [Bill(number="7002", amount="1180.00", fields={11: "11/21/2026"}), Bill(account="9-1", number="88")])
+    file = load(
+        biller, [Bill(number="7002", amount="1180.00", fields={11: "11/21/2026"}), Bill(account="9-1", number="88")]
+    )
     page = client.get(f"/biller/files/{file.pk}/")
     shown = text_of(page.content)
     assert "Invoices 2 2 Equal" in shown
@@ -183,9 +185,7 @@ def test_withdrawing_asks_first(biller: Biller, client: Client) -> None:
     assert b"/withdraw/" not in again.content
 
 
-def test_a_large_file_is_withdrawn_by_a_worker(
-    biller: Biller, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_file_is_withdrawn_by_a_worker(biller: Biller, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     file = load(biller, [Bill()])
     InvoiceFile.objects.filter(pk=file.pk).update(loaded_count=20_001)
     asked: list[tuple[int, str]] = []

@@ -79,7 +79,9 @@ def test_beat_wakes_workers_for_files_that_wait(biller: Biller, monkeypatch: pyt
     with tenancy.acting_for(()):
         tasks.load_waiting_files()
     assert woken == [waiting.pk, dead.pk]
-    assert {"billing.tasks.load_waiting_files", "billing.tasks.sweep_drop_folder"} <= {one.task for one in BEAT.values()}
+    assert {"billing.tasks.load_waiting_files", "billing.tasks.sweep_drop_folder"} <= {
+        one.task for one in BEAT.values()
+    }
 
 
 def test_the_task_withdraws_for_the_person_who_asked(biller: Biller) -> None:
@@ -149,7 +151,10 @@ def test_links_and_folders_of_nobody_are_passed_over(biller: Biller, folder: Pat
     [
         ("bills.txt", "The name must be the biller's number and the date, such as 2778_11222026.bif, not “bills.txt”."),
         ("2661_11222026.bif", "The name begins with 2661; this biller's number is 2778."),
-        ("2778_11232026.bif", "This file was already received and is being loaded as 2778_11222026.bif. Nothing was changed."),
+        (
+            "2778_11232026.bif",
+            "This file was already received and is being loaded as 2778_11222026.bif. Nothing was changed.",
+        ),
     ],
 )
 def test_what_cannot_be_received_is_put_aside_with_the_reason(
@@ -203,7 +208,11 @@ def test_the_command_fails_where_a_file_is_refused(biller: Biller, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("2661_11222026.bif", "There is no biller number 2661."), ("bills.bif", "The name must be"), ("gone_", "No such file")],
+    [
+        ("2661_11222026.bif", "There is no biller number 2661."),
+        ("bills.bif", "The name must be"),
+        ("gone_", "No such file"),
+    ],
 )
 def test_the_command_names_what_it_cannot_take(biller: Biller, tmp_path: Path, name: str, words: str) -> None:
     arguments = [str(tmp_path / "gone"), "--name", "2778_11222026.bif"] if name == "gone_" else []

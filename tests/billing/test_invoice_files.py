@@ -371,9 +371,10 @@ def test_a_bill_whose_day_is_long_past_or_declined_does_not_pull_the_new_one_for
     Item.objects.filter(pk=past.pk).update(collect_on=datetime.date(2026, 11, 10))
     Item.objects.filter(customer__number="35910-001").update(collect_tries=1)
     load(biller, [Bill(number="7002"), Bill(account="35910-001", number="7002")])
-    assert list(Item.objects.filter(invoice__number="7002").values_list("collect_on", flat=True)) == [
-        datetime.date(2026, 12, 10)
-    ] * 2
+    assert (
+        list(Item.objects.filter(invoice__number="7002").values_list("collect_on", flat=True))
+        == [datetime.date(2026, 12, 10)] * 2
+    )
 
 
 # ---- Balance forward (MSP-24, the biller's part)
@@ -549,7 +550,11 @@ def row_fault(rows: list[str], at: int, row: str | None) -> list[str]:
     [
         (lambda rows: row_fault(rows, 5, None), 5, "has no customer row (CR) after it"),
         (lambda rows: [*rows[:4], rows[5], *rows[4:]], 5, "is a second customer row (CR) of one invoice"),
-        (lambda rows: [rows[0], rows[2], *rows[1:]], 2, "is a customer row (CR) without an invoice header (IH) before it"),
+        (
+            lambda rows: [rows[0], rows[2], *rows[1:]],
+            2,
+            "is a customer row (CR) without an invoice header (IH) before it",
+        ),
         (lambda rows: [rows[0], "ID|x", *rows[1:]], 2, "is a detail row (ID) without a customer row (CR) before it"),
         (lambda rows: [*rows[:2], "ID", *rows[2:]], 3, "is a detail row (ID) without a customer row (CR) before it"),
         (lambda rows: [*rows, rows[0]], 8, "is a second file header (FH)"),
@@ -701,7 +706,8 @@ def test_an_invoice_on_file_with_other_contents_is_an_error(
 
 @pytest.mark.spec("MSP-21")
 @pytest.mark.parametrize(
-    "name", ["bills.bif", "2778.bif", "2778_13012026.bif", "2778_02302026.bif", "x2778_11222026.bif", "2778_1122026.bif"]
+    "name",
+    ["bills.bif", "2778.bif", "2778_13012026.bif", "2778_02302026.bif", "x2778_11222026.bif", "2778_1122026.bif"],
 )
 def test_the_name_must_be_the_billers_number_and_a_date(name: str) -> None:
     biller = make_biller(number=2778)
@@ -771,7 +777,7 @@ def test_a_file_is_claimed_by_one_worker_until_its_lease_is_over(biller: Biller)
 @committed
 def test_a_worker_that_was_thought_dead_changes_nothing_when_it_goes_on(biller: Biller) -> None:
     file = receive(biller, write(biller, [Bill()]))
-    taken_over = []
+    taken_over: list[bool] = []
 
     def sleep(columns: Any) -> None:
         # While this one sleeps before its last step, another one takes over and loads.
@@ -879,9 +885,9 @@ def test_a_withdrawn_file_leaves_what_was_before(biller: Biller) -> None:
     assert Item.objects.filter(invoice__file=file).exclude(open=0).count() == 0
     booked = Entry.objects.filter(posting__key=f"withdrawal:{file.pk}", account="receivable")
     assert booked.get().amount == Decimal("-164.10")
-    assert set(
-        NoticeDelivery.objects.filter(notice__facts__number="7002").values_list("state", "failure")
-    ) == {("failed", "The bill was withdrawn.")}
+    assert set(NoticeDelivery.objects.filter(notice__facts__number="7002").values_list("state", "failure")) == {
+        ("failed", "The bill was withdrawn.")
+    }
     assert AuditEntry.objects.filter(event="invoice_file.withdrawn").count() == 1
     books_hold()
 
@@ -918,7 +924,8 @@ def test_a_file_of_bills_that_came_late_can_be_withdrawn(biller: Biller) -> None
 
 @pytest.mark.parametrize("state", [FileState.REFUSED, FileState.WITHDRAWN])
 def test_only_a_loaded_file_can_be_withdrawn(biller: Biller, state: str) -> None:
-    file = load(biller, [Bill()], **({"count": 5} if state == FileState.REFUSED else {}))
+    how: dict[str, Any] = {"count": 5} if state == FileState.REFUSED else {}
+    file = load(biller, [Bill()], **how)
     if state == FileState.WITHDRAWN:
         file = withdraw(file)
     before = checksums()

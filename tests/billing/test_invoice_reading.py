@@ -84,7 +84,12 @@ def test_every_customisation_of_the_specification_has_a_field() -> None:
 def test_an_invoice_is_one_line_of_copy_with_the_lines_it_came_from() -> None:
     reader, [chunk] = read(HEADER + f"{IH}\n{CR}\nID\nID|more\n".encode())
     assert chunk.copy_text().decode() == f"2|{IH[3:]}|3|{CR[3:]}\n"
-    assert (reader.invoices, reader.line, chunk.faults, chunk.bytes_read) == (1, 5, [], len(HEADER) + len(f"{IH}\n{CR}\nID\nID|more\n"))
+    assert (reader.invoices, reader.line, chunk.faults, chunk.bytes_read) == (
+        1,
+        5,
+        [],
+        len(HEADER) + len(f"{IH}\n{CR}\nID\nID|more\n"),
+    )
 
 
 def test_backslashes_reach_the_database_as_they_are() -> None:
@@ -115,10 +120,13 @@ def test_a_line_that_does_not_end_is_refused_before_it_is_all_read(before: bytes
                 raise AssertionError("read on and on")
             return (before + b"x" * size)[:size] if self.given == size else b"x" * size
 
-    with pytest.raises(BadFile, match=f"longer than {LONGEST_LINE:,} characters"):
-        reader = Reader(Endless(), Layout())  # type: ignore[arg-type]  # all that a reader needs
+    def read_on() -> None:
+        reader = Reader(Endless(), Layout())  # type: ignore[arg-type]  # all that a reader needs of a file
         reader.header()
         list(reader.chunks())
+
+    with pytest.raises(BadFile, match=f"longer than {LONGEST_LINE:,} characters"):
+        read_on()
 
 
 def test_too_many_faults_are_not_read_to_the_end() -> None:
@@ -127,7 +135,9 @@ def test_too_many_faults_are_not_read_to_the_end() -> None:
 
 
 rows = st.one_of(
-    st.sampled_from([IH, CR, "ID", "ID|x", "IH", "CR|", "FH|x", "", IH + "|", CR + "|||", IH + "|x", "\u00e9\u00fc", "a\tb"]).map(str.encode),
+    st.sampled_from(
+        [IH, CR, "ID", "ID|x", "IH", "CR|", "FH|x", "", IH + "|", CR + "|||", IH + "|x", "\u00e9\u00fc", "a\tb"]
+    ).map(str.encode),
     st.binary(max_size=60),
 )
 bodies = st.one_of(
@@ -142,8 +152,7 @@ bodies = st.one_of(
 def test_any_bytes_are_read_or_refused_and_every_line_has_its_columns(body: bytes) -> None:
     try:
         _, chunks = read(body)
-    except BadFile as refused:
-        assert str(refused)
+    except BadFile:
         return
     for chunk in chunks:
         text = chunk.copy_text().decode()
@@ -167,7 +176,12 @@ def test_a_damaged_file_is_loaded_whole_or_changes_nothing(data: st.DataObject) 
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(len(HEADER) - 10, len(body)))
         kind = data.draw(st.sampled_from(["insert", "delete", "replace"]))
-        junk = data.draw(st.one_of(st.binary(min_size=1, max_size=4), st.sampled_from([b"|", b"\n", b"\\", b"\\.", b"\r", b"\0", b"=", b"'"])))
+        junk = data.draw(
+            st.one_of(
+                st.binary(min_size=1, max_size=4),
+                st.sampled_from([b"|", b"\n", b"\\", b"\\.", b"\r", b"\0", b"=", b"'"]),
+            )
+        )
         if kind == "insert":
             body[at:at] = junk
         elif kind == "delete":
@@ -199,7 +213,9 @@ def ask(expression: str, text: str | None) -> Any:
 
 figures = st.text(alphabet="0123456789/-", min_size=1, max_size=10)
 days = st.dates(datetime.date(1890, 1, 1), datetime.date(2110, 1, 1)).flatmap(
-    lambda day: st.sampled_from([f"{day:%m/%d/%Y}", f"{day:%Y-%m-%d}", f"{day:%m%d%Y}", f"{day:%Y%m%d}", f"{day.month}/{day.day}/{day.year}"])
+    lambda day: st.sampled_from(
+        [f"{day:%m/%d/%Y}", f"{day:%Y-%m-%d}", f"{day:%m%d%Y}", f"{day:%Y%m%d}", f"{day.month}/{day.day}/{day.year}"]
+    )
 )
 
 
@@ -230,7 +246,12 @@ def test_dates_are_read_as_python_reads_them(text: str) -> None:
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.one_of(st.from_regex(r"-?[0-9]{0,14}\.?[0-9]{0,3}", fullmatch=True), st.text(alphabet="0123456789.-+eE_xNa, ", max_size=12)))
+@given(
+    st.one_of(
+        st.from_regex(r"-?[0-9]{0,14}\.?[0-9]{0,3}", fullmatch=True),
+        st.text(alphabet="0123456789.-+eE_xNa, ", max_size=12),
+    )
+)
 @pytest.mark.django_db
 def test_amounts_are_plain_decimals_of_two_places(text: str) -> None:
     good = re.fullmatch(r"-?(\d+\.?\d{0,2}|\.\d{1,2})", text, re.ASCII) is not None and abs(Decimal(text)) < 10**12
@@ -243,7 +264,12 @@ def test_amounts_are_plain_decimals_of_two_places(text: str) -> None:
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.one_of(st.from_regex(r"1?[-. ]?\(?[2-9][0-9]{2}\)?[-. ]?[0-9]{3}[-. ]?[0-9]{4}", fullmatch=True), st.from_regex(r"[0-9]{7,12}", fullmatch=True)))
+@given(
+    st.one_of(
+        st.from_regex(r"1?[-. ]?\(?[2-9][0-9]{2}\)?[-. ]?[0-9]{3}[-. ]?[0-9]{4}", fullmatch=True),
+        st.from_regex(r"[0-9]{7,12}", fullmatch=True),
+    )
+)
 @pytest.mark.django_db
 def test_ordinary_telephone_numbers_are_read_as_the_library_reads_them(text: str) -> None:
     plain = ask(values.plain_phone("r.c"), text)
@@ -274,7 +300,7 @@ def test_made_up_files_are_the_same_for_the_same_seed_and_load() -> None:
     def made(**how: Any) -> bytes:
         out = io.BytesIO()
         totals = write_invoice_file(
-            out, guid=biller.guid, count=50, made_on=datetime.datetime(2026, 11, 20, 6), **how
+            out, guid=biller.guid, count=50, made_on=datetime.datetime(2026, 11, 20, 6, tzinfo=datetime.UTC), **how
         )
         assert totals.count == 50
         return out.getvalue()

@@ -78,7 +78,9 @@ def test_a_file_is_handed_in_loads_before_ones_eyes_and_is_taken_back(
     look(page, "files")
 
 
-def test_what_is_wrong_with_a_file_can_be_read_and_filtered(page: Page, live_server: LiveServer, tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_file_can_be_read_and_filtered(
+    page: Page, live_server: LiveServer, tmp_path: Path
+) -> None:
     biller = make_biller(number=2778, name="Maple Falls Utilities")
     sign_in(page, make_staff(biller), live_server)
     path = tmp_path / "2778_11222026.bif"

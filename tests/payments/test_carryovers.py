@@ -448,7 +448,8 @@ def test_withdrawing_gives_back_money_in_flight(biller: Biller, amount: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("result", "left", "owed"), [(Result.PASS, {"allocated": "100.00"}, "0.00"), (Result.HARD_DECLINE, {"open": "100.00"}, "100.00")]
+    ("result", "left", "owed"),
+    [(Result.PASS, {"allocated": "100.00"}, "0.00"), (Result.HARD_DECLINE, {"open": "100.00"}, "100.00")],
 )
 def test_withdrawing_after_money_in_flight_came_or_did_not(
     biller: Biller, result: Result, left: dict[str, str], owed: str
@@ -651,7 +652,9 @@ def test_balances_are_what_was_billed_less_what_was_paid(lives: list[list[Any]],
         for number, life in zip(numbers, lives, strict=True):
             charged[number] += life[month][0]
             due = charged[number] - known[number]
-            bills.append(Bill(account=number, number=str(month), amount=f"{due:.2f}", fields={11: f"0{month + 1}/05/2026"}))
+            bills.append(
+                Bill(account=number, number=str(month), amount=f"{due:.2f}", fields={11: f"0{month + 1}/05/2026"})
+            )
         file = load(biller, bills, made_on=f"0{month + 1}/10/2026 06:00:00")
         assert (file.state, file.refusal) == ("loaded", "")
         books_hold()

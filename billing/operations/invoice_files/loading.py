@@ -355,7 +355,7 @@ class _Claim:
                 f"UPDATE billing_invoicefile SET claimed_at = %s{names} WHERE id = %s AND claimed_at = %s",
                 [at, *columns.values(), self.file_id, self.at],
             )
-            held = cursor.rowcount == 1
+            held = bool(cursor.rowcount == 1)
         if held:
             self.at = at
         self._watch(columns)

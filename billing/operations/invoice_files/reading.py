@@ -244,9 +244,10 @@ class _Group:
         """Add the invoice to the chunk, and begin a new one."""
         if self.invoice is None:
             return
-        invoice, customer = self.invoice, self.customer
-        if invoice.count(b"|") != self._bars:
-            invoice = self._fitted(chunk, invoice, self.line, self._bars)
+        invoice: bytes | None = self.invoice
+        customer = self.customer
+        if self.invoice.count(b"|") != self._bars:
+            invoice = self._fitted(chunk, self.invoice, self.line, self._bars)
         if customer is None:
             chunk.faults.append(
                 Fault(self.line, self.line, "", "has no customer row (CR) after it", shown(self.invoice))
