@@ -60,7 +60,7 @@ def overview(request: BillerRequest) -> HttpResponse:
         "purposes": [
             {
                 "purpose": purpose.value,
-                "label": purpose.label,
+                "name": Endpoint(purpose=purpose.value).short_name,
                 "endpoint": found.get(purpose.value),
                 "numbers": ", ".join(str(number) for number in NUMBERS[purpose]),
                 "hears": bool(types_of(purpose)),

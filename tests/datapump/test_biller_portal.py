@@ -542,7 +542,7 @@ def test_switches(client: Client, biller: Biller) -> None:
     withheld = Record.objects.get(pk=waiting.pk)
     assert (withheld.state, Record.objects.get(pk=other.pk).state) == ("withheld", "waiting")
     assert "Will not send – updates of this kind were switched off" in text_of(client.get(f"{HISTORY}{waiting.pk}/"))
-    assert "17-19" in text_of(client.get(page))
+    assert "17, 18, 19" in text_of(client.get(page))
     assert AuditEntry.objects.get(event="datapump.configured").facts["changes"] == "autopay off, pay_by_text_changes on"
 
 
