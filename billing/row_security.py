@@ -22,11 +22,12 @@ def row_security(table: str, column: str = "biller_id", *, null_is_shared: bool 
     With ``null_is_shared`` rows of no biller are seen by those who see every biller only.
     """
     seen = _SEEN.format(column=column)
+    written = f"({column} IS NULL OR {seen})" if null_is_shared else seen
     return migrations.RunSQL(
         sql=[
             f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
             f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
-            f"CREATE POLICY {POLICY} ON {table} USING {seen} WITH CHECK {seen if not null_is_shared else f'({column} IS NULL OR {seen})'}",
+            f"CREATE POLICY {POLICY} ON {table} USING {seen} WITH CHECK {written}",
         ],
         reverse_sql=[
             f"DROP POLICY {POLICY} ON {table}",

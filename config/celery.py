@@ -49,13 +49,15 @@ class Entry:
 # Name → entry. Written to django_celery_beat's tables when beat starts; an administrator's edits are kept.
 BEAT: dict[str, Entry] = {
     "Collect what is due": Entry(
-        "payments.tasks.collect_due", crontab(minute="7", hour="*"), "Plans each biller's usual collect run of the day and works it off."
+        "payments.tasks.collect_due", crontab(minute="7", hour="*"), "Plans each biller's usual collect run of the day."
     ),
     "Bring runs forward": Entry(
         "payments.tasks.wake_runs", timedelta(seconds=30), "Wakes a worker for every run that has not ended."
     ),
     "Recover": Entry(
-        "payments.tasks.recover", timedelta(seconds=30), "Looks up payments whose outcome nobody was told, and settles them."
+        "payments.tasks.recover",
+        timedelta(seconds=30),
+        "Looks up payments whose outcome nobody was told, and settles them.",
     ),
     "Read response files": Entry(
         "payments.tasks.read_response_files", timedelta(hours=1), "Settles what the processors' response files name."
@@ -74,13 +76,17 @@ BEAT: dict[str, Entry] = {
         "billing.tasks.forget_tries", crontab(minute="30", hour="4"), "Removes old counters of guests' and card tries."
     ),
     "Deliver to billers' systems": Entry(
-        "datapump.tasks.deliver", timedelta(seconds=2), "Tells billers' own systems what is due; a run lasts a minute at most."
+        "datapump.tasks.deliver",
+        timedelta(seconds=2),
+        "Tells billers' own systems what is due; a run lasts a minute at most.",
     ),
     "Send updates again": Entry(
-        "datapump.tasks.resend", timedelta(seconds=5), "Puts updates back in the queue that somebody asked to be sent again."
+        "datapump.tasks.resend",
+        timedelta(seconds=5),
+        "Puts updates back in the queue that somebody asked to be sent again.",
     ),
     "Age out envelopes": Entry(
-        "datapump.tasks.purge_envelopes", crontab(minute="40", hour="3"), "Removes what was said to billers' systems half a year ago."
+        "datapump.tasks.purge_envelopes", crontab(minute="40", hour="3"), "Removes what was said half a year ago."
     ),
 }
 

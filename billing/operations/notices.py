@@ -45,7 +45,7 @@ def write_from(*, kind: NoticeKind, source: str, params: Sequence[Any]) -> int:
             WHERE coalesce(s.facts->>'email', c.email) <> ''
             ON CONFLICT (biller_id, key) DO NOTHING
             RETURNING id
-            """,  # noqa: S608 — the source is SQL of our own modules, its values are parameters
+            """,
             [kind, *params],
         )
         written = [pk for (pk,) in cursor.fetchall()]

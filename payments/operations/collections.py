@@ -304,7 +304,9 @@ def _checkpoint_once(biller: Biller, run: Run, chunk: Chunk, now: datetime.datet
     # A run with a limit takes the first so many bills of all, so each chunk looks at the whole again.
     among = ""
     if options.limit is not None:
-        first = f"SELECT i.id FROM billing_item i, {_FROM} WHERE {due.sql} ORDER BY i.customer_id LIMIT {options.limit:d}"
+        first = (
+            f"SELECT i.id FROM billing_item i, {_FROM} WHERE {due.sql} ORDER BY i.customer_id LIMIT {options.limit:d}"
+        )
         among = f"AND i.id IN ({first})"
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         # The update locks each bill and looks at it again: one that another payment took meanwhile is not among them.

@@ -307,7 +307,7 @@ class World:
         return "; ".join(
             [
                 f"attempts {list(Attempt.objects.filter(biller=self.biller).values_list('state', 'result'))}",
-                f"records {list(Record.objects.filter(biller=self.biller).exclude(state='delivered').values_list('state', 'failure'))}",
+                f"records {list(Record.objects.filter(biller=self.biller).values_list('state', 'failure'))}",
                 f"runs {list(Run.objects.filter(biller=self.biller).values_list('state', 'failure'))}",
                 f"chunks {list(Chunk.objects.filter(biller=self.biller).values_list('state', 'sent_count'))}",
                 f"files {list(InvoiceFile.objects.filter(biller=self.biller).values_list('state', 'refusal'))}",

@@ -47,6 +47,7 @@ def test_sound_books_have_no_findings_and_every_check_ran(paid: Payment) -> None
         ]
 
 
+UNGUARDED = "ALTER TABLE billing_entry DISABLE TRIGGER USER; "
 # Constraints and rights would stop most of these; the proof must not depend on them.
 FAULTS = {
     "1": "ALTER TABLE billing_item DROP CONSTRAINT item_settled_within_amount;"
@@ -55,10 +56,10 @@ FAULTS = {
     "3": "UPDATE payments_allocation SET amount = amount - 1",
     "4": "UPDATE billing_item SET reserved = 1 WHERE open = 20",
     "5": "UPDATE billing_customer SET balance = balance + 0.01 WHERE balance = 20",
-    "6": "ALTER TABLE billing_entry DISABLE TRIGGER USER; UPDATE billing_entry SET amount = amount + 0.01 WHERE account = 'clearing'",
-    "7": "ALTER TABLE billing_entry DISABLE TRIGGER USER; UPDATE billing_entry SET amount = amount + 1 WHERE account = 'receivable'",
-    "8": "ALTER TABLE billing_entry DISABLE TRIGGER USER; UPDATE billing_entry SET account = 'suspense' WHERE account = 'clearing'",
-    "9": "ALTER TABLE billing_entry DISABLE TRIGGER USER; UPDATE billing_entry SET tender = 'ach' WHERE account = 'clearing'",
+    "6": UNGUARDED + "UPDATE billing_entry SET amount = amount + 0.01 WHERE account = 'clearing'",
+    "7": UNGUARDED + "UPDATE billing_entry SET amount = amount + 1 WHERE account = 'receivable'",
+    "8": UNGUARDED + "UPDATE billing_entry SET account = 'suspense' WHERE account = 'clearing'",
+    "9": UNGUARDED + "UPDATE billing_entry SET tender = 'ach' WHERE account = 'clearing'",
     "10": "ALTER TABLE billing_entry DISABLE TRIGGER append_only",
     "11": "UPDATE billing_item SET currency = 'EUR'",
     "once": "UPDATE payments_attempt SET result = 8",

@@ -147,7 +147,7 @@ class Book:
         """Forget everything."""
         with self.envelope():
             for table in _TABLES:
-                self._database.execute(f"DELETE FROM {table}")  # noqa: S608  # our own five names
+                self._database.execute(f"DELETE FROM {table}")  # our own five names
             self._database.execute("UPDATE counter SET last = 0")
 
     def contents(self) -> dict[str, Any]:
@@ -183,7 +183,7 @@ class Book:
         }
 
     def _count(self, table: str) -> int:
-        return int(self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608  # our own names
+        return int(self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # our own names
 
     def _rows(self, query: str) -> list[sqlite3.Row]:
         return self._database.execute(query).fetchall()
