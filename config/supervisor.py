@@ -136,6 +136,7 @@ def demo_environment() -> dict[str, str]:
         "PUBLIC_URL": f"http://127.0.0.1:{web}",
         "ALLOWED_HOSTS": "127.0.0.1,localhost",
         "SECRET_KEY": _secret("django"),
+        "LOG_LEVEL": "WARNING",
         "RATEPAYER_KEYSET": str(keyset(VAR / "secrets" / "keyset.json")),
         "STATIC_COLLECTED": "0",
         "PROCESSOR_ORIGINS": processor,

@@ -45,6 +45,7 @@ from config.demo.doors import Simulators
 from config.demo.job import Patience, Say
 from datapump.models import Purpose
 from datapump.operations import endpoints
+from payments.gateways.base import Result
 from payments.models import (
     AutoPayEnrolment,
     Channel,
@@ -109,7 +110,7 @@ MAPLE_FALLS = Town(
     customers=2_600,
     billed=2_500,
     by_hand=200,
-    due_in=(14, 16, 18, 20, 22),
+    due_in=(14, 17, 20, 24, 28, 32),
     logo=LOGO,
 )
 RED_MESA = Town(
@@ -143,7 +144,7 @@ def load(
     say: Say,
     towns: Sequence[Town] = TOWNS,
     route_options: dict[str, Any] | None = None,
-    patience: Patience = Patience(),  # noqa: B008  (frozen)
+    patience: Patience = Patience(),
     now: datetime.datetime | None = None,
 ) -> str:
     """Make the demonstration, or what of it is missing; gives the key of its API where it was made now, else nothing.
@@ -250,7 +251,7 @@ def _load_past(town: Town, biller: Biller, simulators: Simulators, say: Say, now
         say(f"{biller}: taking over {len(with_autopay):,} AutoPay enrolments")
         _take_over(biller, with_autopay, simulators, made_on, _draw("take over", town))
         _mark_accounts(customers, _draw("mark", town))
-    _collect_past(biller, now, say)
+    _collect_past(biller, simulators, now, _draw("retry", town), say)
     _pay_past(town, biller, others, simulators, now, made_on, say)
     # The bills and receipts of the past were in the post of the past.
     with transaction.atomic(durable=True):
@@ -377,7 +378,9 @@ def _mark_accounts(customers: Sequence[Customer], draw: random.Random) -> None:
     Customer.objects.filter(pk__in=[one.pk for one in customers[_RESERVED::400]]).update(blocks_bank=True)
 
 
-def _collect_past(biller: Biller, now: datetime.datetime, say: Say) -> None:
+def _collect_past(
+    biller: Biller, simulators: Simulators, now: datetime.datetime, draw: random.Random, say: Say
+) -> None:
     """Let AutoPay collect on each past day on which something was due, retries included."""
     today, day = biller.business_date(now), datetime.date.min
     enrolled = AutoPayEnrolment.objects.filter(biller=biller, ended_at__isnull=True).values("customer")
@@ -394,9 +397,17 @@ def _collect_past(biller: Biller, now: datetime.datetime, say: Say) -> None:
         )
         for _chunk in collections.work(run=run, actor=ACTOR, now=moment):
             pass
+        _fill_accounts(run, simulators, draw)
         Run.objects.filter(pk=run.pk).update(started_at=moment, finished_at=moment + datetime.timedelta(seconds=9))
     paid = Payment.objects.filter(biller=biller, channel=Channel.AUTOPAY, state=PaymentState.POSTED).count()
     say(f"{biller}: AutoPay collected {paid:,} of them in the course of the month")
+
+
+def _fill_accounts(run: Run, simulators: Simulators, draw: random.Random) -> None:
+    """Let some of those whom a run found without funds have some when it is tried again."""
+    short = Payment.objects.filter(run_id=run.pk, result=Result.SOFT_DECLINE).order_by("pk")
+    tokens = short.values_list("instrument__token", flat=True)
+    simulators.processor.change_tokens({token: "approve" for token in tokens if token and draw.random() < 0.6})
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,7 +470,7 @@ def _visits(
     days = max(1, (biller.business_date(now) - made_on.date()).days - 2)
     for customer in customers:
         # More of them soon after the bill than late.
-        day = made_on.date() + datetime.timedelta(days=2 + int(draw.random() * draw.random() * days))
+        day = made_on.date() + datetime.timedelta(days=2 + int(draw.random() ** 1.5 * days))
         at = datetime.datetime.combine(day, datetime.time(8 + draw.randrange(10), draw.randrange(60)), biller.zone)
         channel = draw.choices((Channel.WEB, Channel.GUEST, Channel.CSR), (45, 33, 22))[0]
         kind = draw.choices((InstrumentKind.CARD, InstrumentKind.BANK), (80, 20))[0]

@@ -84,34 +84,40 @@ def run(
     simulators: Simulators,
     count: int,
     say: Say,
+    again: bool = False,
     faults: Faults | None = None,
     patience: Patience = Patience(),
 ) -> Ended:
     """Run the main job for a biller, and compare the books of all the demonstration's ``billers``.
 
-    ``count`` invoices come in. Everything that happens is said as it happens.
+    ``count`` invoices come in, once a month, and one more time where ``again`` asks for it. Everything that happens is
+    said as it happens.
 
     :raises config.demo.doors.SimulatorError: a simulator does not answer.
     """
     with tenancy.acting_for([one.pk for one in billers]):
         with _misbehaving(simulators, faults, say):
-            file = load_bills(biller=biller, count=count, say=say, patience=patience)
+            file = load_bills(biller=biller, count=count, say=say, patience=patience, again=again)
             collect(biller=biller, file=file, say=say, patience=patience)
             recover(billers=billers, say=say, patience=patience)
             deliver(billers=billers, say=say, patience=patience)
         return Ended(check(say=say), _compared(billers, simulators))
 
 
-def invoice_file_of_month(biller: Biller, day: datetime.date) -> InvoiceFile | None:
-    """Give the invoice file that the biller has for a day's month, if one came in and was not refused or withdrawn."""
-    named = InvoiceFile.objects.filter(biller=biller, name__regex=rf"^{biller.number}_{day:%m}\d\d{day:%Y}\.bif$")
-    return named.exclude(state__in=[FileState.REFUSED, FileState.WITHDRAWN]).order_by("pk").first()
+def invoice_files_of_month(biller: Biller, day: datetime.date) -> list[InvoiceFile]:
+    """Give the biller's invoice files of a day's month that were not refused or withdrawn, the newest first."""
+    name = rf"^{biller.number}_{day:%m}\d\d{day:%Y}(-\d+)?\.bif$"
+    named = InvoiceFile.objects.filter(biller=biller, name__regex=name)
+    return list(named.exclude(state__in=[FileState.REFUSED, FileState.WITHDRAWN]).order_by("-pk"))
 
 
 def receive_bills(
-    *, biller: Biller, count: int, made_on: datetime.datetime, due_in: Sequence[int], actor: Actor
+    *, biller: Biller, count: int, made_on: datetime.datetime, due_in: Sequence[int], actor: Actor, earlier: int = 0
 ) -> InvoiceFile:
-    """Write an invoice file as the biller's system would, and let it come in; gives it, not loaded yet."""
+    """Write an invoice file as the biller's system would, and let it come in; gives it, not loaded yet.
+
+    ``earlier`` files of the same month have come in before it.
+    """
     local = made_on.astimezone(biller.zone)
     with tempfile.TemporaryFile() as body:
         write_invoice_file(
@@ -120,23 +126,29 @@ def receive_bills(
             count=count,
             made_on=local,
             seed=SEED + biller.number,
-            cycle=(local.year * 12 + local.month) % 100,
+            cycle=(local.year * 12 + local.month) % 100 + 100 * earlier,
             due_in=due_in,
             block_cards_every=BLOCK_CARDS_EVERY,
         )
         body.seek(0)
-        name = f"{biller.number}_{local:%m%d%Y}.bif"
+        name = f"{biller.number}_{local:%m%d%Y}{f'-{earlier}' if earlier else ''}.bif"
         try:
             return invoice_files.receive(biller=biller, name=name, body=body, source="command", actor=actor)
         except invoice_files.AlreadyReceived as there:
             return there.file
 
 
-def load_bills(*, biller: Biller, count: int, say: Say, patience: Patience) -> InvoiceFile:
-    """Let this month's invoice file come in, unless it is there, and load it, unless it is loaded; gives it."""
+def load_bills(*, biller: Biller, count: int, say: Say, patience: Patience, again: bool = False) -> InvoiceFile:
+    """Let this month's invoice file come in, unless it is there, and load it, unless it is loaded; gives it.
+
+    With ``again`` one more comes in where those that are there are loaded.
+    """
     began = time.monotonic()
     now = timezone.now()
-    file = invoice_file_of_month(biller, now.astimezone(biller.zone).date())
+    files = invoice_files_of_month(biller, now.astimezone(biller.zone).date())
+    file = files[0] if files else None
+    if again and file is not None and file.state == FileState.LOADED:
+        file = None
     if file is not None and file.state == FileState.LOADED:
         loaded = _money(file.loaded_count, "invoice", file.loaded_total, biller)
         say(f"1. The bills:   {file.name} was loaded before: {loaded}.")
@@ -144,7 +156,9 @@ def load_bills(*, biller: Biller, count: int, say: Say, patience: Patience) -> I
     if file is None:
         # Whole seconds, and not in the past: the biller's system has heard of everything that was delivered until now.
         made_on = now.replace(microsecond=0) + datetime.timedelta(seconds=1)
-        file = receive_bills(biller=biller, count=count, made_on=made_on, due_in=DUE_IN, actor=ACTOR)
+        file = receive_bills(
+            biller=biller, count=count, made_on=made_on, due_in=DUE_IN, actor=ACTOR, earlier=len(files)
+        )
     file = finish_loading(file=file, seconds=patience.load, actor=ACTOR)
     if file.state != FileState.LOADED:
         say(f"1. The bills:   {file.name} is {file.get_state_display().lower()}. {file.refusal}")

@@ -38,10 +38,10 @@ class Demonstration:
     billers: list[Biller]
     lines: list[str] = field(default_factory=list)
 
-    def run(self, faults: job.Faults | None = None) -> job.Ended:
+    def run(self, faults: job.Faults | None = None, *, again: bool = False) -> job.Ended:
         return job.run(
             biller=self.billers[0], billers=self.billers, simulators=self.simulators, count=BILLED,
-            say=self.lines.append, faults=faults, patience=PATIENCE,
+            say=self.lines.append, faults=faults, again=again, patience=PATIENCE,
         )  # fmt: skip
 
 
@@ -118,6 +118,19 @@ def test_a_second_time_nothing_is_charged(demonstration: Demonstration, processo
     assert [model.objects.count() for model in (InvoiceFile, Run, Payment, Attempt, Record)] == counts
     assert "was loaded before: 60 invoices" in demonstration.lines[0]
     assert "collected them before" in demonstration.lines[1]
+
+
+def test_one_more_file_of_bills_comes_in_where_it_is_asked_for(demonstration: Demonstration) -> None:
+    first = demonstration.run()
+    second = demonstration.run(again=True)
+    assert second.sound
+    assert second.comparison.differences == ()
+    assert second.comparison.ours.payments > first.comparison.ours.payments
+    files = InvoiceFile.objects.filter(biller=demonstration.billers[0], state="loaded").order_by("pk")
+    assert [file.name[13:] for file in files] == [".bif", ".bif", "-1.bif"]
+    demonstration.lines.clear()
+    assert str(demonstration.run().comparison) == str(second.comparison)
+    assert f"{files[2].name} was loaded before" in demonstration.lines[0]
 
 
 def test_lost_answers_at_both_sides_are_recovered_and_the_books_agree(

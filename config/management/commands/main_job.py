@@ -21,6 +21,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take the options."""
+        parser.add_argument("--again", action="store_true", help="Let one more file of bills come in.")
         parser.add_argument(
             "--faults", action="store_true", help="Let the processor and the CIS lose answers meanwhile."
         )
@@ -42,6 +43,7 @@ class Command(BaseCommand):
                 simulators=Simulators.of_settings(),
                 count=data.MAPLE_FALLS.billed,
                 say=self.stdout.write,
+                again=options["again"],
                 faults=job.Faults() if options["faults"] else None,
             )
         except SimulatorError as error:
