@@ -144,7 +144,7 @@ def load(
     say: Say,
     towns: Sequence[Town] = TOWNS,
     route_options: dict[str, Any] | None = None,
-    patience: Patience = Patience(),
+    patience: Patience = Patience(),  # noqa: B008  (frozen)
     now: datetime.datetime | None = None,
 ) -> str:
     """Make the demonstration, or what of it is missing; gives the key of its API where it was made now, else nothing.
