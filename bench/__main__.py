@@ -8,7 +8,7 @@ import sys
 
 from bench.beds import bed, clear
 
-MEASUREMENTS = ("imports", "collects")
+MEASUREMENTS = ("imports", "collects", "deliveries", "histories")
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -65,14 +66,21 @@ def bed() -> Iterator[None]:
 
 def clear() -> None:
     """Empty every table of ours, so that the next measurement begins as the first one did."""
-    with psycopg.connect(os.environ["BENCH_SUPERUSER"], autocommit=True) as superuser:
-        found = superuser.execute(
+    with superuser() as owner:
+        found = owner.execute(
             "SELECT string_agg(format('%I', relname), ', ') FROM pg_class WHERE relnamespace = 'public'::regnamespace"
             " AND relkind = 'r' AND relname ~ '^(billing|payments|datapump|sms)_'"
         ).fetchone()
         assert found is not None
-        superuser.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(found[0])))
-        superuser.execute("CHECKPOINT")
+        owner.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(found[0])))
+        owner.execute("CHECKPOINT")
+
+
+@contextlib.contextmanager
+def superuser() -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """Connect as who may do everything: make data past the checks of each row, empty the cache."""
+    with psycopg.connect(os.environ["BENCH_SUPERUSER"], autocommit=True) as connection:
+        yield connection
 
 
 def _sweep() -> None:

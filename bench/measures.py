@@ -41,6 +41,15 @@ class Cost:
         return self.items / self.cpu
 
 
+def backend_cpu(pid: int) -> float:
+    """Give the CPU that a process of one thread has used, in seconds, to the nanosecond where the kernel says it."""
+    try:
+        with open(f"/proc/{pid}/schedstat", encoding="ascii") as stat:
+            return int(stat.read().split()[0]) / 1e9
+    except OSError:
+        return _ticks(pid)
+
+
 def _ticks(pid: int) -> float:
     with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
         fields = stat.read().rpartition(")")[2].split()
@@ -60,15 +69,34 @@ def measure(work: Callable[[], int], *, backends: Sequence[int] | None = None) -
         counted += 1
         return execute(sql, params, many, context)
 
-    before, client, wall = [_ticks(pid) for pid in pids], time.process_time(), time.monotonic()
+    before, client, wall = [backend_cpu(pid) for pid in pids], time.process_time(), time.monotonic()
     with connection.execute_wrapper(count):
         items = work()
     wall, client = time.monotonic() - wall, time.process_time() - client
-    backend = sum(_ticks(pid) - was for pid, was in zip(pids, before, strict=True))
+    backend = sum(backend_cpu(pid) - was for pid, was in zip(pids, before, strict=True))
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", [lsn])
         wal = int(cursor.fetchone()[0])
     return Cost(items, client, backend, wall, wal, counted)
+
+
+def tree_cpu(root: int) -> float:
+    """Give the CPU that a process and everything below it have used, in seconds."""
+    children: dict[int, list[int]] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                with open(f"/proc/{entry.name}/stat", encoding="ascii", errors="replace") as stat:
+                    parent = int(stat.read().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    used, waiting = 0.0, [root]
+    while waiting:
+        pid = waiting.pop()
+        used += _ticks(pid)
+        waiting += children.get(pid, [])
+    return used
 
 
 def ratio(ours: Sequence[Cost], other: Sequence[Cost]) -> float:
@@ -103,11 +131,12 @@ def _memory(line: str) -> int:
 
 def apart(work: Callable[..., Given], *args: Any) -> Given:
     """Do some work in a fresh process, whose memory nothing else has stretched; a function of a module."""
-    with multiprocessing.get_context("spawn").Pool(1, initializer=_set_up) as pool:
+    with multiprocessing.get_context("spawn").Pool(1, initializer=set_up) as pool:
         return pool.apply(work, args)
 
 
-def _set_up() -> None:
+def set_up() -> None:
+    """Make a fresh process ready for Django."""
     import django
 
     django.setup()
