@@ -47,8 +47,8 @@ class _Rule:
 
 def check(cursor: Any, stage: Stage, *, biller: Biller, layout: Layout) -> Checked:
     """Write a fault for everything that is wrong with the staged rows; gives what was found."""
-    for table in (stage.rows, stage.faults):
-        cursor.execute(f"ANALYZE {table}")
+    # The columns that anything is joined by; the others would cost as much again.
+    cursor.execute(f"ANALYZE {stage.rows} (line, f10, f59, f66); ANALYZE {stage.faults}")
     # Dates are read month first; everything else PostgreSQL reads one way only.
     cursor.execute("SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL jit = off")
     _check_fields(cursor, stage, list(_rules(layout, biller.currency)))

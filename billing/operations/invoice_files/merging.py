@@ -184,14 +184,14 @@ def merge(cursor: Any, job: Job, *, carry: Carry, repeated: int, told: Callable[
     _delay_notices(cursor, job)
     carried = _carry_forward(cursor, job, carry, posting_id)
     told(done)
+    cursor.execute(
+        f"INSERT INTO {stage.sums} SELECT customer_id, sum(amount) FROM {stage.corrections} GROUP BY customer_id;"
+        f" CREATE INDEX ON {stage.sums} (customer_id); ANALYZE {stage.sums}"
+    )
     for begin in range(first, last + 1, LINES_AT_ONCE):
         _update_customers(cursor, job, (begin, min(begin + LINES_AT_ONCE - 1, last)))
         told(done)
-    cursor.execute(
-        f"UPDATE billing_customer c SET balance = c.balance + x.amount"
-        f" FROM (SELECT customer_id, sum(amount) AS amount FROM {stage.corrections} GROUP BY customer_id) x"
-        f" WHERE c.id = x.customer_id AND x.amount <> 0"
-    )
+    _correct_others(cursor, job)
     cursor.execute(
         f"""
         INSERT INTO billing_entry (biller_id, posting_id, account, tender, amount, currency, count)
@@ -445,14 +445,28 @@ def _update_customers(cursor: Any, job: Job, lines: tuple[int, int]) -> None:
     cursor.execute(
         f"""
         UPDATE billing_customer c
-        SET balance = c.balance + k.amount, {", ".join(f"{name} = {value}" for name, value in columns.items())}
+        SET balance = c.balance + k.amount + coalesce(x.amount, 0),
+            {", ".join(f"{name} = {value}" for name, value in columns.items())}
         FROM (
-            SELECT customer_id, max(line) AS line, sum(amount) AS amount FROM {stage.bills}
-            WHERE known AND line BETWEEN %s AND %s GROUP BY customer_id
+            SELECT customer_id, line, amount, true AS alone FROM {stage.bills}
+            WHERE known AND NOT shared AND line BETWEEN %s AND %s
+            UNION ALL
+            SELECT customer_id, max(line), sum(amount), false FROM {stage.bills}
+            WHERE known AND shared AND line BETWEEN %s AND %s GROUP BY customer_id
         ) k
         JOIN {stage.rows} r ON r.line = k.line
         LEFT JOIN {stage.phones} p ON p.given = r.f66
+        LEFT JOIN {stage.sums} x ON k.alone AND x.customer_id = k.customer_id
         WHERE c.id = k.customer_id AND r.line BETWEEN %s AND %s
         """,
-        [*lines, *lines],
+        [*lines, *lines, *lines],
+    )
+
+
+def _correct_others(cursor: Any, job: Job) -> None:
+    """Correct the balances of customers with several new invoices, who were not updated in one go."""
+    stage = job.stage
+    cursor.execute(
+        f"UPDATE billing_customer c SET balance = c.balance + x.amount FROM {stage.sums} x"
+        f" WHERE c.id = x.customer_id AND x.customer_id IN (SELECT customer_id FROM {stage.bills} WHERE shared)"
     )

@@ -32,6 +32,7 @@ _TABLES = {
     "transfers": "item_id bigint, customer_id bigint, invoice_id bigint, amount numeric(14, 2)",
     # What the open items of a customer changed by, beside the new invoices themselves.
     "corrections": "customer_id bigint, amount numeric(14, 2)",
+    "sums": "customer_id bigint, amount numeric(14, 2)",
 }
 
 
@@ -49,6 +50,7 @@ class Stage:
     carriers: str
     transfers: str
     corrections: str
+    sums: str
 
     def __init__(self, file_id: int, claim: int) -> None:
         self._prefix = f"file_{int(file_id)}_{int(claim)}"
