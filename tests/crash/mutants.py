@@ -107,5 +107,5 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 
 # What a world must be like for a mutant to do harm; the others do it anywhere.
 TRAITS: dict[str, dict[str, Any]] = {
-    "absence_believed_without_duplicate_detection": {"deduplicates": False, "late": "beyond"},
+    "absence_believed_without_duplicate_detection": {"deduplicates": False, "late": "beyond", "fault_rate": 0.9},
 }
