@@ -166,7 +166,7 @@ def load(
         _enrol_by_hand(made[0], simulators, now)
         _save_views(made[0])
         say("telling the billers' system of the past")
-        job.deliver(billers=made, say=lambda _: None, patience=patience)
+        job.deliver(billers=made, since=now, say=lambda _: None, patience=patience)
         return api_tokens.make(biller=made[0], name=API_KEY, actor=ACTOR).key
 
 

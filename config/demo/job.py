@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, cast
 
-from django.db.models import Count, Sum
+from django.db.models import Sum
 from django.utils import timezone
 
 from billing import tenancy
@@ -25,10 +25,10 @@ from billing.models import Biller, Chunk, FileState, InvoiceFile, Run, RunKind, 
 from billing.operations import invoice_files
 from config.demo.books import Comparison, compare
 from config.demo.doors import Simulators
-from datapump.models import LIVE, Delivery, Outcome, Record
+from datapump.models import LIVE, Delivery, Outcome, Record, RecordState
 from datapump.operations import deliveries
 from payments.books import findings, snapshot
-from payments.models import Attempt, Case, CaseState, Payment, PaymentState
+from payments.models import Attempt, AttemptState, Case, CaseState, Payment, PaymentState
 from payments.operations import carryovers, collections, recoveries
 from payments.operations.collections import Options
 
@@ -95,12 +95,13 @@ def run(
 
     :raises config.demo.doors.SimulatorError: a simulator does not answer.
     """
+    since = timezone.now()
     with tenancy.acting_for([one.pk for one in billers]):
         with _misbehaving(simulators, faults, say):
             file = load_bills(biller=biller, count=count, say=say, patience=patience, again=again)
             collect(biller=biller, file=file, say=say, patience=patience)
             recover(billers=billers, say=say, patience=patience)
-            deliver(billers=billers, say=say, patience=patience)
+            deliver(billers=billers, since=since, say=say, patience=patience)
         return Ended(check(say=say), _compared(billers, simulators))
 
 
@@ -220,7 +221,7 @@ def recover(*, billers: Sequence[Biller], say: Say, patience: Patience) -> None:
     began = time.monotonic()
     ends = began + patience.recover
     unknown = Attempt.objects.unfinished().filter(biller__in=billers)
-    before, resent, paid, rounds = unknown.count(), 0, 0, 0
+    asked, resent, rounds = list(unknown.values_list("pk", flat=True)), 0, 0
     nothing = datetime.timedelta(0)
     while unknown.exists() and time.monotonic() < ends:
         if rounds and not unknown.exclude(cases__state=CaseState.OPEN).exists():
@@ -230,43 +231,40 @@ def recover(*, billers: Sequence[Biller], say: Say, patience: Patience) -> None:
         rounds += 1
         for biller in billers:
             found = recoveries.recover(biller=biller, actor=ACTOR, least_age=nothing, pause=nothing)
-            resent, paid = resent + found.resent, paid + found.settled.posted
-    if not before:
+            resent += found.resent
+    if not asked:
         say("3. Recovery:    every payment had its answer.")
         return
+    # A worker may have settled some of them.
+    paid = Attempt.objects.filter(pk__in=asked, state=AttemptState.APPLIED, result=0).count()
     left = unknown.count()
     cases = Case.objects.filter(biller__in=billers, state=CaseState.OPEN).count()
     rest = f", {left:,} still open, {cases:,} of them for a person to decide" if left else ", none is left open"
     say(
-        f"3. Recovery:    {before:,} payments had no answer: {paid:,} of them turned out to be paid,"
-        f" {resent:,} the processor had never heard of and were sent again under their own key{rest} ({_since(began)})."
+        f"3. Recovery:    {len(asked):,} payments had no answer: {paid:,} are paid now;"
+        f" {resent:,} the processor had never heard of, and they were sent again under their own key{rest}"
+        f" ({_since(began)})."
     )
 
 
-def deliver(*, billers: Sequence[Biller], say: Say, patience: Patience) -> None:
-    """Tell the billers' systems what they have not heard, until nothing waits."""
+def deliver(*, billers: Sequence[Biller], since: datetime.datetime, say: Say, patience: Patience) -> None:
+    """Tell the billers' systems what they have not heard, until nothing waits; says what they were told ``since``."""
     began = time.monotonic()
     ends = began + patience.deliver
     waiting = Record.objects.filter(biller__in=billers, state__in=LIVE)
-    before, newest = waiting.count(), Delivery.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
     while waiting.exists() and time.monotonic() < ends:
         deliveries.deliver(actor=ACTOR, seconds=max(1.0, min(20.0, ends - time.monotonic())), waits=patience.waits)
         if waiting.exists():
             time.sleep(0.2)
-    tries = dict(
-        Delivery.objects.filter(biller__in=billers, pk__gt=newest)
-        .values_list("outcome")
-        .annotate(n=Count("pk"))
-        .values_list("outcome", "n")
-    )
-    repeated = sum(n for outcome, n in tries.items() if outcome != Outcome.DELIVERED)
-    if not before:
+    told = Record.objects.filter(biller__in=billers, state=RecordState.DELIVERED, delivered_at__gte=since)
+    failed = Delivery.objects.filter(biller__in=billers, at__gte=since).exclude(outcome=Outcome.DELIVERED)
+    count, repeated, left = told.count(), failed.values("record").distinct().count(), waiting.count()
+    if not count and not left:
         say("4. DataPump:    the biller's system has heard of everything.")
         return
-    again = f", {repeated:,} of them after a try that failed" if repeated else ""
-    left = waiting.count()
+    again = f", {repeated:,} of them not at the first try" if repeated else ""
     rest = f"; {left:,} STILL WAIT" if left else ""
-    say(f"4. DataPump:    the biller's system was told of {before - left:,} updates{again}{rest} ({_since(began)}).")
+    say(f"4. DataPump:    the biller's system was told of {count:,} updates{again}{rest} ({_since(began)}).")
 
 
 def check(*, say: Say) -> bool:
