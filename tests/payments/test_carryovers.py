@@ -576,6 +576,27 @@ def test_an_answer_that_arrives_while_a_file_loads_settles_on_the_new_bill(bille
 
 
 @committed
+def test_two_files_of_the_same_accounts_at_once_load_one_after_the_other(biller: Biller) -> None:
+    numbers = [f"{n}-001" for n in range(50)]
+    bodies = [
+        write(biller, [Bill(account=one, number=str(which), amount=f"{which}00.00") for one in order], count=50)
+        for which, order in ((1, numbers), (2, numbers[::-1]))
+    ]
+    files = [receive(biller, body) for body in bodies]
+    others = [
+        Other(lambda pk=file.pk: invoice_files.load(file_id=pk, actor=ACTOR, carry=carryovers.carry, now=NOON))  # type: ignore[misc]  # each its own
+        for file in files
+    ]
+    for other in others:
+        other.start()
+    assert [other.outcome().state for other in others] == ["loaded", "loaded"]
+    # Both have the same date: whichever came later carries the other.
+    assert Customer.objects.filter(biller=biller).count() == 50
+    assert set(Customer.objects.values_list("balance", flat=True)) in ({Decimal("100.00")}, {Decimal("200.00")})
+    books_hold()
+
+
+@committed
 def test_a_run_and_a_load_at_once_charge_nobody_twice(processor: Processor) -> None:
     biller = make_biller()
     route = make_route(biller, processor.url)
