@@ -15,6 +15,7 @@ from rest_framework.reverse import reverse
 from billing.api.views import ApiView, Money, PageQuery, PeriodQuery, Shape, in_period, page_of
 from billing.models import FileState, InvoiceFile, InvoiceFileError
 from billing.operations import invoice_files
+from billing.tasks import load_invoice_file
 
 
 class InvoiceFileQuery(PeriodQuery):
@@ -109,6 +110,7 @@ class InvoiceFilesView(ApiView):
         file = invoice_files.receive(
             biller=self.biller, name=upload.name or "", body=upload, source="api", actor=self.actor
         )
+        load_invoice_file.delay(file.pk)
         file.refresh_from_db()
         where = reverse("api-invoice-file", args=[file.pk])
         return self.show(InvoiceFileShape, file, status=202, headers={"Location": where})
