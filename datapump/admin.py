@@ -257,7 +257,7 @@ class ChangeLogAdmin(ReadOnly):
     """What changed, to read."""
 
     list_display = ("at", "biller", "customer", "field", "old", "new", "made_by", "record")
-    list_select_related = ("biller", "customer")
+    list_select_related = ("biller", "customer", "record")
     ordering = ("-id",)
 
 

@@ -146,7 +146,17 @@ class AnswerCodeAdmin(Audited):
 class PaymentAdmin(ReadOnly):
     """Money that customers gave."""
 
-    list_display = ("confirmation", "created_at", "biller", "customer", "amount", "currency", "tender", "state", "channel")
+    list_display = (
+        "confirmation",
+        "created_at",
+        "biller",
+        "customer",
+        "amount",
+        "currency",
+        "tender",
+        "state",
+        "channel",
+    )
     list_select_related = ("biller", "customer")
     list_filter = ("biller",)
     search_fields = ("id", "customer", "email", "posting_id")

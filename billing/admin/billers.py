@@ -96,7 +96,9 @@ class BillerAdmin(Audited):
     @admin.action(description="Allow charging again")
     def allow_charging(self, request: HttpRequest, queryset: models.QuerySet[Biller]) -> None:
         """Let the billers charge."""
-        each(request, queryset, lambda biller: billers.allow_charging(biller=biller, actor=operator(request)), "Allowed")
+        each(
+            request, queryset, lambda biller: billers.allow_charging(biller=biller, actor=operator(request)), "Allowed"
+        )
 
 
 class SettingForm(_SettingForm):

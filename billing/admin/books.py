@@ -67,7 +67,18 @@ class InvoiceAdmin(ReadOnly):
 class ItemAdmin(ReadOnly):
     """What is owed."""
 
-    list_display = ("id", "customer", "biller", "kind", "amount", "open", "reserved", "currency", "due_on", "collect_on")
+    list_display = (
+        "id",
+        "customer",
+        "biller",
+        "kind",
+        "amount",
+        "open",
+        "reserved",
+        "currency",
+        "due_on",
+        "collect_on",
+    )
     list_select_related = ("customer", "biller")
     list_filter = ("kind", "biller")
     search_fields = ("customer", "payment_id")
@@ -97,7 +108,17 @@ class EntryAdmin(ReadOnly):
 class RunAdmin(ReadOnly):
     """Long work, and how far it is."""
 
-    list_display = ("id", "biller", "kind", "business_date", "state", "asked_by", "created_at", "finished_at", "failure")
+    list_display = (
+        "id",
+        "biller",
+        "kind",
+        "business_date",
+        "state",
+        "asked_by",
+        "created_at",
+        "finished_at",
+        "failure",
+    )
     list_select_related = ("biller",)
     list_filter = ("kind", "state", "biller")
     actions = ("stop",)
@@ -117,6 +138,15 @@ class RunAdmin(ReadOnly):
 class ChunkAdmin(ReadOnly):
     """Parts of runs."""
 
-    list_display = ("run", "number", "state", "expected", "sent_count", "passed_count", "passed_total", "declined_count")
+    list_display = (
+        "run",
+        "number",
+        "state",
+        "expected",
+        "sent_count",
+        "passed_count",
+        "passed_total",
+        "declined_count",
+    )
     list_select_related = ("run",)
     search_fields = ("run",)

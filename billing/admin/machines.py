@@ -52,7 +52,18 @@ class NoticeAdmin(ReadOnly):
 class NoticeDeliveryAdmin(ReadOnly):
     """Messages to payers, as they went out."""
 
-    list_display = ("id", "biller", "customer", "channel", "address", "state", "attempts", "due_at", "sent_at", "failure")
+    list_display = (
+        "id",
+        "biller",
+        "customer",
+        "channel",
+        "address",
+        "state",
+        "attempts",
+        "due_at",
+        "sent_at",
+        "failure",
+    )
     list_select_related = ("biller", "customer")
     list_filter = ("state", "biller")
     search_fields = ("customer",)
@@ -62,7 +73,10 @@ class NoticeDeliveryAdmin(ReadOnly):
     def send_again(self, request: HttpRequest, queryset: models.QuerySet[NoticeDelivery]) -> None:
         """Let each go out once more."""
         each(
-            request, queryset, lambda delivery: notices.send_again(delivery=delivery, actor=operator(request)), "To be sent"
+            request,
+            queryset,
+            lambda delivery: notices.send_again(delivery=delivery, actor=operator(request)),
+            "To be sent",
         )
 
 

@@ -64,7 +64,9 @@ class Page(ModelAdmin):
         for name in self.search_fields:
             field: Any = self.model._meta.get_field(str(name))
             try:
-                wanted |= models.Q(**{str(name): field.target_field.to_python(text) if field.is_relation else field.to_python(text)})
+                wanted |= models.Q(
+                    **{str(name): field.target_field.to_python(text) if field.is_relation else field.to_python(text)}
+                )
             except ValidationError:
                 continue
         return (queryset.none() if "\x00" in text else queryset.filter(wanted)), False
@@ -140,7 +142,8 @@ class Operated(Page):
     ) -> HttpResponse:
         """Draw the form, or hand it to an operation: not inside a transaction, as Django would."""
         return self._unless_refused(
-            request, lambda: self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined]
+            request,
+            lambda: self._changeform_view(request, object_id, form_url, extra_context),  # type: ignore[attr-defined]
         )
 
     def delete_view(
@@ -148,7 +151,8 @@ class Operated(Page):
     ) -> HttpResponse:
         """Ask, or hand it to an operation."""
         return self._unless_refused(
-            request, lambda: self._delete_view(request, object_id, extra_context)  # type: ignore[attr-defined]
+            request,
+            lambda: self._delete_view(request, object_id, extra_context),  # type: ignore[attr-defined]
         )
 
     def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
@@ -177,7 +181,9 @@ def each(request: HttpRequest, rows: Iterable[Any], operation: Callable[[Any], o
         messages.success(request, f"{done}: {count}.")
 
 
-def ask(page: Page, request: HttpRequest, rows: Any, *, action: str, question: str, form: forms.Form) -> HttpResponseBase:
+def ask(
+    page: Page, request: HttpRequest, rows: Any, *, action: str, question: str, form: forms.Form
+) -> HttpResponseBase:
     """Draw the page on which an administrator says why, before an action is done to the rows."""
     context = {
         **page.admin_site.each_context(request),

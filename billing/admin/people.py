@@ -148,5 +148,3 @@ class PayerLinkAdmin(Operated):
     def delete_model(self, request: HttpRequest, obj: PayerLink) -> None:
         """Unlink the payer."""
         payers.unlink(link=obj, actor=operator(request))
-
-

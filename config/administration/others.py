@@ -65,6 +65,12 @@ class BeatAdmin(PeriodicTaskAdmin):  # type: ignore[misc]  # it ships no types
     date_hierarchy = None
     list_display = ("name", "enabled", "scheduler", "last_run_at", "total_run_count")
     list_filter = ("enabled",)
+    fieldsets = (
+        (None, {"fields": ("name", "regtask", "task", "enabled", "description")}),
+        ("When", {"fields": ("interval", "crontab", "last_run_at")}),
+        ("With what", {"fields": ("args", "kwargs", "expire_seconds")}),
+    )
+    readonly_fields = ("last_run_at",)
 
 
 def settle() -> None:
