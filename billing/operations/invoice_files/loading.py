@@ -203,7 +203,9 @@ def _merge(claim: _Claim, job: Job, actor: Actor, carry: Carry) -> str:
     for left in reversed(range(_TRIES)):
         try:
             with transaction.atomic(durable=True), as_loader() as cursor:
-                return _merge_once(cursor, claim, job, actor, carry)
+                refusal = _merge_once(cursor, claim, job, actor, carry)
+            failpoint("load.committed")
+            return refusal
         except OperationalError as error:
             if left == 0 or getattr(error.__cause__, "sqlstate", "") != "40P01":
                 raise
