@@ -1,0 +1,457 @@
+"""Named people of two billers, and everything that pages about them show.
+
+``make_cast`` gives the same world every time: Maple Falls, whose people and payers act in tests of access, and Harbor
+Light, whose rows they must never see. Both have the same kinds of rows, so that every address of one has its twin in
+the other. Nobody's password is ever needed: tests sign people in with ``tests.staff``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from django.core.files.base import ContentFile
+from django.utils import timezone
+
+from billing.actors import Actor, Requestor
+from billing.models import (
+    ApiToken,
+    AuditEntry,
+    Biller,
+    Chunk,
+    Customer,
+    Entry,
+    FileState,
+    IdempotencyKey,
+    Invoice,
+    InvoiceFile,
+    InvoiceFileError,
+    Item,
+    ItemKind,
+    LedgerAccount,
+    Membership,
+    Notice,
+    NoticeDelivery,
+    NoticeKind,
+    NoticeState,
+    PayerLink,
+    Posting,
+    PostingKind,
+    Role,
+    Run,
+    RunKind,
+    RunState,
+    SavedView,
+    Setting,
+    User,
+)
+from billing.operations import api_tokens
+from datapump.models import ChangeLog, Delivery, Endpoint, Envelope, Outcome, Purpose, Record, RecordState, RecordType
+from payments.models import (
+    Allocation,
+    AllocationState,
+    Attempt,
+    AttemptState,
+    AutoPayEnrolment,
+    Carryover,
+    Case,
+    Channel,
+    Checkpoint,
+    Exchange,
+    Instrument,
+    Payment,
+    PaymentState,
+    Route,
+    Tender,
+)
+from payments.operations import collections
+from tests.factories import (
+    make_autopay,
+    make_biller,
+    make_customer,
+    make_endpoint,
+    make_instrument,
+    make_invoice,
+    make_link,
+    make_membership,
+    make_route,
+)
+
+OPERATOR = Actor.system("tests")
+
+
+@dataclass(slots=True)
+class Account:
+    """A customer with one of everything: what a page about an account can show."""
+
+    customer: Customer
+    bill: Invoice
+    card: Instrument  # AutoPay charges it
+    spare: Instrument
+    autopay: AutoPayEnrolment
+    payment: Payment  # posted
+    stuck: Payment  # its outcome is not known, and it is a case
+    by_guest: Payment  # failed
+    case: Case
+    link: PayerLink
+    owner: User
+    delivery: NoticeDelivery
+    record: Record
+    failed: Record
+
+
+@dataclass(slots=True)
+class Town:
+    """A biller with two accounts that do not belong together, and its people."""
+
+    biller: Biller
+    route: Route
+    endpoint: Endpoint
+    account: Account
+    neighbour: Account
+    dana: User  # biller administrator
+    sam: User  # CSR
+    kim: User  # CSR without card entry
+    alex: User  # read only
+    pat: User  # co-owner of the account
+    file: InvoiceFile
+    refused: InvoiceFile
+    trial: Run
+    run: Run
+    resend: Run
+    token: ApiToken
+    view: SavedView
+    membership: Membership  # Sam's
+
+
+@dataclass(slots=True)
+class Cast:
+    """Two billers, and the people who belong to neither or may not come in as they are."""
+
+    maple: Town
+    harbor: Town
+    robin: User  # administrator of the installation
+    robin_without_factor: User
+    nico: User  # CSR of Maple Falls who has no second factor
+    gone: User  # CSR of Maple Falls whose account is closed
+    key: str
+    revoked_key: str
+    expired_key: str
+    harbor_key: str
+    secrets: dict[str, str] = field(default_factory=dict)  # what no answer may ever hold, by what it is
+
+
+# The smallest picture there is.
+_PICTURE = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360f8cf000000030001"
+    "0501b2a9b0350000000049454e44ae426082"
+)
+
+
+def make_cast() -> Cast:
+    """Make both billers and everybody."""
+    found: dict[str, str] = {}
+    maple = _make_town("Maple Falls Utilities", "maple-falls", "maple", "84.10", found)
+    harbor = _make_town("Harbor Light Electric", "harbor-light", "harbor", "66613.37", found)
+    nico = _make_person("nico@maple.example", "Nico Without", factor=False)
+    make_membership(nico, maple.biller, Role.CSR)
+    gone = _make_person("gone@maple.example", "Gone Already", is_active=False)
+    make_membership(gone, maple.biller, Role.CSR)
+    key = _make_key(maple.biller, "Website")
+    revoked = _make_key(maple.biller, "Old website", revoked_at=timezone.now())
+    expired = _make_key(maple.biller, "Trial", expires_at=timezone.now() - datetime.timedelta(days=1))
+    return Cast(
+        maple=maple,
+        harbor=harbor,
+        robin=_make_person("robin@ratepayer.example", "Robin Admin", is_staff=True, is_superuser=True, secrets=found),
+        robin_without_factor=_make_person(
+            "robin.old@ratepayer.example", "Robin Old", is_staff=True, is_superuser=True, factor=False
+        ),
+        nico=nico,
+        gone=gone,
+        key=key,
+        revoked_key=revoked,
+        expired_key=expired,
+        harbor_key=_make_key(harbor.biller, "Harbor website"),
+        secrets=found | {"API key": key, "digest of an API key": api_tokens.digest(key)},
+    )
+
+
+def _make_person(
+    email: str, name: str, *, factor: bool = True, secrets: dict[str, str] | None = None, **fields: bool
+) -> User:
+    """Make somebody who signs in, with a password that nobody knows, because making a known one takes its time."""
+    user = User(email=email, name=name, **fields)
+    user.set_unusable_password()
+    user.save()
+    EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
+    if factor:
+        secret = f"TOTPSECRET{user.pk:08d}".replace("0", "A").replace("1", "B").replace("8", "C").replace("9", "D")
+        Authenticator.objects.create(user=user, type=Authenticator.Type.TOTP, data={"secret": secret})
+        if secrets is not None:
+            secrets[f"authenticator of {name}"] = secret
+    return user
+
+
+def _make_key(biller: Biller, name: str, **fields: datetime.datetime) -> str:
+    key = f"rp_{secrets.token_hex(4)}x_{secrets.token_urlsafe(32)}"
+    ApiToken.objects.create(
+        biller=biller,
+        name=name,
+        prefix=key[:12],
+        digest=api_tokens.digest(key),
+        created_by="Dana",
+        last_used_on=timezone.now().date(),
+        **fields,
+    )
+    return key
+
+
+def _make_town(name: str, slug: str, domain: str, amount: str, found: dict[str, str]) -> Town:
+    today = timezone.now().date()
+    biller = make_biller(name=name, slug=slug, allow_partial_payments=True)
+    biller.logo.save(f"{slug}.png", ContentFile(_PICTURE))
+    route = make_route(biller, name=f"{domain} route", secret=f"route-secret-of-{domain}", tenders=["card", "ach"])
+    endpoint = make_endpoint(biller, password=f"endpoint-password-of-{domain}", username=f"{domain}-user")
+    for purpose in (Purpose.PAPERLESS, Purpose.AUTOPAY):
+        make_endpoint(biller, purpose, password=f"endpoint-password-of-{domain}")
+    found[f"route of {domain}"] = f"route-secret-of-{domain}"
+    found[f"endpoint of {domain}"] = f"endpoint-password-of-{domain}"
+    people = {
+        person: _make_person(f"{person}@{domain}.example", f"{person.title()} of {domain.title()}", secrets=found)
+        for person in ("dana", "sam", "kim", "alex")
+    }
+    make_membership(people["dana"], biller, Role.ADMINISTRATOR)
+    sams = make_membership(people["sam"], biller, Role.CSR)
+    make_membership(people["kim"], biller, Role.CSR_NO_CARDS)
+    make_membership(people["alex"], biller, Role.READ_ONLY)
+    file = InvoiceFile.objects.create(
+        biller=biller, name=f"{domain}-loaded.csv", sha256=secrets.token_hex(32), size=1000, body=f"{domain}.csv",
+        source="portal", state=FileState.LOADED, received_from="Dana", finished_at=timezone.now(),
+        stated_count=1, stated_total=Decimal(amount), found_count=1, found_total=Decimal(amount),
+        loaded_count=1, loaded_total=Decimal(amount),
+    )  # fmt: skip
+    refused = InvoiceFile.objects.create(
+        biller=biller, name=f"{domain}-refused.csv", sha256=secrets.token_hex(32), size=1000, body=f"{domain}-2.csv",
+        source="api", state=FileState.REFUSED, refusal="Line 3 is wrong.", error_count=1, finished_at=timezone.now(),
+    )  # fmt: skip
+    InvoiceFileError.objects.create(
+        biller=biller, file=refused, line=3, field="due", reason="This is no date.", value="tomorrow"
+    )
+    runs = [
+        Run.objects.create(
+            biller=biller, kind=kind, key=f"{domain}:{kind}:{dry}", business_date=today, dry_run=dry, asked_by="Dana",
+            state=RunState.DONE, started_at=timezone.now(), finished_at=timezone.now(), params=params,
+        )
+        for kind, dry, params in (
+            (RunKind.COLLECT, True, _collect(today)),
+            (RunKind.COLLECT, False, _collect(today)),
+            (RunKind.RESEND, False, {"chosen": {}, "after": None}),
+        )
+    ]  # fmt: skip
+    for run in runs:
+        Chunk.objects.create(
+            biller=biller, run=run, number=1, first=1, last=9, expected=1, expected_total=Decimal(amount), state="done"
+        )
+    account = _make_account(biller, route, endpoint, runs[1], file, amount, _make_payer(domain, "olive"), found)
+    neighbour = _make_account(biller, route, endpoint, runs[1], file, amount, _make_payer(domain, "nora"), found)
+    pat = _make_payer(domain, "pat")
+    make_link(pat, account.customer, "co_owner")
+    token = ApiToken.objects.create(
+        biller=biller, name="Kiosk", prefix=f"rp_{secrets.token_hex(4)}k", digest=secrets.token_hex(32),
+        created_by="Dana", last_used_on=today,
+    )  # fmt: skip
+    found[f"digest of a key of {domain}"] = token.digest
+    Setting.objects.create(biller=biller, number=131, value={})
+    IdempotencyKey.objects.create(
+        biller=biller, key=f"{domain}-key", operation="payment", input_hash="0" * 64, status=201, answer={"id": "1"}
+    )
+    Exchange.objects.create(biller=biller, route=route, direction="out", text="<charge/>")
+    AuditEntry.objects.create(
+        biller=biller, event="setting.changed", requestor=Requestor.CSR, actor="Dana", facts={"number": 64}
+    )
+    return Town(
+        biller=biller,
+        route=route,
+        endpoint=endpoint,
+        account=account,
+        neighbour=neighbour,
+        pat=pat,
+        file=file,
+        refused=refused,
+        trial=runs[0],
+        run=runs[1],
+        resend=runs[2],
+        token=token,
+        view=SavedView.objects.create(
+            biller=biller, user=people["sam"], page="payments", name="Mine", query="state=failed"
+        ),
+        membership=sams,
+        **people,
+    )
+
+
+def _collect(day: datetime.date) -> dict[str, str | None]:
+    """Give a collect run's options as a plan keeps them."""
+    options = collections.Options(start=day, end=day)
+    return {name: str(value) if value is not None else None for name, value in asdict(options).items()}
+
+
+def _make_payer(domain: str, name: str) -> User:
+    return _make_person(f"{name}@{domain}-payers.example", f"{name.title()} of {domain.title()}", factor=False)
+
+
+def _make_account(
+    biller: Biller,
+    route: Route,
+    endpoint: Endpoint,
+    run: Run,
+    file: InvoiceFile,
+    amount: str,
+    owner: User,
+    found: dict[str, str],
+) -> Account:
+    now = timezone.now()
+    old = now - datetime.timedelta(hours=2)
+    customer = make_customer(
+        biller, name=owner.name, email=owner.email, phone="+12025550123", address1="1 Main Street", city="Springfield"
+    )
+    customer.display_number = f"{customer.base}-{customer.sub}-7"
+    customer.save(update_fields=["display_number"])
+    link = make_link(owner, customer)
+    paid_bill = make_invoice(customer, amount, file=file, issued_on=now.date() - datetime.timedelta(days=40))
+    bill = make_invoice(customer, amount, file=file, issued_on=now.date() - datetime.timedelta(days=9))
+    card, spare = (
+        make_instrument(customer, route, f"tok_{owner.pk}_{n}_{last4}", last4=last4, nickname="Mine")
+        for n, last4 in enumerate(("4242", "0010"))
+    )
+    for one in (card, spare):
+        found[f"token of {one.pk}"] = one.token
+    autopay = make_autopay(customer, card)
+    payment = _make_payment(customer, card, amount, PaymentState.POSTED, run, settled_at=now)
+    _settle(payment, paid_bill)
+    stuck = _make_payment(customer, spare, "1.00", PaymentState.PROCESSING, None)
+    by_guest = _make_payment(customer, spare, "1.00", PaymentState.FAILED, None)
+    Payment.objects.filter(pk=by_guest.pk).update(channel=Channel.GUEST, failure="The card was declined.", result=5)
+    by_guest.refresh_from_db()
+    Attempt.objects.create(
+        biller=biller, payment=payment, route=route, command="charge", transaction_type="S", amount=payment.amount,
+        state=AttemptState.APPLIED, result=0, approval_code="A1", processor_reference="P1", message="Approved",
+        sent_at=now, answered_at=now,
+    )  # fmt: skip
+    attempt = Attempt.objects.create(
+        biller=biller, payment=stuck, route=route, command="charge", transaction_type="S", amount=stuck.amount,
+        sent_at=old, created_at=old,
+    )  # fmt: skip
+    Checkpoint.objects.create(payment=stuck, attempt=attempt, biller=biller)
+    case = Case.objects.create(
+        biller=biller, customer=customer, attempt=attempt, kind="unknown", reason="Nobody knows."
+    )
+    _make_carryover(customer, payment, paid_bill, bill)
+    notice = Notice.objects.create(
+        biller=biller, customer=customer, kind=NoticeKind.RECEIPT, key=f"receipt:{payment.pk}", facts={"amount": amount}
+    )
+    delivery = NoticeDelivery.objects.create(
+        biller=biller, customer=customer, notice=notice, address=customer.email, state=NoticeState.SENT, sent_at=now,
+        subject="Your receipt", text="You paid.",
+    )  # fmt: skip
+    record = _make_record(customer, endpoint, payment.pk, RecordState.DELIVERED)
+    failed = _make_record(customer, endpoint, None, RecordState.FAILED)
+    AuditEntry.objects.create(
+        biller=biller, customer=customer, event="payment.posted", requestor=Requestor.PAYER, actor=owner.name,
+        address="192.0.2.7", subject=str(payment.pk),
+        facts={"amount": f"{amount} USD", "method": str(card), "confirmation": payment.confirmation},
+    )  # fmt: skip
+    customer.refresh_from_db()
+    return Account(
+        customer=customer,
+        bill=bill,
+        card=card,
+        spare=spare,
+        autopay=autopay,
+        payment=payment,
+        stuck=stuck,
+        by_guest=by_guest,
+        case=case,
+        link=link,
+        owner=owner,
+        delivery=delivery,
+        record=record,
+        failed=failed,
+    )
+
+
+def _make_payment(
+    customer: Customer, method: Instrument, amount: str, state: str, run: Run | None, **fields: datetime.datetime
+) -> Payment:
+    posting = None
+    if state == PaymentState.POSTED:
+        posting = Posting.objects.create(
+            biller=customer.biller,
+            key=f"receipt:{customer.pk}",
+            kind=PostingKind.RECEIPTS,
+            effective_on=timezone.now().date(),
+        )
+        for account, signed in ((LedgerAccount.CLEARING, Decimal(amount)), (LedgerAccount.RECEIVABLE, -Decimal(amount))):
+            clearing = account == LedgerAccount.CLEARING
+            Entry.objects.create(
+                biller=customer.biller, posting=posting, account=account, amount=signed, currency="USD",
+                route_id=method.route_id if clearing else None, tender=Tender.CARD if clearing else "", count=1,
+            )  # fmt: skip
+    return Payment.objects.create(
+        biller=customer.biller, customer=customer, instrument=method, route=method.route, tender=Tender.CARD,
+        amount=Decimal(amount), currency="USD", state=state, channel=Channel.WEB, requestor=Requestor.PAYER,
+        made_by=customer.name, posting_id=posting.pk if posting else None, request_key=secrets.token_hex(16),
+        email=customer.email, result=0 if posting else None, approval_code="A1" if posting else "",
+        run_id=run.pk if run else None, **fields,
+    )  # fmt: skip
+
+
+def _settle(payment: Payment, bill: Invoice) -> None:
+    item = Item.objects.get(invoice=bill)
+    Allocation.objects.create(
+        biller_id=payment.biller_id, payment=payment, item=item, amount=payment.amount, state=AllocationState.POSTED
+    )
+    Item.objects.filter(pk=item.pk).update(allocated=payment.amount)
+    Customer.objects.filter(pk=payment.customer_id).update(balance=payment.amount)
+
+
+def _make_carryover(customer: Customer, payment: Payment, older: Invoice, newer: Invoice) -> None:
+    """Make a part of a payment that was credited to the newer bill, and given back since."""
+    Carryover.objects.create(
+        biller=customer.biller, payment=payment, kind="posted", invoice=newer,
+        from_item=Item.objects.get(invoice=older, kind=ItemKind.BILL), amount=Decimal("1.00"), moved=Decimal("0.00"),
+        returned_at=timezone.now(),
+    )  # fmt: skip
+
+
+def _make_record(customer: Customer, endpoint: Endpoint, pk: object, state: str) -> Record:
+    now = timezone.now()
+    done = state == RecordState.DELIVERED
+    given = {"id": pk} if pk else {}
+    record = Record.objects.create(
+        biller=customer.biller, customer=customer, endpoint=endpoint, state=state,
+        type=RecordType.PAYMENT if done else RecordType.PAPERLESS, requestor=Requestor.PAYER, made_by=customer.name,
+        facts={"amount": "1.00", "currency": "USD"} if done else {"enrolled": True}, before="Off", after="On",
+        attempts=1, delivered_at=now if done else None, failure="" if done else "The account is unknown.",
+        trouble="" if done else Outcome.REFUSED, **given,
+    )  # fmt: skip
+    ChangeLog.objects.create(
+        biller=customer.biller, customer=customer, record=record, field="Paperless", old="Off", new="On",
+        requestor=Requestor.PAYER, made_by=customer.name,
+    )  # fmt: skip
+    envelope = Envelope.objects.create(
+        biller=customer.biller, endpoint=endpoint, operation="CommitPaymentTransaction", at=now, milliseconds=12,
+        status=200, request=f"<accountNumber>{customer.number}</accountNumber>", answer="<ok/>",
+        failures=0 if done else 1,
+    )  # fmt: skip
+    Delivery.objects.create(
+        biller=customer.biller, record=record, envelope=envelope, at=now, milliseconds=12, status=200,
+        outcome=Outcome.DELIVERED if done else Outcome.REFUSED, words="Done.",
+    )  # fmt: skip
+    record.refresh_from_db()
+    return record
