@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
 from billing import audit, tenancy
 from billing.actors import Actor
@@ -58,6 +58,7 @@ _QUEUED = 5.0  # seconds that a claimed record may wait for its turn to be sent
 _CYCLE = 0.02  # seconds between cycles while answers keep coming: fewer, fuller transactions
 _AHEAD = 0.15  # seconds of work claimed ahead of the calls, by the rate of late
 _REFRESH = 1.0  # seconds between looks at the endpoints
+_LOOK = 0.1  # seconds after which an endpoint that has run out of work is looked at again, then twice as long each time
 _REAP = 5.0
 _STEPS = 2_000  # customers that one look walks over
 _CLAIMS = 256  # records that one cycle claims: short cycles keep small billers beside big ones quick
@@ -96,6 +97,7 @@ class _Line:
     flying: int = 0
     after: int = 0
     next_look: float = 0.0
+    idle: float = 0.0
     rate: float = 0.0
     latency: float = 0.0
     answered: int = 0
@@ -178,7 +180,7 @@ class _Loop:
                     self._cycle(wants, moment, closing)
                     continue
                 if self._idle(moment, closing):
-                    self._tally.more = closing and bool(self._lines)
+                    self._tally.more = closing and any(not line.idle for line in self._lines.values())
                     return self._tally
                 self._gather(self._patience())
         finally:
@@ -200,9 +202,10 @@ class _Loop:
     def _refresh(self, moment: float) -> None:
         """Look which endpoints have anything to deliver, and whether what we know of them still holds."""
         self._refreshed = moment
-        found = Endpoint.objects.select_related("biller").filter(
-            Exists(Record.objects.filter(endpoint=OuterRef("pk"), state__in=LIVE)), paused=False
-        )
+        live = Exists(Record.objects.filter(endpoint=OuterRef("pk"), state__in=LIVE))
+        # Whoever had work a moment ago will have more: such lines stay for a while, and are looked at often.
+        late = [line.id for line in self._lines.values() if line.idle < _REFRESH]
+        found = Endpoint.objects.select_related("biller").filter(live | Q(pk__in=late), paused=False)
         ours = [endpoint for endpoint in found if endpoint.pk.int % rows.SHARDS in self._shards]
         settings_131 = dict(
             Setting.objects.filter(number=131, biller__in={endpoint.biller_id for endpoint in ours}).values_list(
@@ -370,9 +373,14 @@ class _Loop:
                 line = self._lines[want.endpoint_id]
                 if found.ended and not found.ids:
                     # Nobody behind this place: begin again, and where nobody is before it either, look less often.
-                    line.next_look = moment + (_REFRESH / 4 if want.after == 0 else 0.0)
+                    if want.after == 0:
+                        busy = line.flying > 0 or line.answered > 0
+                        line.idle = _LOOK if busy else min(_REFRESH, 2 * line.idle or _LOOK)
+                        line.next_look = moment + line.idle
                 elif not found.ids:
                     line.next_look = moment + _CYCLE
+                if found.ids:
+                    line.idle = 0.0
                 line.after = found.after
                 due.update(dict.fromkeys((record, want.endpoint_id) for record in found.ids))
         return [(record, endpoint) for record, endpoint in due if record not in self._held]
