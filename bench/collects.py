@@ -323,7 +323,8 @@ def _peer(biller_id: int, day: int) -> int:
         Payment.objects.bulk_create(paid)
         attempts = Attempt.objects.bulk_create(
             Attempt(
-                id=uuid.uuid4(), biller_id=biller_id, payment=one, route_id=enrolments[one.customer_id].instrument.route_id, command="charge",
+                id=uuid.uuid4(), biller_id=biller_id, payment=one, command="charge",
+                route_id=enrolments[one.customer_id].instrument.route_id,
                 transaction_type="recurring", amount=one.amount, sent_at=timezone.now(),
             )
             for one in paid

@@ -294,8 +294,8 @@ def _measure(billers: Sequence[_Biller], total: int, rows: list[list[str]]) -> d
         words = {"first page": "  query, first page", "deep page": "  query, deep page"}
         rows.append(_row(words.get(name, "  page with its rows and its count"), times))
     slowest.sort(key=lambda one: -one[0])
-    for took, question in slowest[:5]:
-        print(f"    {took:.1f} ms: {question.chosen} {question.text} {question.bound}")
+    for spent, question in slowest[:5]:
+        print(f"    {spent:.1f} ms: {question.chosen} {question.text} {question.bound}")
     return found
 
 
@@ -342,7 +342,7 @@ def _peers(billers: Sequence[_Biller], total: int) -> _Peers:
                 (ours, lambda question=question: _whole(question)),
                 (offset, lambda chosen=chosen: _by_offset(largest, chosen, total)),
                 (admin, lambda chosen=chosen: _by_admin(chosen)),
-            ):  # type: ignore[misc]
+            ):
                 times.first.append(_timed(work))
                 times.again.append(_timed(work))
     rows = [

@@ -173,4 +173,5 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes:
 def verdict(name: str, figure: float, aim: float, *, at_most: bool = False, unit: str = "") -> str:
     """Say whether a figure reaches its aim."""
     reached = figure <= aim if at_most else figure >= aim
-    return f"{name}: {figure:.2f}{unit} (aim {'at most' if at_most else 'at least'} {aim:g}{unit}) {'reached' if reached else 'NOT REACHED'}"
+    bound = "at most" if at_most else "at least"
+    return f"{name}: {figure:.2f}{unit} (aim {bound} {aim:g}{unit}) {'reached' if reached else 'NOT REACHED'}"

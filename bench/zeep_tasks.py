@@ -27,7 +27,7 @@ def service(url: str) -> tuple[Any, Any]:
     from datapump.connectors.multispeak import definitions
 
     client = definitions.client()
-    history = HistoryPlugin()
+    history = HistoryPlugin()  # type: ignore[no-untyped-call]  # zeep has no types
     client.plugins.append(history)
     return client.create_service(definitions.BINDING, url), history
 

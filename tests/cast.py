@@ -396,7 +396,10 @@ def _make_payment(
             kind=PostingKind.RECEIPTS,
             effective_on=timezone.now().date(),
         )
-        for account, signed in ((LedgerAccount.CLEARING, Decimal(amount)), (LedgerAccount.RECEIVABLE, -Decimal(amount))):
+        for account, signed in (
+            (LedgerAccount.CLEARING, Decimal(amount)),
+            (LedgerAccount.RECEIVABLE, -Decimal(amount)),
+        ):
             clearing = account == LedgerAccount.CLEARING
             Entry.objects.create(
                 biller=customer.biller, posting=posting, account=account, amount=signed, currency="USD",

@@ -105,6 +105,7 @@ class SettingForm(_SettingForm):
     """One numbered setting; those of DataPump's endpoints are fields of the endpoints."""
 
     number = forms.TypedChoiceField(coerce=int, choices=[])
+    value = forms.JSONField(required=False, help_text="Empty: the default.")
 
     class Meta:
         model = Setting

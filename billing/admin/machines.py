@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
@@ -89,7 +91,7 @@ class AuditEntryAdmin(ReadOnly):
     list_filter = ("requestor", "biller")
     search_fields = ("id", "customer")
 
-    def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> Any:
         """Show the sentence before what it was made from."""
         return ["said", *super().get_fields(request, obj)]
 

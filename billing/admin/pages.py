@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -42,7 +42,8 @@ class CappedPaginator(_Paginator):
     @cached_property
     def count(self) -> int:
         """Count them."""
-        return int(self.object_list.order_by()[:COUNTED].count())  # type: ignore[union-attr]  # always a queryset here
+        rows: Any = self.object_list  # always a queryset here
+        return int(rows.order_by()[:COUNTED].count())
 
 
 class Page(ModelAdmin):
@@ -51,7 +52,7 @@ class Page(ModelAdmin):
     paginator = CappedPaginator
     show_full_result_count = False
     list_per_page = 50
-    ordering: Any = ("-pk",)
+    ordering: ClassVar[Any] = ("-pk",)
 
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
@@ -77,7 +78,7 @@ class ReadOnly(Page):
 
     actions: Any = None
     hidden: tuple[str, ...] = ()  # columns that nobody is shown
-    sortable_by: Any = ()
+    sortable_by: ClassVar[Any] = ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Refuse."""
@@ -91,7 +92,7 @@ class ReadOnly(Page):
         """Refuse."""
         return False
 
-    def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> Any:
         """Show every column but those that are hidden."""
         return [field.name for field in self.model._meta.fields if field.name not in self.hidden]
 
@@ -101,12 +102,18 @@ class Audited(Page):
 
     def save_model(self, request: HttpRequest, obj: Any, form: forms.ModelForm[Any], change: bool) -> None:
         """Keep the row, and that it was made or changed."""
+        before = self.model._default_manager.filter(pk=obj.pk).first() if change else None
         super().save_model(request, obj, form, change)
-        fields = ", ".join(form.changed_data)
-        if not change:
+        if before is None:
             self.record(request, obj, "configuration.added")
-        elif fields:
-            self.record(request, obj, "configuration.changed", fields=fields)
+            return
+        columns = {field.name for field in self.model._meta.fields}
+        # A form takes a value for changed that is only written otherwise, as JSON may be.
+        changed = [
+            name for name in form.changed_data if name not in columns or getattr(before, name) != getattr(obj, name)
+        ]
+        if changed:
+            self.record(request, obj, "configuration.changed", fields=", ".join(changed))
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """Remove the row, and keep that it was removed."""
@@ -141,19 +148,21 @@ class Operated(Page):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """Draw the form, or hand it to an operation: not inside a transaction, as Django would."""
-        return self._unless_refused(
+        answer: HttpResponse = self._unless_refused(
             request,
             lambda: self._changeform_view(request, object_id, form_url, extra_context),  # type: ignore[attr-defined]
         )
+        return answer
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Ask, or hand it to an operation."""
-        return self._unless_refused(
+        answer: HttpResponse = self._unless_refused(
             request,
             lambda: self._delete_view(request, object_id, extra_context),  # type: ignore[attr-defined]
         )
+        return answer
 
     def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
         """Remove each row by itself; what is refused stays."""

@@ -85,7 +85,7 @@ class UserAdmin(Audited, _DjangoUserAdmin):
 
     def log_change(self, request: HttpRequest, obj: User, message: Any) -> Any:
         """Keep a new password in the audit trail too, which is no field of the form."""
-        if not isinstance(message, list) or not message:
+        if request.resolver_match is not None and request.resolver_match.url_name == "auth_user_password_change":
             with transaction.atomic():
                 self.record(request, obj, "configuration.changed", fields="password")
         return super().log_change(request, obj, message)

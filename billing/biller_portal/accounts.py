@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from typing import Any, ClassVar
 
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import cached_property
 
-from billing import audit, formats, reports
+from billing import audit, formats, lists, reports
 from billing.actors import Requestor
-from billing.biller_portal.access import BillerRequest, biller_page
+from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.links import url_if_any
+from billing.lists.columns import M
 from billing.models import AuditEntry, Customer, CustomerStatus, Item, PayerLink
 from billing.money import ZERO
 from billing.permissions import Permission
@@ -120,6 +122,28 @@ def _flags(customer: Customer, autopay: AutoPayEnrolment | None) -> list[dict[st
     if not flags:
         flags.append({"label": "No AutoPay, paper bills", "tone": "quiet", "icon": "document-text"})
     return flags
+
+
+class AccountList(StaffPage, lists.ListPage[M]):
+    """A tab of the account page that is a list: give ``tab``, its URL name, and narrow ``get_queryset`` to ``customer``."""
+
+    tab: ClassVar[str]
+    section = "search"
+    template_name = "biller_portal/accounts/list.html"
+
+    @cached_property
+    def customer(self) -> Customer:
+        """The account in the address."""
+        return customer_or_404(self.request, self.kwargs["customer_id"])
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Save or remove a view, of an account that is there."""
+        customer_or_404(self.request, self.kwargs["customer_id"])
+        return super().post(request, *args, **kwargs)
+
+    def get_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Give the account's frame."""
+        return frame(self.request, self.customer, self.tab)
 
 
 @biller_page(Permission.VIEW)

@@ -10,12 +10,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 
 from billing import formats, lists, reports
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
-from billing.biller_portal.accounts import account_url, customer_or_404, frame
+from billing.biller_portal.accounts import AccountList, account_url
 from billing.biller_portal.links import url_if_any
 from billing.models import Customer, Invoice, Item
 from billing.permissions import Permission
@@ -112,28 +111,18 @@ class BillList(StaffPage, lists.ListPage[Invoice]):
         return with_items(rows.select_related("customer", "biller"))
 
 
-class AccountBills(StaffPage, lists.ListPage[Invoice]):
+class AccountBills(AccountList[Invoice]):
     """The bills of one account."""
 
-    name, title, section = "account-bills", "Bills", "search"
-    template_name = "biller_portal/accounts/list.html"
+    name, title, tab = "account-bills", "Bills", "biller-account-bills"
     orders = (lists.Order("newest", "Newest first", ("-issued_on", "-id")),)
     columns = _COMMON
     empty_heading = "No bills yet"
     empty_text = "Bills of this account appear here when an invoice file brings them."
 
-    @cached_property
-    def customer(self) -> Customer:
-        """The account in the address."""
-        return customer_or_404(self.request, self.kwargs["customer_id"])
-
     def get_queryset(self, request: HttpRequest) -> Any:
         """Give the account's bills."""
         return with_items(Invoice.objects.filter(customer=self.customer).select_related("biller"))
-
-    def get_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Give the account's frame."""
-        return frame(self.request, self.customer, "biller-account-bills")
 
 
 @biller_page(Permission.VIEW)

@@ -8,23 +8,21 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils.functional import cached_property
 from django.views.decorators.http import require_POST
 
 from billing import formats, lists
-from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
-from billing.biller_portal.accounts import customer_or_404, frame
+from billing.biller_portal.access import BillerRequest, biller_page
+from billing.biller_portal.accounts import AccountList, customer_or_404, frame
 from billing.errors import DomainError
 from billing.models import Customer, NoticeDelivery
 from billing.operations import notices
 from billing.permissions import Permission
 
 
-class AccountMessages(StaffPage, lists.ListPage[NoticeDelivery]):
+class AccountMessages(AccountList[NoticeDelivery]):
     """The messages of one account."""
 
-    name, title, section = "account-messages", "Messages", "search"
-    template_name = "biller_portal/accounts/list.html"
+    name, title, tab = "account-messages", "Messages", "biller-account-messages"
     orders = (lists.Order("newest", "Newest first", ("-id",)),)
     columns = (
         lists.Link(
@@ -46,18 +44,9 @@ class AccountMessages(StaffPage, lists.ListPage[NoticeDelivery]):
         "Receipts, new bills and changes of AutoPay and paperless billing that went to this customer appear here."
     )
 
-    @cached_property
-    def customer(self) -> Customer:
-        """The account in the address."""
-        return customer_or_404(self.request, self.kwargs["customer_id"])
-
     def get_queryset(self, request: HttpRequest) -> Any:
         """Give the account's messages on every channel."""
         return NoticeDelivery.objects.filter(customer=self.customer).select_related("notice")
-
-    def get_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Give the account's frame."""
-        return frame(self.request, self.customer, "biller-account-messages")
 
 
 @biller_page(Permission.VIEW)

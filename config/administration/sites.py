@@ -39,7 +39,7 @@ class Site(AdminSite):
             raise PermissionDenied("The admin is for administrators of the installation.")
         return redirect("admin:index")
 
-    def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Callable[..., Any]:
+    def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:
         """Guard a page: a second factor, then every biller in scope for the rest of the request."""
 
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:

@@ -260,6 +260,11 @@ class AccountHistory(HistoryList):
         """Give the account in the address."""
         return self.customer
 
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Save or remove a view, of an account that is there."""
+        customer_or_404(self.request, self.kwargs["customer_id"])
+        return super().post(request, *args, **kwargs)
+
     def get_queryset(self, request: HttpRequest) -> Any:
         """Give the account's updates."""
         return super().get_queryset(request).filter(customer=self.customer)

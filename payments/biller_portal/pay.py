@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -260,7 +260,7 @@ def done(request: BillerRequest, customer_id: int, payment_id: uuid.UUID) -> Htt
     customer = customer_or_404(request, customer_id)
     payment = payment_or_404(request, payment_id)
     if payment.customer_id != customer.pk:
-        return redirect("biller-payment", payment.pk)
+        raise Http404("Not a payment of this account.")
     context = _context(request, customer, Chosen(payment.amount), 4 if payment.state == PaymentState.POSTED else 3)
     context |= {
         "payment": payment,

@@ -12,11 +12,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.functional import cached_property
 
 from billing import formats, lists, statuses
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
-from billing.biller_portal.accounts import account_url, customer_or_404, drawn, frame
+from billing.biller_portal.accounts import AccountList, account_url, drawn
 from billing.biller_portal.links import url_if_any
 from billing.models import AuditEntry, Customer
 from billing.permissions import Permission
@@ -163,28 +162,18 @@ class PaymentList(StaffPage, lists.ListPage[Payment]):
         return mine.select_related("customer", "instrument", "route")
 
 
-class AccountPayments(StaffPage, lists.ListPage[Payment]):
+class AccountPayments(AccountList[Payment]):
     """The payments of one account."""
 
-    name, title, section = "account-payments", "Payments", "search"
-    template_name = "biller_portal/accounts/list.html"
+    name, title, tab = "account-payments", "Payments", "biller-account-payments"
     orders = (lists.Order("newest", "Newest first", ("-created_at", "-id")),)
     columns = (*_COMMON, *_IN_THE_FILE)
     empty_heading = "No payments yet"
     empty_text = "Payments of this account appear here as they are made."
 
-    @cached_property
-    def customer(self) -> Customer:
-        """The account in the address."""
-        return customer_or_404(self.request, self.kwargs["customer_id"])
-
     def get_queryset(self, request: HttpRequest) -> Any:
         """Give the account's payments."""
         return Payment.objects.filter(customer=self.customer).select_related("instrument", "route")
-
-    def get_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Give the account's frame."""
-        return frame(self.request, self.customer, "biller-account-payments")
 
 
 def payment_or_404(request: BillerRequest, payment_id: uuid.UUID) -> Payment:

@@ -63,7 +63,9 @@ def tenant_models() -> list[type[models.Model]]:
     return [
         model
         for model in apps.get_models()
-        if any(isinstance(one, models.ForeignKey) and one.related_model is Biller for one in model._meta.concrete_fields)
+        if any(
+            isinstance(one, models.ForeignKey) and one.related_model is Biller for one in model._meta.concrete_fields
+        )
     ]
 
 
@@ -106,7 +108,8 @@ def _remember(canaries: Canaries, row: models.Model) -> None:
 
 
 def _mark(canaries: Canaries, row: models.Model) -> None:
-    model, values = type(row), dict[str, Any]()
+    model: Any = type(row)
+    values: dict[str, Any] = {}
     for one in model._meta.concrete_fields:
         if one.choices or one.generated or one.name in WORDS or one.name in PUBLIC.get(model, set()):
             continue

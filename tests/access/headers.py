@@ -24,7 +24,9 @@ SANDBOXED = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 def faults(path: str, headers: Mapping[str, str]) -> list[str]:
     """Name what the headers of an answer lack."""
     found = [
-        f"{name}: {headers.get(name)!r}, not {value!r}" for name, value in REQUIRED.items() if headers.get(name) != value
+        f"{name}: {headers.get(name)!r}, not {value!r}"
+        for name, value in REQUIRED.items()
+        if headers.get(name) != value
     ]
     policy = headers.get("Content-Security-Policy", "")
     if not (policy == SANDBOXED and path.startswith("/look/logo/")):

@@ -338,7 +338,9 @@ _CUSTOMER_PORTAL = [
     _payer("customer-paperless"),
     _payer("customer-profile", BOTH, given=lambda _: {"name": "Somebody Else", "language": "es"}),
     _open("customer-view-as-end", POST),
-    Route("customer-unlink", Door.ACCOUNT, BOTH, "", _picks("link_id"), only=frozenset({Who.OLIVE, Who.NORA, Who.VIEWER})),
+    Route(
+        "customer-unlink", Door.ACCOUNT, BOTH, "", _picks("link_id"), only=frozenset({Who.OLIVE, Who.NORA, Who.VIEWER})
+    ),
     *_account("bill", GET, "invoice_id"),
     _own_account("payment", GET, "payment_id"),
     # Of the account's payments a guest sees those that were made by them.
@@ -388,9 +390,7 @@ _API = [
     ),
     _api("payment", pick=PICKS["payment_id"]),
     _api("routes"),
-    _api(
-        "instruments", "GET HEAD POST", given=lambda at: {"account": at.account.customer.number, "token": "tok_x"}
-    ),
+    _api("instruments", "GET HEAD POST", given=lambda at: {"account": at.account.customer.number, "token": "tok_x"}),
     _api("instrument", "GET HEAD DELETE", pick=PICKS["instrument_id"]),
     _api("instrument-default", "POST", pick=PICKS["instrument_id"]),
     _api(
@@ -407,6 +407,7 @@ _API = [
     _open("api-docs", GET | {"OPTIONS"}),
     _api("nowhere", "GET HEAD POST PUT PATCH DELETE", only=frozenset()),
 ]
+
 
 def _allauth(names: str, door: Door, verbs: frozenset[str] = BOTH, **more: Any) -> list[Route]:
     return [Route(name, door, verbs, own_rules=True, **more) for name in names.split()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+
 import pytest
 from django.conf import settings
 from django.db import connection
@@ -84,7 +85,9 @@ def test_the_marks_are_seen_by_those_whose_they_are(world: World) -> None:
     try:
         for name, route in MATRIX.items():
             if route.door is Door.BILLER and "GET" in route.verbs:
-                path = address(name, route.arguments(world.places[Where.FOREIGN]), route.query(world.places[Where.FOREIGN]))
+                path = address(
+                    name, route.arguments(world.places[Where.FOREIGN]), route.query(world.places[Where.FOREIGN])
+                )
                 seen[name] = world.canaries.found(world.ask(Who.NOBODY, "GET", path).whole, path.encode())
     finally:
         world.cookies[Who.NOBODY] = before

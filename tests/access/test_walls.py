@@ -12,28 +12,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from django.contrib import admin
 from django.core import mail
 from django.core.cache import cache
-from django.db import connection, models
+from django.db import connection
 from django.urls import reverse
 
-from billing import tenancy
-from config import roles
 from tests.access import headers
 from tests.access.matrix import (
-    ADMIN,
     MATRIX,
     NOT_SIGNED_IN,
-    PICKS,
     RIGHTS,
-    UNNAMED,
     VERBS,
     WITHOUT_FACTOR,
     Door,
     Route,
     may_see,
-    routes,
 )
 from tests.access.walks import Answer, Where, Who, World, address, changed, fingerprint, taken_back
 
@@ -42,7 +35,8 @@ UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _WELL = frozenset({200, 201, 202, 204, 301, 302, 400, 402, 409, 422, 429, 503})
 # Whatever could write; and the tables that hold nothing of a biller's, which any request may write.
 _WRITES = re.compile(
-    r'(?<!FOR )(?<!KEY )\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE|COPY|TRUNCATE|CALL)\b(?:\s+"?(\w+))?', re.IGNORECASE
+    r'(?<!FOR )(?<!KEY )\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE|COPY|TRUNCATE|CALL)\b(?:\s+"?(\w+))?',
+    re.IGNORECASE,
 )
 _NOBODYS = re.compile(r"django_session|billing_throttle|axes_")
 
@@ -100,7 +94,12 @@ class Walk:
                     continue
                 if not known and asked != own:
                     continue
-                if not known and verb == "POST" and route.door is Door.BILLER and who in {Who.DANA, Who.KIM, Who.VIEWER}:
+                if (
+                    not known
+                    and verb == "POST"
+                    and route.door is Door.BILLER
+                    and who in {Who.DANA, Who.KIM, Who.VIEWER}
+                ):
                     continue
                 yield verb, asked
 
@@ -214,7 +213,11 @@ class Walk:
             fits = {"in", "sign-in", "factor", "forbidden", "nowhere", "verb"}
         elif expected == "drawn":
             fits = {"in", "verb", "forbidden"}
-        elif expected in {"forbidden", "nowhere", "sign-in", "factor"} and verb == "POST" and verb not in self.route.verbs:
+        elif (
+            expected in {"forbidden", "nowhere", "sign-in", "factor"}
+            and verb == "POST"
+            and verb not in self.route.verbs
+        ):
             fits = {expected, "verb"}
         elif expected in {"forbidden", "nowhere", "sign-in", "factor"} and "GET" not in self.route.verbs:
             fits = {expected, "verb"} if verb in {"GET", "HEAD"} else {expected}
@@ -266,7 +269,9 @@ def walk_route(world: World, route: Route) -> list[str]:
                 continue
             nothing = answers.get((verb, Asked(Where.MISSING, asked.part)))
             if nothing is not None and answer.masked() != nothing.masked():
-                walk.say(who, verb, asked, f"is told apart from what is not there: {answer.status}, not {nothing.status}")
+                walk.say(
+                    who, verb, asked, f"is told apart from what is not there: {answer.status}, not {nothing.status}"
+                )
         if "account_" in route.name or "mfa_" in route.name:
             cache.clear()  # allauth counts tries there
     return walk.wrong

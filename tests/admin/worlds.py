@@ -6,6 +6,7 @@ import datetime
 from decimal import Decimal
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin
@@ -113,7 +114,7 @@ def make_everything(n: int) -> None:
     make_membership(user, biller)
     make_link(user, customer)
     Authenticator.objects.create(user=user, type="totp", data={"secret": "totp-secret-value"})
-    user.emailaddress_set.create(email=user.email, primary=True)
+    EmailAddress.objects.create(user=user, email=user.email, primary=True)
     Setting.objects.create(biller=biller, number=131, value={})
     endpoint = make_endpoint(biller)
     record = Record.objects.create(

@@ -30,6 +30,7 @@ from billing.models import (
     NoticeDelivery,
     PayerLink,
     Role,
+    SavedView,
     User,
 )
 from billing.operations import api_tokens, billers, notices, people
@@ -530,3 +531,11 @@ def test_bills_are_filtered_by_amount_due_date_and_number(client: Client, biller
     ]
     assert "$6.00" in client.get(reverse("biller-bill", args=[old.pk])).content.decode()
     assert new.pk != old.pk
+
+
+@pytest.mark.parametrize("tab", ["-bills", "-payments", "-messages", "-datapump"])
+def test_a_view_is_not_saved_for_an_account_that_is_another_billers(client: Client, tab: str) -> None:
+    other = make_customer(make_biller())
+    with nothing_changes(SavedView):
+        answer = client.post(reverse(f"biller-account{tab}", args=[other.pk]) + "?state=failed", {"save": "Mine"})
+    assert answer.status_code == 404

@@ -641,3 +641,13 @@ def test_a_conflict_is_closed_with_what_was_found_out_and_changes_no_payment(
     case.refresh_from_db()
     assert (case.state, case.outcome) == ("done", "Their clerk mixed up two files.")
     assert list(Payment.objects.values()) == before
+
+
+def test_what_came_of_a_payment_is_not_shown_under_another_account(
+    client: Client, biller: Biller, processor: Processor
+) -> None:
+    card = owing(biller, processor)
+    client.post(review(card), {})
+    neighbour = make_customer(biller)
+    wrong = page("biller-account-pay-done", neighbour.pk, Payment.objects.get().pk)
+    assert client.get(wrong).status_code == 404

@@ -187,11 +187,12 @@ def test_options_choose_exactly_the_bills_they_name(
         {"route": other},
     ):
         due_bill(biller, processor, **fields)
-    days = {key: today() - given[key] * day for key in ("start", "end") if key in given}
+    days: dict[str, Any] = {key: today() - given[key] * day for key in ("start", "end") if key in given}
     others: dict[str, Any] = {key: value for key, value in given.items() if key not in {"start", "end", "route"}}
     if "route" in given:
         others["route_id"] = other.pk
-    options = Options(**{"start": today() - day, "end": today(), **days, **others})
+    window: dict[str, Any] = {"start": today() - day, "end": today(), **days}
+    options = Options(**window, **others)
     wanted = expected_customers(biller, options)
     assert wanted, "an empty window proves nothing"
 

@@ -277,10 +277,8 @@ class Book:
 
         With a ``reference`` the token follows from it, and asking again gives the same one.
         """
-        if reference is None:
-            body = secrets.token_hex(12)
-        else:
-            body = hashlib.sha256(f"{merchant}\n{reference}".encode()).hexdigest()[:24]
+        named = f"{merchant}\n{reference}".encode()
+        body = secrets.token_hex(12) if reference is None else hashlib.sha256(named).hexdigest()[:24]
         token = Token(f"tok_{body}_{last4}", merchant, kind, brand, last4, holder, expires_on, outcome)
         self._db.execute(
             "insert into token (token, merchant, kind, brand, last4, holder, expires_on, outcome, made_at, reference)"
