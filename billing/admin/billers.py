@@ -27,7 +27,11 @@ else:
 class ReasonForm(forms.Form):
     """Why something is done."""
 
-    reason = forms.CharField(max_length=200, widget=forms.TextInput(attrs={"size": 60}))
+    reason = forms.CharField(
+        max_length=200,
+        error_messages={"required": "Say why, in at most 200 characters."},
+        widget=forms.TextInput(attrs={"size": 60}),
+    )
 
 
 class BillerForm(_BillerForm):
