@@ -36,10 +36,10 @@ class LinkForm(forms.Form):
 @biller_page(Permission.VIEW)
 def users(request: BillerRequest, customer_id: int) -> HttpResponse:
     """Draw the linked payers; a POST links one more."""
-    customer = customer_or_404(request, customer_id)
-    form = LinkForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and not request.may(Permission.CHANGE_PAYERS):
         raise PermissionDenied("Your role at this biller does not allow this.")
+    customer = customer_or_404(request, customer_id)
+    form = LinkForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         user = User.objects.filter(email=form.cleaned_data["email"].lower(), is_active=True).first()
         try:

@@ -231,10 +231,7 @@ _BILLER_PORTAL = [
         query=lambda at: f"amount=5.00&method={at.account.card.pk}&key={NO_UUID}",
         given=lambda _: {"email": "", "again": "on"},
     ),
-    # A payment of another account leads to its own page.
-    _biller(
-        "biller-account-pay-done", "take_payment", GET, "customer_id payment_id", loose=frozenset({"payment_id"})
-    ),
+    _biller("biller-account-pay-done", "take_payment", GET, "customer_id payment_id"),
     _biller("biller-bills", "view", BOTH, given=lambda _: {"save": "Mine"}),
     _biller("biller-bill", "view", GET, "invoice_id"),
     _biller("biller-payments", "view", BOTH, given=lambda _: {"save": "Mine"}),
