@@ -370,6 +370,8 @@ class ListPage(View, Generic[M]):
         keeper = self._keeper(request)
         if keeper is None:
             raise PermissionDenied
+        # A list of something that this person may not see, or that is not there, has no views either.
+        self.get_queryset(request)
         user, biller = keeper
         actor = Actor.csr(user, request.META.get("REMOTE_ADDR"))
         try:

@@ -108,7 +108,7 @@ class Route:
     """One line of the matrix.
 
     ``right`` is what the BILLER door asks for. ``picks`` are the objects in the address, ``fixed`` its other parts.
-    ``given`` is what a person would send. ``loose`` are objects that may belong to another account of the same biller.
+    ``given`` is what a person would send.
     ``query`` is what a page needs to be shown whole. ``right_to_post`` is a POST's own right where it is another one, and
     ``only`` are the people whose object it is, where not every payer of the account may see it. ``whoever`` are enough to
     ask where an answer is dear and the same for everybody. A page with ``own_rules`` is a package's, which may say no to
@@ -123,7 +123,6 @@ class Route:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     given: Callable[[Place], Mapping[str, Any]] = lambda _at: {}
     query: Callable[[Place], str] = lambda _at: ""
-    loose: frozenset[str] = frozenset()
     right_to_post: str = ""
     only: frozenset[Who] = frozenset(Who)
     whoever: frozenset[Who] = frozenset(Who)

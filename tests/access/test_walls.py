@@ -117,10 +117,8 @@ class Walk:
 
     def allowed(self, who: Who, asked: Asked) -> bool:
         """Say whether somebody may see the variant."""
-        if asked.part and asked.where is not Where.MISSING:
-            if asked.where is Where.FOREIGN or asked.part not in self.route.loose:
-                return False
-            return may_see(self.route, who, asked.where)
+        if asked.part and asked.where is not Where.ACCOUNT:
+            return False  # a part of one account and a part of another belong nowhere
         return may_see(self.route, who, asked.where)
 
     def ask(self, who: Who, verb: str, asked: Asked) -> Answer:
@@ -221,6 +219,8 @@ class Walk:
             fits = {expected, "verb"}
         elif expected in {"forbidden", "nowhere", "sign-in", "factor"} and "GET" not in self.route.verbs:
             fits = {expected, "verb"} if verb in {"GET", "HEAD"} else {expected}
+        if expected == "forbidden" and self.route.right_to_post and asked.where in {Where.FOREIGN, Where.MISSING}:
+            fits = {"forbidden", "nowhere"}
         if got not in fits:
             self.say(who, verb, asked, f"gets {got} ({answer.status} {answer.location}), not {expected}")
         return answer
