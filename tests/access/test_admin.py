@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib import admin
 from django.core.cache import cache
@@ -125,7 +127,7 @@ def test_what_may_be_changed_names_models_that_are_there() -> None:
 
 @pytest.mark.parametrize("name", others())
 def test_the_other_pages_are_for_administrators_too(world: World, name: str) -> None:
-    arguments = {
+    arguments: dict[str, Any] = {
         "admin:view_on_site": {"content_type_id": "1", "object_id": "1"},
         "admin:app_list": {"app_label": "billing"},
         "admin:auth_user_password_change": {"id": world.cast.robin.pk},
