@@ -241,9 +241,12 @@ def _return_unsent(deliveries: list[NoticeDelivery], now: datetime.datetime) -> 
 
 
 def written(delivery: NoticeDelivery) -> Message:
-    """Write a notice in its customer's language and its biller's time zone; a template's first line is the subject."""
+    """Write a notice in words and in its biller's time zone; a template's first line is the subject.
+
+    The language is the customer's, unless a fact names the one that a guest spoke.
+    """
     notice, customer, biller = delivery.notice, delivery.customer, delivery.biller
-    with translation.override(customer.language), timezone.override(biller.zone):
+    with translation.override(notice.facts.get("language") or customer.language), timezone.override(biller.zone):
         context = {
             "biller": biller,
             "phone": formats.phone(biller.phone) if biller.phone else "",
@@ -269,6 +272,10 @@ def _in_words(facts: Mapping[str, Any], currency: str) -> dict[str, str]:
                 words[name] = formats.day(datetime.date.fromisoformat(str(value)))
             case "payment":
                 words["confirmation"] = formats.confirmation(uuid.UUID(str(value)))
+            case "method" if isinstance(value, Mapping):
+                kinds = {"card": gettext("Card"), "bank": gettext("Bank account")}
+                brand = str(value["brand"]).title() if value.get("brand") else kinds[value["kind"]]
+                words[name] = gettext("%(brand)s ending in %(last4)s") % {"brand": brand, "last4": value["last4"]}
             case "reason" if value:
                 words[name] = gettext(str(value))
             case _:

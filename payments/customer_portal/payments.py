@@ -17,8 +17,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from billing import formats, lists
 from billing.customer_portal.access import AccountRequest, PayerPage, account_page, refuse_viewer
@@ -278,6 +278,7 @@ def _pay(request: AccountRequest, key: str, draft: Draft, instrument: Instrument
             actor=request.actor,
             request_key=key,
             email=draft.email,
+            language=get_language() or "" if request.door.guest else "",
         )
     except DomainError as refused:
         return _see_what_was_made(request, key) or _refuse(request, refused)

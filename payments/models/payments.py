@@ -79,6 +79,9 @@ class Payment(models.Model):
     made_by = models.CharField(max_length=120)
     user_id = models.BigIntegerField(null=True)
     email = models.EmailField(blank=True, help_text="Where a guest wants the receipt.")
+    language = models.CharField(
+        max_length=5, blank=True, db_default="", help_text="In which a guest paid; else the customer's own is used."
+    )
     run_id = models.BigIntegerField(null=True)
     chunk_id = models.BigIntegerField(null=True)
     request_key = models.CharField(max_length=64, null=True)

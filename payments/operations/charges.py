@@ -106,12 +106,14 @@ def pay(
     request_key: str,
     item_ids: Sequence[int] | None = None,
     email: str = "",
+    language: str = "",
     now: datetime.datetime | None = None,
 ) -> Payment:
     """Charge a customer's instrument and give the payment: posted, failed, or processing where the outcome is unknown.
 
     ``amount`` is in the biller's currency; ``item_ids`` are the items to pay, by default every open bill, oldest first.
     ``request_key`` is the caller's own: the same key with the same input gives the same payment again and charges nothing.
+    ``email`` and ``language`` are a guest's: where the receipt goes and what it speaks; empty means the customer's own.
 
     :raises Conflict: the key was used with other input.
     :raises ChargingStopped: the biller's switch is on.
@@ -134,6 +136,7 @@ def pay(
         request_key=request_key,
         item_ids=item_ids,
         email=email,
+        language=language,
         now=now,
     )
     if isinstance(started, Payment):
@@ -157,6 +160,7 @@ def start(
     item_ids: Sequence[int] | None,
     email: str,
     now: datetime.datetime,
+    language: str = "",
 ) -> Started | Payment:
     """Hold the items' money and commit the attempt, before the processor hears of it; see :func:`pay`.
 
@@ -187,8 +191,8 @@ def start(
         # Two requests with one key may come at once; the second one waits here and then finds the first.
         cursor.execute(
             "INSERT INTO payments_payment (biller_id, customer_id, instrument_id, route_id, tender, amount, currency, state,"
-            " channel, requestor, made_by, user_id, email, request_key, request_hash, failure, approval_code, created_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, 'processing', %s, %s, %s, %s, %s, %s, %s, '', '', %s)"
+            " channel, requestor, made_by, user_id, email, language, request_key, request_hash, failure, approval_code, created_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, 'processing', %s, %s, %s, %s, %s, %s, %s, %s, '', '', %s)"
             " ON CONFLICT (biller_id, request_key) WHERE request_key IS NOT NULL DO NOTHING RETURNING id",
             [
                 *(
@@ -206,6 +210,7 @@ def start(
                     actor.label[:120],
                     actor.user_id,
                     email,
+                    language,
                 ),
                 *(request_key, fingerprint, now),
             ],

@@ -335,10 +335,13 @@ def _post(biller: Biller, passed: Sequence[tuple[str, str, int]], *, actor: Acto
     notices.write_from(
         kind=NoticeKind.RECEIPT,
         source="""
-            SELECT biller_id, customer_id, 'receipt:' || id AS key,
-                   jsonb_strip_nulls(jsonb_build_object('payment', id, 'amount', amount::text, 'currency', currency,
-                                                        'email', nullif(email, ''))) AS facts
-            FROM payments_payment WHERE id = ANY(%s::uuid[])""",
+            SELECT p.biller_id, p.customer_id, 'receipt:' || p.id AS key,
+                   jsonb_strip_nulls(jsonb_build_object(
+                       'payment', p.id, 'amount', p.amount::text, 'currency', p.currency,
+                       'method', (SELECT jsonb_build_object('kind', i.kind, 'brand', nullif(i.brand, ''), 'last4', i.last4)
+                                  FROM payments_instrument i WHERE i.id = p.instrument_id),
+                       'email', nullif(p.email, ''), 'language', nullif(p.language, ''))) AS facts
+            FROM payments_payment p WHERE p.id = ANY(%s::uuid[])""",
         params=[ids],
     )
     if len(passed) == 1:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.core import mail
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -17,6 +18,7 @@ from django.utils import timezone
 from billing import formats
 from billing.actors import Actor
 from billing.models import AuditEntry, Biller, Customer, Item, Role, Throttle, User
+from billing.operations import notice_deliveries
 from billing.throttles import Limit
 from payments.customer_portal import card_entry
 from payments.models import Attempt, AutoPayEnrolment, Instrument, Payment, Route
@@ -449,6 +451,25 @@ def test_a_guest_pays_and_gets_a_receipt_but_sees_nothing_else(town: Town) -> No
     assert other.get(f"{other_url}payments/{payment.pk}/").status_code == 404
     for name in ("customer-home", "customer-bills", "customer-payments", "customer-methods"):
         assert guest.get(reverse(name)).status_code == 302
+
+
+def test_a_receipt_by_mail_names_the_method_in_the_payers_language(town: Town, ana: Client) -> None:
+    """A guest's is the language in which they paid, everybody else's the customer's own."""
+    guest, url = guest_of(town)
+    guest.cookies["django_language"] = "es"
+    entry = choose(guest, url, method="card", part="other", amount="10", email="guest@example.com")
+    guest.post(guest.post(entry, {"token": town.token()})["Location"])
+    ana.cookies["django_language"] = "es"
+    card = town.on_file()
+    pay(ana, pay_url(town), method=str(card.pk))
+    spanish, english = Payment.objects.order_by("pk")
+    assert (spanish.language, english.language) == ("es", "")
+    assert notice_deliveries.send_due(actor=Actor.system("test")) == notice_deliveries.Sent(sent=2)
+    first, second = sorted(mail.outbox, key=lambda message: message.to == ["ana@example.com"])
+    assert spanish.instrument is not None
+    assert f"\nPagado con: Visa terminada en {spanish.instrument.last4}\n" in first.body
+    assert f"\nPaid with: Visa ending in {card.last4}\n" in second.body
+    assert (first.to, second.to) == (["guest@example.com"], ["ana@example.com"])
 
 
 def test_a_guest_cannot_use_a_method_on_file(town: Town) -> None:
