@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
+from billing import wakes
 from billing.api.views import ApiView, Money, PageQuery, PeriodQuery, Shape, in_period, page_of
 from billing.models import FileState, InvoiceFile, InvoiceFileError
 from billing.operations import invoice_files
@@ -110,7 +111,7 @@ class InvoiceFilesView(ApiView):
         file = invoice_files.receive(
             biller=self.biller, name=upload.name or "", body=upload, source="api", actor=self.actor
         )
-        load_invoice_file.delay(file.pk)
+        wakes.wake(load_invoice_file, file.pk)
         file.refresh_from_db()
         where = reverse("api-invoice-file", args=[file.pk])
         return self.show(InvoiceFileShape, file, status=202, headers={"Location": where})

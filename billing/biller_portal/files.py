@@ -16,7 +16,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 from django.utils.html import format_html
 
-from billing import formats, lists, statuses
+from billing import formats, lists, statuses, wakes
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.errors import DomainError
 from billing.models import Biller, FileState, InvoiceFile, InvoiceFileError
@@ -108,7 +108,7 @@ def upload(request: BillerRequest) -> HttpResponse:
         except DomainError as refused:
             form.add_error("file", str(refused))
         else:
-            load_invoice_file.delay(file.pk)
+            wakes.wake(load_invoice_file, file.pk)
             messages.success(request, "The file was received. You may leave this page: it is loaded by itself.")
             return redirect("biller-file", file.pk)
     context = {"title": "Hand in an invoice file", "section": "files", "form": form, "biller": request.biller}
@@ -196,11 +196,18 @@ def withdraw(request: BillerRequest, file_id: int) -> HttpResponse:
     file = _file_or_404(request, file_id)
     if request.method == "POST":
         if file.loaded_count > _WITHDRAWN_AT_ONCE and file.state == FileState.LOADED:
-            withdraw_invoice_file.delay(file.pk, dataclasses.asdict(request.actor))
-            messages.success(
-                request,
-                "The file is being withdrawn, which takes some minutes. Where it cannot be, the audit trail says why.",
-            )
+            # Nothing remembers the wish until a worker has it: what was not handed over must be asked for again.
+            if wakes.wake(withdraw_invoice_file, file.pk, dataclasses.asdict(request.actor)):
+                messages.success(
+                    request,
+                    "The file is being withdrawn, which takes some minutes. Where it cannot be, the audit trail says why.",
+                )
+            else:
+                messages.error(
+                    request,
+                    "The file was not withdrawn: no worker can be reached at the moment. Nothing was changed. "
+                    "Try again in a few minutes.",
+                )
             return redirect("biller-file", file.pk)
         try:
             invoice_files.withdraw(file=file, actor=request.actor, put_back=carryovers.put_back)

@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from billing import charts, formats, lists, statuses
+from billing import charts, formats, lists, statuses, wakes
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.links import url_if_any
 from billing.errors import DomainError
@@ -281,7 +281,7 @@ def start(request: BillerRequest, run_id: int) -> HttpResponse:
         messages.error(request, str(refused))
         return redirect("biller-run", trial.pk)
     if real.state in LIVE:
-        collect_run.delay(real.pk)
+        wakes.wake(collect_run, real.pk)
         messages.success(request, "The run has started. You may leave this page; it goes on.")
     else:
         messages.warning(

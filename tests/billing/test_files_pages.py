@@ -35,7 +35,7 @@ def client(biller: Biller) -> Client:
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Note for which files a worker is woken, in place of waking one."""
     files: list[int] = []
-    monkeypatch.setattr(tasks.load_invoice_file, "delay", files.append)
+    monkeypatch.setattr(tasks.load_invoice_file, "apply_async", lambda args, **_: files.extend(args))
     return files
 
 
@@ -189,7 +189,9 @@ def test_a_large_file_is_withdrawn_by_a_worker(biller: Biller, client: Client, m
     file = load(biller, [Bill()])
     InvoiceFile.objects.filter(pk=file.pk).update(loaded_count=20_001)
     asked: list[tuple[int, str]] = []
-    monkeypatch.setattr(tasks.withdraw_invoice_file, "delay", lambda pk, actor: asked.append((pk, actor["label"])))
+    monkeypatch.setattr(
+        tasks.withdraw_invoice_file, "apply_async", lambda args, **_: asked.append((args[0], args[1]["label"]))
+    )
     answer = client.post(f"/biller/files/{file.pk}/withdraw/", follow=True)
     assert "The file is being withdrawn" in text_of(answer.content)
     assert asked == [(file.pk, "Dana Whitfield")]
