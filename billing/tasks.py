@@ -13,7 +13,7 @@ from django.utils import timezone
 from billing import audit, tenancy, throttles
 from billing.actors import Actor, Requestor
 from billing.models import InvoiceFile
-from billing.operations import invoice_files, notice_deliveries
+from billing.operations import idempotency_keys, invoice_files, notice_deliveries
 from payments.operations import carryovers
 
 # A task hands over after so long, so that a worker can be stopped.
@@ -91,3 +91,10 @@ def seal_audit_trail(**_: Any) -> None:
 def forget_tries(**_: Any) -> None:
     """Remove the counters of tries whose windows are long over."""
     throttles.forget(now=timezone.now())
+
+
+@shared_task
+def forget_idempotency_keys(**_: Any) -> None:
+    """Remove the keys of API calls that are older than is promised."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        idempotency_keys.forget(now=timezone.now())

@@ -75,6 +75,11 @@ BEAT: dict[str, Entry] = {
     "Forget tries": Entry(
         "billing.tasks.forget_tries", crontab(minute="30", hour="4"), "Removes old counters of guests' and card tries."
     ),
+    "Forget idempotency keys": Entry(
+        "billing.tasks.forget_idempotency_keys",
+        crontab(minute="35", hour="4"),
+        "Removes keys of API calls that are older than thirty days.",
+    ),
     "Deliver to billers' systems": Entry(
         "datapump.tasks.deliver",
         timedelta(seconds=2),

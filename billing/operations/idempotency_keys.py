@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
 
 from billing.errors import Conflict
 from billing.failpoints import failpoint
@@ -75,13 +75,27 @@ def answer_once(
 
 
 def forget(*, now: datetime.datetime) -> int:
-    """Remove keys that no client will send any more; gives how many. What they did keeps its own unique key."""
+    """Remove keys of billers in scope that no client will send any more, a few thousand in a transaction; gives how many.
+
+    What they did keeps its own unique key.
+    """
     removed = 0
     while True:
-        old = list(IdempotencyKey.objects.filter(created_at__lt=now - KEPT).values_list("pk", flat=True)[:_BATCH])
-        if not old:
+        with transaction.atomic(durable=True), connection.cursor() as cursor:
+            # Ids rise with time, so that only the oldest are ever read.
+            cursor.execute(
+                """
+                DELETE FROM billing_idempotencykey WHERE id = ANY(ARRAY(
+                    SELECT id FROM (SELECT id, created_at FROM billing_idempotencykey ORDER BY id LIMIT %s) oldest
+                    WHERE created_at < %s
+                ))
+                """,
+                [_BATCH, now - KEPT],
+            )
+            gone = int(cursor.rowcount)
+        removed += gone
+        if gone < _BATCH:
             return removed
-        removed += IdempotencyKey.objects.filter(pk__in=old).delete()[0]
 
 
 def _hash(operation: str, given: Mapping[str, Any]) -> str:

@@ -12,16 +12,18 @@ import pytest
 from django.db import connection, connections
 from django.utils import timezone
 
+from billing import tasks, tenancy
 from billing.api import idempotency
 from billing.failpoints import failpoint
 from billing.models import AuditEntry, Biller, IdempotencyKey, Item
 from billing.operations import idempotency_keys
 from billing.throttles import Limit
+from config.celery import BEAT
 from payments.models import Attempt, Payment
 from payments.operations import cases, charges
 from tests.api.conftest import Town
 from tests.api.machines import Machine
-from tests.factories import make_customer, make_instrument, make_invoice
+from tests.factories import make_biller, make_customer, make_instrument, make_invoice
 from tests.payments.test_charges import books
 from tests.processor import Processor
 
@@ -367,6 +369,20 @@ def test_old_keys_are_forgotten_and_still_charge_nothing(town: Town, processor: 
     assert idempotency_keys.forget(now=now + idempotency_keys.KEPT + datetime.timedelta(minutes=1)) == 1
     assert pay(town).json()["id"] == first.json()["id"]
     assert sum(processor.charges().values()) == 1
+
+
+def test_beat_forgets_keys_of_every_biller_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency_keys, "_BATCH", 2)
+    now = timezone.now()
+    billers = [make_biller(), make_biller()]
+    for days in (40, 31, 30, 29):
+        for biller in billers:
+            key = IdempotencyKey.objects.create(biller=biller, key=f"{days} days", operation="x", input_hash="")
+            IdempotencyKey.objects.filter(pk=key.pk).update(created_at=now - datetime.timedelta(days=days))
+    assert BEAT["Forget idempotency keys"].task == tasks.forget_idempotency_keys.name
+    with tenancy.acting_for(()):
+        tasks.forget_idempotency_keys.apply(throw=True)
+    assert sorted(IdempotencyKey.objects.values_list("key", flat=True)) == ["29 days", "29 days"]
 
 
 def test_case_closed_by_hand_shows_in_the_payment(town: Town, processor: Processor) -> None:
