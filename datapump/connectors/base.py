@@ -85,7 +85,8 @@ class Envelope:
     """What goes over the wire, ready: ``body`` is the same for the same messages and target, byte for byte.
 
     ``notes`` are things that the operator should hear of although the envelope can go, such as a payment source without
-    a mode of its own; the delivery loop logs them and the endpoint page shows them.
+    a mode of its own; the delivery loop logs them and the endpoint page shows them. ``masked`` is what ``mask`` makes of
+    the body, where the connector knew it while writing; else it is empty.
     """
 
     operation: str
@@ -94,6 +95,7 @@ class Envelope:
     body: bytes = field(repr=False)
     message_ids: Sequence[str] = ()
     notes: Sequence[str] = ()
+    masked: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

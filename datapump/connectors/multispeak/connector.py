@@ -126,11 +126,16 @@ def _envelope(
     plan: Plan,
     notes: tuple[str, ...] = (),
 ) -> Envelope:
+    after = plan.after[operation]
+    body = f"{plan.before[operation]}{content}{after}".encode()
+    masked = plan.masked[operation]
+    known = masked is not None and len(body) <= masking.MAX_KEPT and masking.is_plain(content.encode())
     return Envelope(
         operation=operation,
         url=target.url,
         headers=plan.headers[operation],
-        body=f"{plan.before[operation]}{content}{plan.after[operation]}".encode(),
+        body=body,
         message_ids=tuple(message.id for message in messages),
         notes=notes,
+        masked=f"{masked}{content}{after}" if known else "",
     )

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from datapump.connectors.base import Message, Misconfigured, Refused, Target
 from datapump.connectors.multispeak.amounts import amount_text
+from datapump.connectors.multispeak.masking import mask_start
 from datapump.connectors.multispeak.options import (
     ILLEGAL,
     NAMESPACE,
@@ -71,12 +72,16 @@ def attribute(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A target made ready: everything that is the same in each of its envelopes."""
+    """A target made ready: everything that is the same in each of its envelopes.
+
+    ``masked`` is ``before`` as it may be kept where the content is plain, or None where that is not known beforehand.
+    """
 
     options: Options
     zone: ZoneInfo
     before: Mapping[str, str]
     after: Mapping[str, str]
+    masked: Mapping[str, str | None]
     headers: Mapping[str, Mapping[str, str]]
 
 
@@ -99,7 +104,7 @@ def plan(target: Target) -> Plan:
         header = "".join(f' {name}="{attribute(value)}"' for name, value in fields.items())
     except NotXml as error:
         raise Misconfigured(f"user name, password or header fields: {error}") from None
-    before, after, headers = {}, {}, {}
+    before, after, masked, headers = {}, {}, {}, {}
     for operation in OPERATIONS:
         name = options.operation(operation)
         before[operation] = (
@@ -108,11 +113,12 @@ def plan(target: Target) -> Plan:
             f'<{name.element} xmlns="{NAMESPACE}">'
         )
         after[operation] = f"</{name.element}></soap:Body></soap:Envelope>"
+        masked[operation] = mask_start(before[operation], after[operation])
         headers[operation] = {
             "Content-Type": "text/xml; charset=utf-8",
             "SOAPAction": f'"{name.soap_action}"',
         }
-    return Plan(options=options, zone=zone, before=before, after=after, headers=headers)
+    return Plan(options=options, zone=zone, before=before, after=after, masked=masked, headers=headers)
 
 
 def payment(message: Message, plan: Plan) -> tuple[str, str, str]:

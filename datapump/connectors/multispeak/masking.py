@@ -32,12 +32,16 @@ _NUMBER = re.compile(
     r"(?P<guid>(?<![0-9A-Fa-f])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Fa-f]))"
     r"|(?<![0-9])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])"
 )
-# The delivery loop masks every body, so the usual one takes a short way: our own header, then nothing else that could
-# need a mask. The long way, for all others, masks whatever the short one would.
+# The delivery loop masks every body, so those in which nothing can need a mask are known by a few passes over their bytes,
+# and our own header by a short way. The long way, for all others, masks whatever the short ones would.
 _OUR_HEADER = re.compile(r'\b(UserID|Pwd)="[^"<]*"')
 _SECRET_STEMS = ("user", "pwd", "passw")
 _ELEMENT_STEMS = tuple(stem.lower() for stem in _ELEMENT_ONLY.replace("2?", "").split("|"))
 _LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){12}")
+_STEMS = tuple(stem.encode() for stem in (*_SECRET_STEMS, *_ELEMENT_STEMS))
+_PLAIN = bytes([9, 10, 13, *range(32, 127)])
+_FOLDED = bytes.maketrans(b"123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"000000000abcdefghijklmnopqrstuvwxyz")
+_DIGITS = b"0" * 13
 _UNKEEPABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -46,6 +50,8 @@ def mask(body: bytes) -> str:
 
     Whatever the bytes are, the text can be stored in PostgreSQL: characters that cannot are replaced.
     """
+    if is_plain(body):
+        return body.decode("ascii")
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         decoded = body.decode("utf-16", errors="replace")
     else:
@@ -54,6 +60,28 @@ def mask(body: bytes) -> str:
     # Masked before it is cut, so that the cut cannot separate a secret from the name that gives it away.
     masked = mask_text(decoded[: 4 * MAX_KEPT])
     return masked if len(masked) <= MAX_KEPT else masked[:MAX_KEPT] + " … (cut)"
+
+
+def is_plain(body: bytes) -> bool:
+    """Tell whether a body is printable ASCII, short enough to keep whole, with nothing in it that could need a mask.
+
+    It errs on one side alone: that a body is not plain means no more than that it must be looked at closely.
+    """
+    if len(body) > MAX_KEPT or body.translate(None, _PLAIN):
+        return False
+    folded = body.translate(_FOLDED, b" -")
+    return _DIGITS not in folded and not any(map(folded.__contains__, _STEMS))
+
+
+def mask_start(start: str, end: str) -> str | None:
+    """Mask what stands before an envelope's content; None where that depends on the content or on what stands after it.
+
+    Around a plain content the result is what ``mask`` makes of the whole.
+    """
+    rest = _OUR_HEADER.sub("", start)
+    if not (start.endswith(">") and is_plain(rest.encode()) and end.startswith("<") and is_plain(end.encode())):
+        return None
+    return mask_text(start)
 
 
 def mask_text(text: str) -> str:

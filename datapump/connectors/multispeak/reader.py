@@ -42,6 +42,7 @@ from datapump.connectors.multispeak.answers import (
     response_to,
 )
 from datapump.connectors.multispeak.envelopes import TENDERS
+from datapump.connectors.multispeak.shapes import Shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,16 @@ def read_payments(messages: Sequence[Message], status: int, body: bytes) -> list
 
     Source: MSP-11
     """
+    if (known := _SHAPES.read(messages, status, body)) is not None:
+        return list(known)
+    results = read_payments_strictly(messages, status, body)
+    if all(isinstance(result, Delivered) for result in results):
+        _SHAPES.learn(status, body)
+    return results
+
+
+def read_payments_strictly(messages: Sequence[Message], status: int, body: bytes) -> list[Delivered | Undelivered]:
+    """Read such an answer by parsing it, whatever its shape."""
     try:
         response = response_to(status, body, "CommitPaymentTransaction")
     except ConnectorError as error:
@@ -226,6 +237,19 @@ def _echoes(response: etree._Element) -> Iterator[Echo]:
             yield _echo(account, tender, shared)
 
 
+def _successes(body: bytes) -> Iterator[Echo]:
+    """Yield what an answer says of each payment, where it speaks of payments alone.
+
+    :raises ConnectorError: it says something else.
+    """
+    response = response_to(200, body, "CommitPaymentTransaction")
+    for element in every(response, "errorObject"):
+        raise refusal(error_text(element))
+    if error := list_error(response):
+        raise refusal(error)
+    yield from _echoes(response)
+
+
 def _tenders(transaction: etree._Element) -> list[etree._Element]:
     found = list(every(transaction, "tender"))
     if not found:  # a wrapper or two were lost
@@ -295,3 +319,6 @@ def _time_in(element: etree._Element, name: str) -> datetime | None:
 
 def _optional_amount(text: str) -> Decimal | None:
     return read_amount(text) if text else None
+
+
+_SHAPES = Shapes(_successes)

@@ -552,11 +552,11 @@ class _Loop:
         exchange_id = None
         if answer is not None:
             exchange_id = self._exchange_id()
-            mask = line.connector.mask
+            mask, envelope = line.connector.mask, answer.call.envelope
             self._exchanges.append(
                 rows.Exchange(
-                    exchange_id, line.endpoint.biller_id, line.id, answer.call.envelope.operation, at, milliseconds,
-                    answer.status, mask(answer.call.envelope.body), mask(answer.body) if answer.body else "", len(errors),
+                    exchange_id, line.endpoint.biller_id, line.id, envelope.operation, at, milliseconds, answer.status,
+                    envelope.masked or mask(envelope.body), mask(answer.body) if answer.body else "", len(errors),
                 )
             )  # fmt: skip
         in_company = refused_whole(results)
