@@ -204,6 +204,8 @@ def _form(found: Case, given: Any = None) -> forms.Form:
 def _context(request: BillerRequest, found: Case, **more: Any) -> dict[str, Any]:
     attempt = found.attempt
     currency = found.biller.currency
+    undecided = found.state == CaseState.OPEN and found.kind == CaseKind.UNKNOWN_OUTCOME
+    until = cases.repeats_recognised_until(attempt) if undecided else None
     facts: list[tuple[str, object]] = [
         ("Why", found.reason),
         ("Opened", formats.moment(found.opened_at)),
@@ -214,6 +216,7 @@ def _context(request: BillerRequest, found: Case, **more: Any) -> dict[str, Any]
         ("Our reference there", str(attempt.pk)),
         ("First sent", formats.moment(attempt.created_at)),
         ("Last sent", formats.moment(attempt.sent_at) if attempt.sent_at else ""),
+        ("“Not taken” from", formats.moment(until) if until is not None and until > timezone.now() else ""),
         ("Look-ups", formats.number(attempt.lookups)),
         ("Last look-up", formats.moment(attempt.looked_up_at) if attempt.looked_up_at else ""),
         ("Result", result_in_words(attempt.result)),

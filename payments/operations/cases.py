@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 
 from django.db import transaction
+from django.utils import timezone
 
-from billing import audit
+from billing import audit, formats
 from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import Biller
-from payments.gateways.base import Answer, Result
+from payments.gateways.base import Answer, Misconfigured, Result
 from payments.models import (
     Attempt,
     AttemptState,
@@ -22,6 +23,9 @@ from payments.models import (
     PaymentState,
 )
 from payments.operations import settlements
+from payments.operations.routes import open_route
+
+_USUAL_WINDOW = datetime.timedelta(days=7)
 
 
 class CaseRefused(DomainError):
@@ -73,11 +77,32 @@ def close_as_not_charged(*, case: Case, evidence: str, actor: Actor, now: dateti
     Not within the processor's duplicate window, where a late request could still be taken and recovery resolves it
     without anybody's help (PAY-9).
 
-    :raises CaseRefused: there is no evidence, or the attempt has ended meanwhile.
+    :raises CaseRefused: there is no evidence, the attempt has ended meanwhile, or its window is still open.
     """
     _check(case, evidence)
+    until = repeats_recognised_until(case.attempt)
+    if until is not None and now < until:
+        with timezone.override(case_biller(case).zone):
+            moment = formats.moment(until)
+        raise CaseRefused(
+            f"The processor recognises a repeat of this charge until {moment}. Until then it is looked up and sent again"
+            " by itself, and may still be taken. Decide after that.",
+            field="outcome",
+        )
     abandon(attempt=case.attempt, why=f"{actor.label}: {evidence}", now=now)
     _close(case, f"Not charged. {evidence}", actor, now)
+
+
+def repeats_recognised_until(attempt: Attempt) -> datetime.datetime | None:
+    """Give when the processor stops recognising a repeat of an attempt; ``None`` where it never does.
+
+    Of a route that cannot be opened the usual time is taken.
+    """
+    try:
+        window = open_route(attempt.route).dedupe_window
+    except Misconfigured:
+        window = _USUAL_WINDOW
+    return None if window is None else attempt.created_at + window
 
 
 def close_conflict(*, case: Case, outcome: str, actor: Actor, now: datetime.datetime) -> None:

@@ -29,6 +29,7 @@ from payments.models import (
     Instrument,
     Payment,
     PaymentState,
+    Route,
 )
 from payments.operations import charges, collections
 from payments.tasks import collect_run
@@ -567,7 +568,9 @@ def test_another_billers_run_and_case_are_not_found(client: Client, processor: P
 
 
 def unknown(card: Instrument, processor: Processor) -> Case:
-    """Make a case of a charge whose answer was lost an hour ago."""
+    """Make a case of a charge whose answer was lost; an hour ago, where the processor recognises no repeat."""
+    card.route.options["dedupe_window"] = None
+    card.route.save()
     processor.strike("drop_after")
     payment = charges.pay(
         customer=card.customer, amount=Decimal("84.10"), instrument=card, channel=Channel.WEB,
@@ -613,6 +616,28 @@ def test_a_case_is_decided_either_way_on_evidence(
     item = Item.objects.get()
     assert (str(item.open), str(item.reserved)) == (balance, "0.00")
     assert AuditEntry.objects.filter(event="case.closed", actor="Dana Whitfield").count() == 1
+
+
+def test_a_charge_is_not_given_up_while_the_processor_recognises_a_repeat(
+    client: Client, biller: Biller, processor: Processor
+) -> None:
+    """It is looked up and sent again by itself until then, and may still be taken; that it was taken may be said at once."""
+    case = unknown(owing(biller, processor), processor)
+    Route.objects.update(options=Route.objects.get().options | {"dedupe_window": 168})
+    week = datetime.timedelta(days=7)
+    end = timezone.now() + datetime.timedelta(minutes=10)
+    Attempt.objects.update(created_at=end - week)
+    until = f"{timezone.localtime(end, biller.zone):%-I:%M %p}".lower()
+    assert "“Not taken” from" in client.get(page("biller-case", case.pk)).content.decode()
+    given = {"outcome": "not_charged", "evidence": "Report"}
+    with nothing_changes(Case, Attempt, Payment, Item):
+        refused = client.post(page("biller-case-close", case.pk), given)
+    assert refused.status_code == 422
+    words = refused.content.decode()
+    assert "The processor recognises a repeat of this charge until" in words and until in words
+    Attempt.objects.update(created_at=timezone.now() - week)
+    assert client.post(page("biller-case-close", case.pk), given).status_code == 302
+    assert Payment.objects.get().state == PaymentState.FAILED
 
 
 def test_a_case_without_evidence_or_right_or_twice_stays_as_it_is(
