@@ -51,7 +51,11 @@ REFERENCES = [
     ("datapump_record", "customer_id", "billing_customer"),
     ("datapump_record", "endpoint_id", "datapump_endpoint"),
     ("billing_item", "posting_id", "billing_posting"),
+    ("datapump_delivery", "record_id", "datapump_record"),
+    ("datapump_envelope", "endpoint_id", "datapump_endpoint"),
 ]
+# What they name may have been aged out; where it is there, it is of the same biller.
+AGEING_REFERENCES = [("datapump_delivery", "envelope_id", "datapump_envelope")]
 
 _ALLOCATED = """
     SELECT item_id, sum(amount) FILTER (WHERE state = 'posted') AS posted,
@@ -200,6 +204,16 @@ CHECKS = [
                 WHERE t.{column} IS NOT NULL AND (r.id IS NULL OR r.biller_id <> t.biller_id)""",
         )
         for table, column, target in REFERENCES
+    ],
+    *[
+        Check(
+            "ref",
+            f"{table}.{column} names no row of {target} of another biller",
+            f"SELECT count(*) FROM {table} WHERE {column} IS NOT NULL",
+            f"""SELECT '{table} ' || t.id FROM {table} t JOIN {target} r ON r.id = t.{column}
+                WHERE r.biller_id <> t.biller_id""",
+        )
+        for table, column, target in AGEING_REFERENCES
     ],
 ]
 

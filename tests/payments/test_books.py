@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from billing.models import Item
 from payments.books import CHECKS, findings, snapshot
 from payments.models import Payment
-from tests.factories import make_biller, make_customer, make_instrument, make_invoice, make_route
+from tests.factories import make_biller, make_customer, make_endpoint, make_instrument, make_invoice, make_route
 from tests.payments.test_charges import pay
 from tests.processor import Processor
 
@@ -87,6 +87,48 @@ def test_planted_fault_is_found(paid: Payment, number: str) -> None:
         cursor.execute("ROLLBACK")
     assert wrong() == {}
     assert Item.objects.filter(open=Decimal("20.00")).count() == 1
+
+
+ENVELOPE = (
+    "INSERT INTO datapump_envelope (biller_id, endpoint_id, operation, at, milliseconds, request, answer)"
+    " SELECT {biller}, {endpoint}, 'x', now(), 1, '', '' FROM datapump_endpoint e;"
+)
+DELIVERY = (
+    "INSERT INTO datapump_delivery (biller_id, record_id, envelope_id, at, milliseconds, outcome, words)"
+    " SELECT r.biller_id, {record}, {envelope}, now(), 1, 'delivered', '' FROM datapump_record r;"
+)
+AGED_OUT = DELIVERY.format(record="r.id", envelope="987654321")
+OF_ANOTHER = "(SELECT max(id) FROM billing_biller WHERE id <> e.biller_id)"
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong_rows"),
+    [
+        (AGED_OUT, []),
+        (DELIVERY.format(record="uuidv7()", envelope="NULL"), ["datapump_delivery"]),
+        (ENVELOPE.format(biller="e.biller_id", endpoint="uuidv7()"), ["datapump_envelope"]),
+        (
+            ENVELOPE.format(biller=OF_ANOTHER, endpoint="e.id")
+            + DELIVERY.format(record="r.id", envelope="(SELECT max(id) FROM datapump_envelope)"),
+            ["datapump_envelope", "datapump_delivery"],
+        ),
+    ],
+)
+def test_deliveries_name_what_is_there_and_envelopes_may_be_gone(
+    paid: Payment, told: str, wrong_rows: list[str]
+) -> None:
+    make_endpoint(paid.biller)
+    with connections["owner"].cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SET LOCAL app.billers = '*'")
+        cursor.execute(told)
+        found = []
+        for check in CHECKS:
+            if check.number == "ref":
+                cursor.execute(check.wrong)
+                found += [text.split()[0] for (text,) in cursor.fetchall()]
+        cursor.execute("ROLLBACK")
+    assert found == wrong_rows
 
 
 def test_the_command_proves_the_books_in_one_view_and_leaves_the_connection_as_it_was(
