@@ -14,7 +14,7 @@ import queue
 import random
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -60,6 +60,8 @@ _AHEAD = 0.15  # seconds of work claimed ahead of the calls, by the rate of late
 _REFRESH = 1.0  # seconds between looks at the endpoints
 _LOOK = 0.1  # seconds after which an endpoint that has run out of work is looked at again, then twice as long each time
 _REAP = 5.0
+_IDS = 1_000  # ids of exchanges taken at once
+_HEALTH = 0.5  # seconds after which an endpoint's successes are kept; failures are kept at once
 _STEPS = 2_000  # customers that one look walks over
 _CLAIMS = 256  # records that one cycle claims: short cycles keep small billers beside big ones quick
 _SLOW = 1.0  # seconds from which a call is no longer waited for by the others when the loop hands over
@@ -106,6 +108,8 @@ class _Line:
     note: str = ""
     stop_for: str = ""
     dirty: bool = False
+    urgent: bool = False
+    kept_at: float = 0.0
 
 
 def deliver(
@@ -130,11 +134,13 @@ def deliver(
         if not taken:
             return Tally()
         try:
+            rows.steady_plans()
             return _Loop(actor, set(taken), seconds, waits, grace).run()
         finally:
             # A connection that broke has let go of them by itself.
             if connection.connection is not None and not connection.connection.closed:
                 rows.leave_shards(taken)
+                rows.usual_plans()
 
 
 class _Loop:
@@ -180,6 +186,7 @@ class _Loop:
                     self._cycle(wants, moment, closing)
                     continue
                 if self._idle(moment, closing):
+                    self._keep_health()
                     self._tally.more = closing and any(not line.idle for line in self._lines.values())
                     return self._tally
                 self._gather(self._patience())
@@ -297,14 +304,13 @@ class _Loop:
         results, self._results = self._results, []
         exchanges, self._exchanges = self._exchanges, []
         unsent, self._unsent = self._unsent, []
-        sick = [line for line in self._lines.values() if line.dirty]
+        sick = self._changed(moment)
         stopping = [line for line in self._lines.values() if line.stop_for]
         now = self._now()
         self._held.difference_update(one.record.id for one in results)
         self._held.difference_update(one.id for one in unsent)
         claimed: list[Claimed] = []
         with transaction.atomic(durable=True):
-            rows.steady_plans()
             if exchanges:
                 rows.keep_exchanges(exchanges)
             if results:
@@ -312,7 +318,7 @@ class _Loop:
             if unsent:
                 rows.release(unsent)
             if sick:
-                rows.keep_health([rows.Health(line.id, replace(line.breaker), line.note) for line in sick], now=now)
+                rows.keep_health([rows.Health(line.id, line.breaker, line.note) for line in sick], now=now)
             for line in stopping:
                 self._pause(line.endpoint, line.stop_for)
             going = (
@@ -329,8 +335,7 @@ class _Loop:
                     now=now,
                 )
         self._held.update(one.id for one in claimed)
-        for line in sick:
-            line.dirty, line.note = False, ""
+        self._kept(sick, moment)
         for line in stopping:
             line.stop_for = ""
             line.endpoint.paused = True
@@ -340,6 +345,25 @@ class _Loop:
         if claimed:
             failpoint("deliver.claimed")
             self._feed(claimed)
+
+    def _changed(self, moment: float) -> list[_Line]:
+        """List the lines whose health must be kept now."""
+        return [
+            line
+            for line in self._lines.values()
+            if line.dirty and (line.urgent or line.note or line.stop_for or moment - line.kept_at >= _HEALTH)
+        ]
+
+    def _kept(self, lines: Sequence[_Line], moment: float) -> None:
+        for line in lines:
+            line.dirty, line.urgent, line.note, line.kept_at = False, False, "", moment
+
+    def _keep_health(self) -> None:
+        """Keep what is left to keep of the endpoints' health, when the loop ends."""
+        if left := [line for line in self._lines.values() if line.dirty]:
+            with transaction.atomic(durable=True):
+                rows.keep_health([rows.Health(line.id, line.breaker, line.note) for line in left], now=self._now())
+            self._kept(left, time.monotonic())
 
     def _goes(self, line: _Line, now: datetime) -> bool:
         return not line.stop_for and not line.endpoint.paused and line.breaker.state(now) == "closed"
@@ -583,6 +607,7 @@ class _Loop:
         self, line: _Line, results: list[Delivered | Undelivered], errors: list[ConnectorError], now: datetime
     ) -> None:
         line.dirty = True
+        line.urgent = line.urgent or bool(errors) or line.breaker.closed_until is not None
         wrong = next((error for error in errors if isinstance(error, Misconfigured)), None)
         if wrong is not None:
             line.stop_for = str(wrong)
@@ -599,7 +624,7 @@ class _Loop:
 
     def _exchange_id(self) -> int:
         if not self._exchange_ids:
-            self._exchange_ids = rows.exchange_ids(500)
+            self._exchange_ids = rows.exchange_ids(_IDS)
         return self._exchange_ids.pop()
 
     def _count(self, verdict: Verdict) -> None:

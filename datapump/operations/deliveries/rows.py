@@ -115,19 +115,23 @@ def clock() -> datetime:
     return now
 
 
+_STEADY = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "jit")
+
+
 def steady_plans() -> None:
-    """Have every statement of this transaction go by primary keys and indexes, row by row.
+    """Have every statement of this connection go by primary keys and indexes, row by row, until ``usual_plans``.
 
     How many records wait and are being sent changes faster than statistics do, and a plan made for few that meets many
     is what a queue dies of.
     """
-    with _raw() as cursor:
-        cursor.execute(
-            b"SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
-            b" set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true),"
-            b" set_config('jit', 'off', true)",
-            prepare=True,
-        )
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT " + ", ".join(f"set_config('{name}', 'off', false)" for name in _STEADY))
+
+
+def usual_plans() -> None:
+    """Give the connection back as it was."""
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join(f"RESET {name}" for name in _STEADY))
 
 
 def reap(endpoint_id: str, biller_id: int, *, stale: datetime, held: Iterable[str], now: datetime) -> int:
@@ -199,9 +203,9 @@ WHERE {_DUE.format(row="n")}
 """
 
 _LOCK_ROWS = """
-SELECT r.id::text, r.endpoint_id::text, r.biller_id, r.customer_id, r.type, r.facts::text, r.created_at, r.attempts, r.refusals,
-       c.base, c.sub, c.service_location, coalesce(i.custom2, ''), coalesce(i.custom3, ''), coalesce(p.custom4, '')
-FROM json_to_recordset(%(found)s) AS w(id uuid, stale timestamptz, passes boolean)
+SELECT r.id::text, r.endpoint_id::text, r.biller_id, r.customer_id, r.type, r.facts::text, r.created_at::text, r.attempts,
+       r.refusals, c.base, c.sub, c.service_location, coalesce(i.custom2, ''), coalesce(i.custom3, ''), coalesce(p.custom4, '')
+FROM unnest(%(ids)s::uuid[], %(stale)s::timestamptz[], %(passes)s::boolean[]) AS w(id, stale, passes)
 JOIN datapump_record r ON r.id = w.id
 JOIN billing_customer c ON c.id = r.customer_id
 LEFT JOIN LATERAL (
@@ -220,7 +224,7 @@ FOR NO KEY UPDATE OF r SKIP LOCKED
 _CLAIM = """
 UPDATE datapump_record r SET state = 'sending', claimed_at = %(now)s,
        facts = CASE WHEN v.wire IS NULL THEN r.facts ELSE r.facts || jsonb_build_object('wire', v.wire) END
-FROM json_to_recordset(%(claimed)s) AS v(id uuid, wire jsonb)
+FROM unnest(%(ids)s::uuid[], %(wires)s::jsonb[]) AS v(id, wire)
 WHERE r.id = v.id
 """
 
@@ -231,8 +235,29 @@ def _raw() -> psycopg.Cursor[Any]:
 
 
 def _json(rows: list[dict[str, Any]]) -> str:
-    """Write rows as the one parameter of a statement: psycopg's arrays cost several microseconds an element."""
+    """Write rows as the one parameter of a statement."""
     return json.dumps(rows, ensure_ascii=False, default=str, separators=(",", ":"))
+
+
+def _array(values: Iterable[object]) -> str:
+    """Write ids, numbers and moments as an array: psycopg's own cost several microseconds an element."""
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+
+
+def _moments(values: Iterable[datetime]) -> str:
+    """Write moments as an array."""
+    return "{" + ",".join([value.isoformat() for value in values]) + "}"
+
+
+def _texts(values: Iterable[str | None]) -> str:
+    """Write texts as an array."""
+    return "{" + ",".join(["NULL" if value is None else _quoted(value) for value in values]) + "}"
+
+
+def _quoted(text: str) -> str:
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    return '"' + text.replace('"', '\\"') + '"'
 
 
 def look(wants: Sequence[Want], *, now: datetime) -> list[Found]:
@@ -299,35 +324,37 @@ def claim(
     now: datetime,
 ) -> list[Claimed]:
     """Claim those of these (record, endpoint) that nobody else has; the mappings are by endpoint."""
+    written = {endpoint: moment.isoformat() for endpoint, moment in stale.items()}
     with _raw() as cursor:
         cursor.execute(
             _LOCK_ROWS.encode(),
             {
-                "found": _json(
-                    [
-                        {"id": record, "stale": stale[endpoint], "passes": passes_donations[endpoint]}
-                        for record, endpoint in found
-                    ]
-                )
+                "ids": _array([record for record, _ in found]),
+                "stale": _array([written[endpoint] for _, endpoint in found]),
+                "passes": _array([passes_donations[endpoint] for _, endpoint in found]),
             },
             prepare=True,
         )
-        claimed, writes = [], []
+        claimed: list[Claimed] = []
+        wires: list[str | None] = []
         for row in cursor.fetchall():
             facts = json.loads(row[5])
             kept = facts.get("wire")
             if kept is not None:
                 wire = Wire(**kept)
-                writes.append({"id": row[0]})
+                wires.append(None)
             else:
                 account = wire_account(templates[row[1]], base=row[9], sub=row[10], custom2=row[12], custom3=row[13])
                 wire = Wire(account, (row[14] or row[11]) if row[4] == RecordType.AUTOPAY else "")
-                writes.append(
-                    {"id": row[0], "wire": {"account": wire.account, "service_location": wire.service_location}}
-                )
-            claimed.append(Claimed(row[0], row[1], row[2], row[3], row[4], facts, row[6], now, row[7], row[8], wire))
+                wires.append(json.dumps({"account": wire.account, "service_location": wire.service_location}))
+            created = datetime.fromisoformat(row[6])
+            claimed.append(Claimed(row[0], row[1], row[2], row[3], row[4], facts, created, now, row[7], row[8], wire))
         if claimed:
-            cursor.execute(_CLAIM.encode(), {"claimed": _json(writes), "now": now}, prepare=True)
+            cursor.execute(
+                _CLAIM.encode(),
+                {"ids": _array([one.id for one in claimed]), "wires": _texts(wires), "now": now},
+                prepare=True,
+            )
     order = {record: position for position, (record, _) in enumerate(found)}
     claimed.sort(key=lambda one: order[one.id])
     return claimed
@@ -354,7 +381,9 @@ def exchange_ids(count: int) -> list[int]:
     """Take so many ids for exchanges."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT nextval(pg_get_serial_sequence('datapump_envelope', 'id')) FROM generate_series(1, %s)", [count]
+            "SELECT nextval(s.name) FROM (SELECT pg_get_serial_sequence('datapump_envelope', 'id')::regclass OFFSET 0) s(name)"
+            " CROSS JOIN generate_series(1, %s)",
+            [count],
         )
         return [row[0] for row in cursor.fetchall()]
 
@@ -366,12 +395,43 @@ def keep_exchanges(exchanges: Sequence[Exchange]) -> None:
             b"""
             INSERT INTO datapump_envelope
                 (id, biller_id, endpoint_id, operation, at, milliseconds, status, request, answer, failures)
-            SELECT * FROM json_to_recordset(%s) AS v(id bigint, biller_id bigint, endpoint_id uuid, operation text,
-                at timestamptz, milliseconds int, status smallint, request text, answer text, failures smallint)
+            SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::uuid[], %s::text[], %s::timestamptz[], %s::int[],
+                %s::smallint[], %s::text[], %s::text[], %s::smallint[])
             """,
-            [_json([{name: getattr(one, name) for name in Exchange.__slots__} for one in exchanges])],
+            [
+                _array([one.id for one in exchanges]),
+                _array([one.biller_id for one in exchanges]),
+                _array([one.endpoint_id for one in exchanges]),
+                _texts([one.operation for one in exchanges]),
+                _moments([one.at for one in exchanges]),
+                _array([one.milliseconds for one in exchanges]),
+                _array([one.status for one in exchanges]),
+                _texts([one.request for one in exchanges]),
+                _texts([one.answer for one in exchanges]),
+                _array([one.failures for one in exchanges]),
+            ],
             prepare=True,
         )
+
+
+_RECORD = """
+WITH v AS MATERIALIZED (
+    SELECT * FROM unnest(%s::bigint[], %s::uuid[], %s::timestamptz[], %s::bigint[], %s::timestamptz[], %s::int[],
+        %s::smallint[], %s::text[], %s::timestamptz[], %s::smallint[], %s::text[], %s::text[], %s::boolean[])
+    AS v(biller_id, id, claimed_at, exchange_id, at, milliseconds, status, state, due_at, refusals, outcome, words, thaw)
+), tries AS (
+    INSERT INTO datapump_delivery (biller_id, record_id, envelope_id, at, milliseconds, status, outcome, words)
+    SELECT v.biller_id, v.id, v.exchange_id, v.at, v.milliseconds, v.status, v.outcome, v.words FROM v
+)
+UPDATE datapump_record r
+SET state = v.state, claimed_at = NULL, due_at = v.due_at, attempts = r.attempts + 1, refusals = v.refusals,
+    delivered_at = CASE WHEN v.state = 'delivered' THEN v.at ELSE r.delivered_at END,
+    failure = v.words, trouble = CASE WHEN v.outcome = 'delivered' THEN '' ELSE v.outcome END,
+    facts = CASE WHEN v.thaw THEN r.facts - 'wire' ELSE r.facts END
+FROM v
+WHERE r.id = v.id AND r.claimed_at = v.claimed_at
+RETURNING r.id::text
+"""
 
 
 def record_results(results: Sequence[Result]) -> set[str]:
@@ -380,54 +440,27 @@ def record_results(results: Sequence[Result]) -> set[str]:
     A claim that was lost meanwhile (its lease over, the record claimed again) changes nothing of the record: its try is
     history all the same.
     """
-    tries = _json(
-        [
-            {
-                "biller_id": one.record.biller_id,
-                "id": one.record.id,
-                "claimed_at": one.record.claimed_at,
-                "exchange_id": one.exchange_id,
-                "at": one.at,
-                "milliseconds": one.milliseconds,
-                "status": one.status,
-                "state": one.verdict.state,
-                "due_at": one.verdict.due_at,
-                "refusals": one.verdict.refusals,
-                "outcome": one.verdict.outcome,
-                "trouble": "" if one.verdict.delivered else one.verdict.outcome,
-                "words": one.verdict.words[:300],
-                "thaw": one.verdict.thaw,
-            }
-            for one in results
-        ]
-    )
     with _raw() as cursor:
         cursor.execute(
-            b"""
-            UPDATE datapump_record r
-            SET state = v.state, claimed_at = NULL, due_at = v.due_at, attempts = r.attempts + 1, refusals = v.refusals,
-                delivered_at = CASE WHEN v.state = 'delivered' THEN v.at ELSE r.delivered_at END,
-                failure = v.words, trouble = v.trouble,
-                facts = CASE WHEN v.thaw THEN r.facts - 'wire' ELSE r.facts END
-            FROM json_to_recordset(%s) AS v(id uuid, claimed_at timestamptz, state text, due_at timestamptz, refusals smallint,
-                words text, trouble text, thaw boolean, at timestamptz)
-            WHERE r.id = v.id AND r.claimed_at = v.claimed_at
-            RETURNING r.id::text
-            """,
-            [tries],
+            _RECORD.encode(),
+            [
+                _array([one.record.biller_id for one in results]),
+                _array([one.record.id for one in results]),
+                _moments([one.record.claimed_at for one in results]),
+                _array([one.exchange_id for one in results]),
+                _moments([one.at for one in results]),
+                _array([one.milliseconds for one in results]),
+                _array([one.status for one in results]),
+                _texts([one.verdict.state.value for one in results]),
+                _moments([one.verdict.due_at for one in results]),
+                _array([one.verdict.refusals for one in results]),
+                _texts([one.verdict.outcome.value for one in results]),
+                _texts([one.verdict.words[:300] for one in results]),
+                _array([one.verdict.thaw for one in results]),
+            ],
             prepare=True,
         )
-        ours = {row[0] for row in cursor.fetchall()}
-        cursor.execute(
-            b"""
-            INSERT INTO datapump_delivery (biller_id, record_id, envelope_id, at, milliseconds, status, outcome, words)
-            SELECT * FROM json_to_recordset(%s) AS v(biller_id bigint, id uuid, exchange_id bigint, at timestamptz,
-                milliseconds int, status smallint, outcome text, words text)
-            """,
-            [tries],
-            prepare=True,
-        )
-    return ours
+        return {row[0] for row in cursor.fetchall()}
 
 
 def keep_health(health: Sequence[Health], *, now: datetime) -> None:
