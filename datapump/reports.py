@@ -1,7 +1,8 @@
 """What pages and the API read of DataPump: the history, an update with all its tries, and how well each endpoint is.
 
 The history is read by three indexes and nothing else, at any size: by time, by type and state, by customer. With types or
-states chosen each pair of them is read by itself, newest first, and the few rows of each are merged.
+states chosen each pair of them is read by itself, newest first, and the few rows of each are merged. What is on hold is
+not stored: it is found from the few records that hold others up, by the index of the live ones.
 
 Source: PBT-10; the design's history figures
 """
@@ -32,6 +33,9 @@ CUSTOMERS_SEARCHED = 200
 
 NEWER_MOST = 100
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
+
+ON_HOLD = "on_hold"
+"""Chosen like a state: waiting behind an earlier update."""
 
 _ALL_TYPES = tuple(int(type_) for type_ in RecordType)
 _ALL_STATES = tuple(str(state) for state in RecordState)
@@ -71,12 +75,17 @@ class Chosen:
             end=datetime.fromisoformat(kept["end"]) if kept["end"] else None,
         )
 
+    @property
+    def holds(self) -> bool:
+        """Whether what is on hold is meant by itself, and not with all that waits."""
+        return ON_HOLD in self.states and RecordState.WAITING not in self.states and not self.troubles
+
     def states_read(self) -> tuple[str, ...]:
         """The states to read: a kind of failure is a state's who has one, which spares reading all that went well."""
         if self.troubles:
             failing = (RecordState.RETRYING, RecordState.FAILED, RecordState.SKIPPED, RecordState.SENDING)
             return tuple(str(state) for state in failing if not self.states or state in self.states) or ("",)
-        return self.states
+        return tuple(state for state in self.states if state != ON_HOLD)
 
 
 def _plain(value: Any) -> Any:
@@ -99,16 +108,92 @@ class _Query:
         self.params.extend(params)
 
 
+Bound = tuple[datetime, uuid.UUID]
+
+
 def _source(
-    chosen: Chosen,
-    biller_id: int,
-    limit: int,
-    newest_first: bool,
-    bound: tuple[datetime, uuid.UUID] | None,
-    *,
-    merged: bool = True,
+    chosen: Chosen, biller_id: int, limit: int, newest_first: bool, bound: Bound | None, *, merged: bool = True
 ) -> _Query:
     """Write the query for (created_at, id), each part in the order of an index; unmerged parts are for counting."""
+    if not chosen.holds:
+        return _stored(chosen, biller_id, limit, newest_first, bound, merged=merged)
+    held = _held(chosen, biller_id, limit, newest_first, bound)
+    if not chosen.states_read():
+        return held
+    stored = _stored(chosen, biller_id, limit, newest_first, bound, merged=merged)
+    way = "DESC" if newest_first else "ASC"
+    query = _Query()
+    query.add(f"SELECT p.created_at, p.id FROM (({' '.join(held.text)})", *held.params)
+    query.add(f"UNION ALL ({' '.join(stored.text)})) p", *stored.params)
+    query.add(f"ORDER BY p.created_at {way}, p.id {way} LIMIT %s", limit)
+    return query
+
+
+def _held(chosen: Chosen, biller_id: int, limit: int | None, newest_first: bool, bound: Bound | None) -> _Query:
+    """Write the query for what is on hold, as ``mark_blocked`` says it: from each customer's first update that holds."""
+    way = "DESC" if newest_first else "ASC"
+    query = _Query()
+    query.add(
+        """
+        SELECT p.created_at, p.id FROM (
+            SELECT DISTINCT ON (o.endpoint_id, o.customer_id) o.endpoint_id, o.customer_id, o.created_at, o.id
+            FROM unnest(%s::smallint[]) AS t(type) CROSS JOIN unnest(%s::text[]) AS s(state) CROSS JOIN LATERAL (
+                SELECT b.endpoint_id, b.customer_id, b.created_at, b.id FROM datapump_record b
+                WHERE b.biller_id = %s AND b.type = t.type AND b.state = s.state
+                OFFSET 0 -- each pair by the index, however few rows there seem to be in all
+            ) o JOIN datapump_endpoint e ON e.id = o.endpoint_id AND (e.hold_after_failure OR s.state = 'retrying')
+        """,
+        list(_ALL_TYPES),
+        [str(RecordState.RETRYING), str(RecordState.FAILED)],
+        biller_id,
+    )
+    if chosen.customers is not None:
+        query.add("WHERE o.customer_id = ANY(%s::bigint[])", list(chosen.customers))
+    query.add(
+        """
+            ORDER BY o.endpoint_id, o.customer_id, o.created_at, o.id
+        ) h CROSS JOIN LATERAL (
+            SELECT r.created_at, r.id FROM datapump_record r
+            WHERE r.endpoint_id = h.endpoint_id AND r.customer_id = h.customer_id AND r.state = 'waiting'
+              AND r.state IN ('waiting', 'sending', 'retrying') AND (r.created_at, r.id) > (h.created_at, h.id)
+        """
+    )
+    if chosen.record is not None:
+        query.add("AND r.id = %s", chosen.record)
+    if chosen.types:
+        query.add("AND r.type = ANY(%s::smallint[])", list(chosen.types))
+    _narrow(query, chosen, bound, newest_first)
+    query.add(f"ORDER BY r.created_at {way}, r.id {way}")
+    if limit is None:
+        query.add(") p")
+    else:
+        query.add("LIMIT %s) p", limit)
+        query.add(f"ORDER BY p.created_at {way}, p.id {way} LIMIT %s", limit)
+    return query
+
+
+def held_ids(biller_id: int) -> tuple[str, list[Any]]:
+    """Give SQL, with its parameters, whose one column is the ids of what is on hold."""
+    query = _held(Chosen(), biller_id, None, True, None)
+    return f"SELECT held.id FROM ({' '.join(query.text)}) AS held", query.params
+
+
+def _narrow(query: _Query, chosen: Chosen, bound: Bound | None, newest_first: bool) -> None:
+    if chosen.requestors:
+        query.add("AND r.requestor = ANY(%s::smallint[])", list(chosen.requestors))
+    if chosen.troubles:
+        query.add("AND r.trouble = ANY(%s::text[])", list(chosen.troubles))
+    if chosen.start is not None:
+        query.add("AND r.created_at >= %s", chosen.start)
+    if chosen.end is not None:
+        query.add("AND r.created_at < %s", chosen.end)
+    if bound is not None:
+        query.add(f"AND (r.created_at, r.id) {'<' if newest_first else '>'} (%s, %s)", *bound)
+
+
+def _stored(
+    chosen: Chosen, biller_id: int, limit: int, newest_first: bool, bound: Bound | None, *, merged: bool
+) -> _Query:
     query = _Query()
     states = chosen.states_read()
     if chosen.record is not None:
@@ -148,16 +233,7 @@ def _source(
             query.add("AND r.type = ANY(%s::smallint[])", list(chosen.types))
         if states:
             query.add("AND r.state = ANY(%s::text[])", list(states))
-    if chosen.requestors:
-        query.add("AND r.requestor = ANY(%s::smallint[])", list(chosen.requestors))
-    if chosen.troubles:
-        query.add("AND r.trouble = ANY(%s::text[])", list(chosen.troubles))
-    if chosen.start is not None:
-        query.add("AND r.created_at >= %s", chosen.start)
-    if chosen.end is not None:
-        query.add("AND r.created_at < %s", chosen.end)
-    if bound is not None:
-        query.add(f"AND (r.created_at, r.id) {'<' if newest_first else '>'} (%s, %s)", *bound)
+    _narrow(query, chosen, bound, newest_first)
     way = "DESC" if newest_first else "ASC"
     query.add(f"ORDER BY r.created_at {way}, r.id {way}")
     query.add("LIMIT %s", limit)

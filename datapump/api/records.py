@@ -31,7 +31,11 @@ class RecordQuery(PeriodQuery):
 
     account = Account(required=False)
     type = serializers.ChoiceField(choices=sorted(_BY_NAME), required=False)
-    state = serializers.ChoiceField(choices=RecordState.choices, required=False)
+    state = serializers.ChoiceField(
+        choices=[*RecordState.choices, (reports.ON_HOLD, "On hold")],
+        required=False,
+        help_text="on_hold: of those that wait, the ones behind an earlier update, which held_by names.",
+    )
 
 
 class Masked(serializers.CharField):

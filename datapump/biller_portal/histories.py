@@ -9,7 +9,8 @@ from typing import Any
 
 import django_filters
 from django.db import OperationalError, connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.template.response import TemplateResponse
@@ -41,7 +42,9 @@ DOORS = {
     Requestor.OPERATOR: "administration",
 }
 _TYPES = [(str(int(type_)), type_.label) for type_ in RecordType if type_ != RecordType.PENDING]
-_STATES = [(value, words) for value, words in statuses.choices("record") if value in RecordState.values]
+_STATES = [
+    (value, words) for value, words in statuses.choices("record") if value in {*RecordState.values, reports.ON_HOLD}
+]
 _PURPOSES = [(str(one), one.label.partition(" (")[0]) for one in Purpose if types_of(one)]
 
 
@@ -61,7 +64,7 @@ class HistoryFilters(lists.Filters):
 
     q = django_filters.CharFilter(label="Account, name, phone or update", method="searched")
     type = lists.AnyOf(label="Update", choices=_TYPES, field_name="type")
-    state = lists.AnyOf(label="Status", choices=_STATES, field_name="state")
+    state = lists.AnyOf(label="Status", choices=_STATES, method="in_states")
     by = lists.AnyOf(
         label="Made through", choices=[(str(int(one)), words.capitalize()) for one, words in DOORS.items()],
         field_name="requestor",
@@ -76,6 +79,14 @@ class HistoryFilters(lists.Filters):
         """Narrow to an update by its id, or to accounts."""
         record, customers = search(self.request, value)
         return rows.filter(pk=record) if record else rows.filter(customer_id__in=customers)
+
+    def in_states(self, rows: QuerySet[Record], name: str, value: list[str]) -> QuerySet[Record]:
+        """Narrow to states, of which one follows from other updates."""
+        narrowed = Q(state__in=value)
+        if reports.ON_HOLD in value:
+            sql, params = reports.held_ids(self.request.biller.pk)
+            narrowed |= Q(pk__in=RawSQL(sql, params))  # noqa: S611 -- our own words, all values as parameters
+        return rows.filter(narrowed)
 
     def heard_by(self, rows: QuerySet[Record], name: str, value: str) -> QuerySet[Record]:
         """Narrow to the types of update that an endpoint hears."""
@@ -239,6 +250,7 @@ def _quick_views() -> list[tuple[str, str]]:
         ("Failed", f"{here}?state=failed"),
         ("Failed today", f"{here}?state=failed&start={today.isoformat()}"),
         ("Being retried", f"{here}?state=retrying"),
+        ("On hold", f"{here}?state={reports.ON_HOLD}"),
         ("AutoPay this week", f"{here}?type=3&start={(today - timedelta(days=6)).isoformat()}"),
     ]
 

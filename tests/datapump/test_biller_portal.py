@@ -114,20 +114,22 @@ def test_an_impossible_period_is_said(client: Client) -> None:
 
 def test_pages_follow_by_place(client: Client, biller: Biller) -> None:
     customer = billed(biller)
-    made = [str(pay(customer).pk) for _ in range(60)]
-    seen: list[str] = []
-    url: str | None = f"{HISTORY}?size=25&type=1&state=waiting"
-    for expected in (25, 25, 10):
-        page = client.get(url or "")
-        listing = page.context["listing"]
-        assert len(listing.rows) == expected
-        seen += [str(row.pk) for row in listing.rows]
-        url = listing.next_url
-    assert url is None
-    assert seen == made[::-1]
-    back = client.get(listing.previous_url).context["listing"]
-    assert [str(row.pk) for row in back.rows] == seen[25:50]
-    assert (back.first, back.last, back.total) == (26, 50, 60)
+    made = [str(pay(customer).pk) for _ in range(61)]
+    Record.objects.filter(pk=made.pop(0)).update(state="retrying")
+    for state in ("waiting", "on_hold"):
+        seen: list[str] = []
+        url: str | None = f"{HISTORY}?size=25&type=1&state={state}"
+        for expected in (25, 25, 10):
+            page = client.get(url or "")
+            listing = page.context["listing"]
+            assert len(listing.rows) == expected
+            seen += [str(row.pk) for row in listing.rows]
+            url = listing.next_url
+        assert url is None
+        assert seen == made[::-1]
+        back = client.get(listing.previous_url).context["listing"]
+        assert [str(row.pk) for row in back.rows] == seen[25:50]
+        assert (back.first, back.last, back.total) == (26, 50, 60)
 
 
 def test_a_formula_in_a_name_stays_a_name(client: Client, biller: Biller) -> None:
@@ -154,6 +156,11 @@ def test_what_is_on_hold_or_retrying_says_so(client: Client, biller: Biller, cis
     assert "closed for lunch" in words
     page = client.get(f"{HISTORY}{second.pk}/")
     assert f'href="{HISTORY}{first.pk}/"' in page.content.decode()
+    third = pay(customer)
+    held = [str(third.pk), str(second.pk)]
+    assert [row["id"] for row in listed(client, "state=on_hold")] == held
+    assert {row["id"] for row in listed(client, "state=on_hold&state=retrying")} == {*held, str(first.pk)}
+    assert 'href="/biller/datapump/?state=on_hold"' in client.get(HISTORY).content.decode()
 
 
 def test_a_type_that_is_off_is_said(client: Client, biller: Biller) -> None:

@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from django.db.models import Q
 
 from billing.models import Biller
 from datapump import reports
-from datapump.models import Record, RecordState, RecordType
+from datapump.models import Endpoint, Record, RecordState, RecordType
 from datapump.reports import Chosen
 from tests import servers
 from tests.factories import make_biller, make_customer, make_endpoint
@@ -31,7 +32,7 @@ def history(transactional_db: None) -> tuple[Biller, list[int]]:
     made = []
     for _ in range(2):
         biller = make_biller()
-        make_endpoint(biller)
+        endpoint = make_endpoint(biller)
         customers = [make_customer(biller).pk for _ in range(50)]
         made.append((biller, customers))
         with connection.cursor() as cursor:
@@ -39,14 +40,14 @@ def history(transactional_db: None) -> tuple[Biller, list[int]]:
                 """
                 INSERT INTO datapump_record (id, biller_id, customer_id, endpoint_id, type, optional_setting, state, requestor,
                                              made_by, facts, before, after, created_at, failure, closed_by, trouble)
-                SELECT uuidv7(), %s, (%s::bigint[])[1 + i %% 50], NULL, (ARRAY[1, 1, 1, 1, 1, 2, 3])[1 + i %% 7], 0,
+                SELECT uuidv7(), %s, (%s::bigint[])[1 + i %% 50], %s, (ARRAY[1, 1, 1, 1, 1, 2, 3])[1 + i %% 7], 0,
                        CASE WHEN i %% 997 = 0 THEN 'failed' WHEN i %% 499 = 0 THEN 'retrying' WHEN i %% 251 = 0 THEN 'waiting'
                             ELSE 'delivered' END,
                        1 + i %% 4, 'somebody', '{}', '', '', now() - i * interval '1 minute', '', '',
                        CASE WHEN i %% 997 = 0 THEN 'refused' WHEN i %% 499 = 0 THEN 'unknown' ELSE '' END
                 FROM generate_series(1, %s) i
                 """,
-                [biller.pk, customers, COUNT],
+                [biller.pk, customers, endpoint.pk, COUNT],
             )
     # Only an owner may; on a server autovacuum does it.
     with psycopg.connect(servers.superuser(connection.settings_dict["NAME"]), autocommit=True) as owner:
@@ -153,6 +154,79 @@ def test_each_filter_goes_by_its_index(history: tuple[Biller, list[int]]) -> Non
                 assert fed <= 51 * len(RecordType) * len(RecordState), (given, deep)
         read = sum(node["Actual Rows"] * node["Actual Loops"] for node in scans)
         assert read <= 51 * len(RecordType) * len(RecordState), (given, deep)
+
+
+def on_hold(biller: Biller) -> list[Record]:
+    """Give what waits behind an earlier update of its customer, found one by one."""
+    holds: dict[int, bool] = {}
+    found = []
+    for one in Record.objects.filter(biller=biller).order_by("created_at", "pk"):
+        if one.state == RecordState.WAITING and holds.get(one.customer_id):
+            found.append(one)
+        if one.state in (RecordState.RETRYING, RecordState.FAILED):
+            holds[one.customer_id] = True
+    return found[::-1]
+
+
+def test_what_is_on_hold_is_found_from_what_holds_it(history: tuple[Biller, list[int]]) -> None:
+    biller, customers = history
+    Endpoint.objects.update(hold_after_failure=True)
+    expected = on_hold(biller)
+    assert 8 < len(expected) < Record.objects.filter(biller=biller, state="waiting").count()
+    cases: list[tuple[dict[str, Any], Callable[[Record], bool]]] = [
+        ({}, lambda _: True),
+        ({"types": (1,)}, lambda one: one.type == 1),
+        ({"requestors": (2, 3)}, lambda one: one.requestor in (2, 3)),
+        ({"customers": tuple(customers[:20])}, lambda one: one.customer_id in customers[:20]),
+        ({"record": expected[0].pk}, lambda one: one.pk == expected[0].pk),
+        ({"start": expected[5].created_at}, lambda one: one.created_at >= expected[5].created_at),
+        ({"troubles": ("refused",)}, lambda _: False),
+    ]
+    for given, belongs in cases:
+        chosen = Chosen(states=("on_hold",), **given)
+        keys = [(one.created_at, one.pk) for one in expected if belongs(one)]
+        assert reports.history_ids(biller_id=biller.pk, chosen=chosen, limit=100) == keys, given
+        assert reports.history_ids(biller_id=biller.pk, chosen=chosen, limit=100, newest_first=False) == keys[::-1]
+        assert reports.history_count(biller_id=biller.pk, chosen=chosen, most=100) == len(keys), given
+        if len(keys) > 3:
+            assert reports.history_ids(biller_id=biller.pk, chosen=chosen, limit=2, bound=keys[0]) == keys[1:3], given
+    page = reports.history_page(biller_id=biller.pk, chosen=Chosen(states=("on_hold",)), limit=100)
+    assert {reports.shown_status(record)[0] for record in page} == {"on_hold"}
+    failed = set(Record.objects.filter(biller=biller, state="failed").values_list("created_at", "pk"))
+    both = reports.history_ids(biller_id=biller.pk, chosen=Chosen(states=("on_hold", "failed")), limit=100)
+    assert both == sorted(failed | {(one.created_at, one.pk) for one in expected}, reverse=True)
+    # All that waits is more than what is on hold.
+    assert reports.history_count(
+        biller_id=biller.pk, chosen=Chosen(states=("on_hold", "waiting")), most=100
+    ) == reports.history_count(biller_id=biller.pk, chosen=Chosen(states=("waiting",)), most=100)
+    Endpoint.objects.filter(biller=biller).update(hold_after_failure=False)
+    behind_retries = [one for one in expected if held_by_a_retry(one)]
+    assert 0 < len(behind_retries) < len(expected)
+    assert [
+        key for _, key in reports.history_ids(biller_id=biller.pk, chosen=Chosen(states=("on_hold",)), limit=100)
+    ] == [one.pk for one in behind_retries]
+
+
+def held_by_a_retry(one: Record) -> bool:
+    return Record.objects.filter(
+        customer_id=one.customer_id, state="retrying", created_at__lt=one.created_at
+    ).exists()  # fmt: skip
+
+
+def test_what_is_on_hold_goes_by_the_index_of_live_updates(history: tuple[Biller, list[int]]) -> None:
+    biller, customers = history
+    filters: list[dict[str, Any]] = [{}, {"types": (1,)}, {"customers": tuple(customers[:3])}]
+    for given, merged in itertools.product(filters, (True, False)):
+        nodes = _nodes(_plan(biller, Chosen(states=("on_hold",), **given), merged=merged))
+        scans = [node for node in nodes if node.get("Relation Name") == "datapump_record"]
+        assert "Seq Scan" not in {node["Node Type"] for node in scans}, given
+        names = {
+            node["Index Name"] for node in nodes if node.get("Index Name", "").startswith(("record_", "datapump_rec"))
+        }
+        assert names == {"record_by_type_and_state", "record_live"}, given
+        # From what holds, of which there is little, to what it holds: neither the history nor all that waits is read.
+        read = sum(node["Actual Rows"] * node["Actual Loops"] for node in scans)
+        assert read <= 2 * Record.objects.filter(biller=biller, state__in=["retrying", "failed", "waiting"]).count()
 
 
 def test_counting_stops_at_the_cap(history: tuple[Biller, list[int]]) -> None:
