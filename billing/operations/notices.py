@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
-from billing import audit
+from billing import audit, sets
 from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import NoticeDelivery, NoticeKind, NoticeState
@@ -23,16 +23,18 @@ def write(*, biller_id: int, customer_id: int, kind: NoticeKind, key: str, facts
     """
     write_from(
         kind=kind,
-        source="SELECT %s::bigint AS biller_id, %s::bigint AS customer_id, %s AS key, %s::jsonb AS facts",
-        params=[biller_id, customer_id, key, json.dumps(facts, default=str)],
+        source="SELECT %s::bigint AS biller_id, %s::bigint AS customer_id, %s AS key, %s::jsonb AS facts, %s AS email",
+        params=[biller_id, customer_id, key, json.dumps(facts, default=str), facts.get("email")],
     )
 
 
 def write_from(*, kind: NoticeKind, source: str, params: Sequence[Any]) -> int:
     """Write a notice for each row of a query, inside the caller's transaction; gives how many were new.
 
-    ``source`` is SQL whose columns are ``biller_id, customer_id, key, facts``. Set-based: two statements, however many
-    rows, tied by their ids and not by a chain of data-modifying subqueries, whose size the planner cannot guess.
+    ``source`` is SQL whose columns are ``biller_id, customer_id, key, facts, email``; ``email`` is NULL where the customer's
+    own address is the one, and in ``facts`` as well where it is not. Set-based: two statements, however many rows, tied by
+    their ids and not by a chain of data-modifying subqueries, whose size the planner cannot guess; addresses are looked up
+    row by row, because a join is planned by statistics that know nothing of rows a moment old.
     """
     if not connection.in_atomic_block:
         raise RuntimeError("Notices are written in the transaction that made them true.")
@@ -41,8 +43,8 @@ def write_from(*, kind: NoticeKind, source: str, params: Sequence[Any]) -> int:
             f"""
             INSERT INTO billing_notice (biller_id, customer_id, kind, key, facts)
             SELECT s.biller_id, s.customer_id, %s, s.key, s.facts
-            FROM ({source}) AS s JOIN billing_customer c ON c.id = s.customer_id
-            WHERE coalesce(s.facts->>'email', c.email) <> ''
+            FROM ({source}) AS s
+            WHERE coalesce(s.email, (SELECT c.email FROM billing_customer c WHERE c.id = s.customer_id)) <> ''
             ON CONFLICT (biller_id, key) DO NOTHING
             RETURNING id
             """,
@@ -54,12 +56,12 @@ def write_from(*, kind: NoticeKind, source: str, params: Sequence[Any]) -> int:
                 """
                 INSERT INTO billing_noticedelivery
                        (biller_id, customer_id, notice_id, channel, address, state, failure, subject, text)
-                SELECT n.biller_id, n.customer_id, n.id, 'email', coalesce(n.facts->>'email', c.email), 'waiting',
-                       '', '', ''
-                FROM billing_notice n JOIN billing_customer c ON c.id = n.customer_id
-                WHERE n.id = ANY(%s)
+                SELECT n.biller_id, n.customer_id, n.id, 'email', coalesce(
+                           n.facts->>'email', (SELECT c.email FROM billing_customer c WHERE c.id = n.customer_id)
+                       ), 'waiting', '', '', ''
+                FROM billing_notice n WHERE n.id = ANY(%s::uuid[])
                 """,
-                [written],
+                [sets.array(written)],
             )
         return len(written)
 

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple, TypeVar
 
 from django.db import OperationalError, connection, transaction
+from django.db.models import F
 from django.utils.translation import gettext_noop
 
 from billing import audit, sets
 from billing.actors import Actor
 from billing.failpoints import failpoint
-from billing.models import Biller, LedgerAccount, NoticeKind, PostingKind
+from billing.models import Biller, Chunk, Entry, Item, ItemKind, LedgerAccount, NoticeKind, PostingKind
 from billing.operations import notices
 from datapump.models import RecordType
 from datapump.operations import records
@@ -36,6 +39,8 @@ from payments.gateways.base import (
 )
 from payments.models import CaseKind, Channel, Payment
 from payments.models.payments import ANSWERED_OFFSET, confirmation_of
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 # Deadlocks are possible between a chunk and an import of the same customers; PostgreSQL ends one, and we repeat it.
 _TRIES = 4
@@ -72,6 +77,18 @@ class Settled:
             self.failed + other.failed,
             self.failed_total + other.failed_total,
         )
+
+
+class _Moved(NamedTuple):
+    """A payment whose state just changed."""
+
+    id: str
+    customer_id: int
+    route_id: int | None
+    tender: str
+    currency: str
+    chunk_id: int | None
+    amount: Decimal
 
 
 def words_for(result: int) -> str:
@@ -122,7 +139,7 @@ def settle(
     failpoint("settle.recorded")
     return take_effect(
         biller=biller,
-        attempt_ids=[uuid.UUID(answer.key) for answer in answers],
+        attempt_ids=[answer.key for answer in answers],
         actor=actor,
         now=now,
     )
@@ -180,7 +197,7 @@ def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.d
 def take_effect(
     *,
     biller: Biller,
-    attempt_ids: Sequence[uuid.UUID],
+    attempt_ids: Sequence[uuid.UUID | str],
     actor: Actor,
     now: datetime.datetime,
 ) -> Settled:
@@ -260,67 +277,41 @@ def _post(biller: Biller, passed: Sequence[tuple[str, str, int]], *, actor: Acto
                 approval_code = (SELECT a.approval_code FROM payments_attempt a
                                  WHERE a.payment_id = p.id AND a.state = 'applied' AND a.result = 0)
             WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing'
-            RETURNING p.amount
+            RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount
             """,
             [posting, now, ids],
         )
-        amounts = [amount for (amount,) in cursor.fetchall()]
-        if len(amounts) != len(passed):
+        payments = [_Moved(*row) for row in cursor.fetchall()]
+        if len(payments) != len(passed):
             raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
+        # What is summed here came with the rows; to sum it in PostgreSQL would read each payment once more for each sum.
+        _change(
+            "billing_customer",
+            "balance = t.balance - v.amount",
+            _sums((one.customer_id, one.amount) for one in payments),
+        )
         cursor.execute(
-            """
-            UPDATE billing_customer c SET balance = c.balance - v.amount
-            FROM (SELECT customer_id, sum(amount) AS amount FROM payments_payment WHERE id = ANY(%s::uuid[]) GROUP BY 1) v
-            WHERE c.id = v.customer_id
-            """,
+            "UPDATE payments_allocation SET state = 'posted' WHERE payment_id = ANY(%s::uuid[]) AND state = 'pending'"
+            " RETURNING payment_id::text, item_id, amount",
             [ids],
         )
-        cursor.execute(
-            "UPDATE payments_allocation SET state = 'posted' WHERE payment_id = ANY(%s::uuid[]) AND state = 'pending'",
-            [ids],
+        allocations = cursor.fetchall()
+        _change(
+            "billing_item",
+            "allocated = t.allocated + v.amount, reserved = t.reserved - v.amount",
+            _sums((item_id, amount) for _, item_id, amount in allocations),
         )
-        cursor.execute(
-            """
-            UPDATE billing_item i SET allocated = i.allocated + v.amount, reserved = i.reserved - v.amount
-            FROM (
-                SELECT item_id, sum(amount) AS amount FROM payments_allocation
-                WHERE payment_id = ANY(%s::uuid[]) AND state = 'posted' GROUP BY 1
-            ) v
-            WHERE i.id = v.item_id
-            """,
-            [ids],
+    # What no item took is the customer's credit.
+    allocated = _sums((payment_id, amount) for payment_id, _, amount in allocations)
+    Item.objects.bulk_create(
+        Item(
+            biller=biller, customer_id=one.customer_id, payment_id=one.id, posting_id=posting, kind=ItemKind.CREDIT,
+            amount=rest, currency=one.currency,
         )
-        # What no item took is the customer's credit. Summed payment by payment, by index: a join of two sums is planned
-        # by statistics that know nothing of rows a moment old.
-        cursor.execute(
-            """
-            INSERT INTO billing_item (biller_id, customer_id, payment_id, posting_id, kind, amount, currency)
-            SELECT p.biller_id, p.customer_id, p.id, p.posting_id, 'credit', p.allocated - p.amount, p.currency
-            FROM (
-                SELECT p.*, coalesce((SELECT sum(a.amount) FROM payments_allocation a
-                                      WHERE a.payment_id = p.id AND a.state = 'posted'), 0) AS allocated
-                FROM payments_payment p WHERE p.id = ANY(%s::uuid[])
-            ) p
-            WHERE p.amount > p.allocated
-            """,
-            [ids],
-        )
-        cursor.execute(
-            """
-            INSERT INTO billing_entry (biller_id, posting_id, account, route_id, tender, amount, currency, count)
-            SELECT biller_id, posting_id, %s, route_id, tender, sum(amount), currency, count(*)
-            FROM payments_payment WHERE id = ANY(%s::uuid[]) GROUP BY biller_id, posting_id, route_id, tender, currency
-            UNION ALL
-            SELECT biller_id, posting_id, %s, NULL, '', -sum(amount), currency, count(*)
-            FROM payments_payment WHERE id = ANY(%s::uuid[]) GROUP BY biller_id, posting_id, currency
-            """,
-            [
-                LedgerAccount.CLEARING,
-                ids,
-                LedgerAccount.RECEIVABLE,
-                ids,
-            ],
-        )
+        for one in payments
+        if (rest := allocated.get(one.id, Decimal("0.00")) - one.amount)
+    )  # fmt: skip
+    _enter(biller, posting, payments)
     records.write_from(
         actor=None,
         type=RecordType.PAYMENT,
@@ -331,7 +322,7 @@ def _post(biller: Biller, passed: Sequence[tuple[str, str, int]], *, actor: Acto
             FROM payments_payment WHERE id = ANY(%s::uuid[])""",
         params=[ids],
     )
-    _count_in_chunks(ids, "passed")
+    _count_in_chunks(payments, "passed")
     notices.write_from(
         kind=NoticeKind.RECEIPT,
         source="""
@@ -340,13 +331,14 @@ def _post(biller: Biller, passed: Sequence[tuple[str, str, int]], *, actor: Acto
                        'payment', p.id, 'amount', p.amount::text, 'currency', p.currency,
                        'method', (SELECT jsonb_build_object('kind', i.kind, 'brand', nullif(i.brand, ''), 'last4', i.last4)
                                   FROM payments_instrument i WHERE i.id = p.instrument_id),
-                       'email', nullif(p.email, ''), 'language', nullif(p.language, ''))) AS facts
+                       'email', nullif(p.email, ''), 'language', nullif(p.language, ''))) AS facts,
+                   nullif(p.email, '') AS email
             FROM payments_payment p WHERE p.id = ANY(%s::uuid[])""",
         params=[ids],
     )
     if len(passed) == 1:
         _audit_one(passed[0][1], "payment.posted", actor)
-    return Settled(posted=len(amounts), posted_total=sum(amounts, Decimal("0.00")))
+    return Settled(posted=len(payments), posted_total=sum((one.amount for one in payments), Decimal("0.00")))
 
 
 def _fail(
@@ -365,12 +357,13 @@ def _fail(
             SET state = 'failed', settled_at = %s, result = (g.given -> p.id::text ->> 0)::smallint,
                 failure = g.given -> p.id::text ->> 1
             FROM (SELECT %s::jsonb AS given) g
-            WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing' RETURNING p.amount
+            WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing'
+            RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount
             """,
             [now, sets.keyed((pk, [result, str(words_for(result))]) for pk, result in failures), ids],
         )
-        amounts = [amount for (amount,) in cursor.fetchall()]
-        if len(amounts) != len(failures):
+        payments = [_Moved(*row) for row in cursor.fetchall()]
+        if len(payments) != len(failures):
             raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
         release([payment_id for payment_id, _ in failures])
         retries = biller.retry_days
@@ -396,12 +389,13 @@ def _fail(
                 ],
             ],
         )
-    _count_in_chunks(ids, "declined")
+    _count_in_chunks(payments, "declined")
     notices.write_from(
         kind=NoticeKind.AUTOPAY_FAILED,
         source="""
             SELECT biller_id, customer_id, 'autopay-failed:' || id AS key,
-                   jsonb_build_object('payment', id, 'amount', amount::text, 'currency', currency, 'reason', failure) AS facts
+                   jsonb_build_object('payment', id, 'amount', amount::text, 'currency', currency, 'reason', failure) AS facts,
+                   NULL AS email
             FROM payments_payment WHERE id = ANY(%s::uuid[]) AND channel = %s AND result <> ALL(%s)""",
         params=[
             ids,
@@ -411,7 +405,7 @@ def _fail(
     )
     if len(failures) == 1:
         _audit_one(failures[0][0], "payment.failed", actor)
-    return Settled(failed=len(amounts), failed_total=sum(amounts, Decimal("0.00")))
+    return Settled(failed=len(payments), failed_total=sum((one.amount for one in payments), Decimal("0.00")))
 
 
 def release(payment_ids: Sequence[uuid.UUID | str]) -> None:
@@ -441,19 +435,57 @@ def release(payment_ids: Sequence[uuid.UUID | str]) -> None:
         )
 
 
-def _count_in_chunks(ids: str, outcome: str) -> None:
+def _sums(pairs: Iterable[tuple[_Key, Decimal]]) -> dict[_Key, Decimal]:
+    sums: dict[_Key, Decimal] = {}
+    for key, amount in pairs:
+        sums[key] = sums[key] + amount if key in sums else amount
+    return sums
+
+
+def _change(table: str, change: str, sums: dict[int, Decimal]) -> None:
+    """Change rows ``t`` of a table by an amount ``v.amount`` each, in the order of their ids."""
+    ids = sorted(sums)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"""
-            UPDATE billing_chunk c
-            SET {outcome}_count = c.{outcome}_count + v.n, {outcome}_total = c.{outcome}_total + v.total
-            FROM (
-                SELECT chunk_id, count(*) AS n, sum(amount) AS total FROM payments_payment
-                WHERE id = ANY(%s::uuid[]) AND chunk_id IS NOT NULL GROUP BY 1
-            ) v
-            WHERE c.id = v.chunk_id
-            """,
-            [ids],
+            f"UPDATE {table} t SET {change} FROM unnest(%s::bigint[], %s::numeric[]) AS v(id, amount) WHERE t.id = v.id",
+            [sets.array(ids), sets.array(sums[pk] for pk in ids)],
+        )
+
+
+def _enter(biller: Biller, posting_id: int, payments: Sequence[_Moved]) -> None:
+    """Book what came in: clearing as a settlement report splits it, against receivables."""
+    clearing = _sums(((one.route_id, one.tender, one.currency), one.amount) for one in payments)
+    received = _sums((one.currency, one.amount) for one in payments)
+    counts = Counter((one.route_id, one.tender, one.currency) for one in payments)
+    Entry.objects.bulk_create(
+        [
+            *(
+                Entry(
+                    biller=biller, posting_id=posting_id, account=LedgerAccount.CLEARING, route_id=key[0], tender=key[1],
+                    currency=key[2], amount=amount, count=counts[key],
+                )
+                for key, amount in clearing.items()
+            ),
+            *(
+                Entry(
+                    biller=biller, posting_id=posting_id, account=LedgerAccount.RECEIVABLE, currency=currency,
+                    amount=-amount, count=sum(n for key, n in counts.items() if key[2] == currency),
+                )
+                for currency, amount in received.items()
+            ),
+        ]
+    )  # fmt: skip
+
+
+def _count_in_chunks(payments: Sequence[_Moved], outcome: str) -> None:
+    sums = _sums((one.chunk_id, one.amount) for one in payments if one.chunk_id is not None)
+    counts = Counter(one.chunk_id for one in payments)
+    for pk in sorted(sums):
+        Chunk.objects.filter(pk=pk).update(
+            **{
+                f"{outcome}_count": F(f"{outcome}_count") + counts[pk],
+                f"{outcome}_total": F(f"{outcome}_total") + sums[pk],
+            }
         )
 
 

@@ -335,7 +335,7 @@ def _write_notices(job: Job, lines: tuple[int, int]) -> None:
         source=f"""
             SELECT i.biller_id, i.customer_id, 'bill-ready:' || i.id AS key,
                    jsonb_build_object('invoice', i.id, 'number', i.number, 'amount', i.amount::text, 'currency', %s::text,
-                                      'due_on', i.due_on) AS facts
+                                      'due_on', i.due_on) AS facts, NULL AS email
             FROM {job.stage.bills} b JOIN billing_invoice i ON i.id = b.invoice_id
             WHERE b.line BETWEEN %s AND %s AND NOT b.superseded""",
         params=[job.biller.currency, *lines],
