@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from tests import servers
 
@@ -43,6 +45,11 @@ from tests.specs import (
 if TYPE_CHECKING:
     from tests.cis import Cis
     from tests.processor import Processor
+
+
+# A busy machine is no fault of what is tested.
+hypothesis_settings.register_profile("ratepayer", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("ratepayer")
 
 
 @pytest.hookimpl(optionalhook=True)
