@@ -15,7 +15,7 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
-from billing import tenancy
+from billing import sessions, tenancy
 from billing.models import Biller
 
 DEFAULT_ACCENT = "#0b5394"
@@ -89,7 +89,9 @@ def logo(request: HttpRequest, slug: str) -> FileResponse:
 def frame(request: HttpRequest) -> dict[str, Any]:
     """Tell every template whose page this is, through whose eyes it is seen, and the theme (context processor)."""
     theme = request.COOKIES.get("theme", "")
+    user = getattr(request, "user", None)
     return {
+        "session_seconds": sessions.seconds_left(request) if user is not None and user.is_authenticated else 0,
         "biller": getattr(request, "biller", None),
         "viewing_as": getattr(request, "viewing_as", ""),
         "theme": theme if theme in THEMES else "",

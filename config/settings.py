@@ -91,6 +91,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "billing.middleware.NothingInScope",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "billing.sessions.TimeOut",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "axes.middleware.AxesMiddleware",
@@ -257,6 +258,15 @@ SESSION_COOKIE_NAME = "__Host-session" if SECURE else "session"
 SESSION_COOKIE_SECURE = SECURE
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 12 * 3600
+# Minutes without a page, and in all, after which people are signed out: those who may see a biller's accounts, and payers.
+SESSION_IDLE_MINUTES = {
+    "staff": environment.integer("STAFF_IDLE_MINUTES", 30, least=1, most=720),
+    "payer": environment.integer("PAYER_IDLE_MINUTES", 30, least=1, most=720),
+}
+SESSION_MOST_MINUTES = {
+    "staff": environment.integer("STAFF_SESSION_MINUTES", 720, least=1, most=720),
+    "payer": environment.integer("PAYER_SESSION_MINUTES", 720, least=1, most=720),
+}
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 CSRF_COOKIE_NAME = "__Host-csrf" if SECURE else "csrf"
 CSRF_COOKIE_SECURE = SECURE

@@ -36,8 +36,6 @@ from billing.permissions import Permission, may
 P = ParamSpec("P")
 Row = TypeVar("Row", bound=models.Model)
 
-# Seconds without a page after which a payer is signed out; the frame warns two minutes before.
-IDLE = 30 * 60
 # Seconds for which a guest may come back to the bill that they found.
 GUEST_SECONDS = 60 * 60
 MOST_GUEST_KEYS = 5
@@ -143,8 +141,6 @@ def admit(request: HttpRequest) -> HttpResponseBase | None:
         return redirect_to_login(request.get_full_path())
     if VIEWING in request.session:
         return _admit_viewer(request, user)
-    # Each page begins the time anew.
-    request.session.set_expiry(IDLE)
     _enter(
         request, payer=user, customer_ids=user.linked_customer_ids, actor=Actor.payer(user, address=_address(request))
     )

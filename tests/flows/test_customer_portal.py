@@ -452,7 +452,7 @@ def test_a_token_from_another_window_is_passed_over(page: Page, town: Town, live
 def test_the_session_warns_before_it_ends_and_can_be_kept(
     page: Page, town: Town, live_server: LiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("billing.customer_portal.access.IDLE", 100)
+    monkeypatch.setattr("django.conf.settings.SESSION_IDLE_MINUTES", {"staff": 30, "payer": 2})
     make_link(town.payer, town.customer)
     sign_in(page, town.payer, live_server)
     page.goto("/home/")
@@ -462,7 +462,7 @@ def test_the_session_warns_before_it_ends_and_can_be_kept(
     before = Session.objects.get().expire_date
     with page.expect_response("**/sessions/extend") as extended:
         warning.get_by_role("button", name="Stay signed in").click()
-    assert extended.value.json() == {"seconds": 100}
+    assert extended.value.json()["seconds"] in {119, 120}
     assert Session.objects.get().expire_date > before
 
 

@@ -35,6 +35,7 @@ from tests.factories import (
     make_user,
 )
 from tests.processor import Processor
+from tests.staff import client_of, make_staff
 
 pytestmark = pytest.mark.django_db
 
@@ -702,6 +703,49 @@ def test_payers_pages_stay_out_of_caches(town: Town, ana: Client) -> None:
         assert "private" in answer["Cache-Control"]
 
 
-def test_a_payers_session_ends_when_they_are_idle(town: Town, ana: Client) -> None:
+def test_who_is_idle_or_long_signed_in_is_signed_out_told_why_and_led_back(
+    town: Town, ana: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("billing.sessions.time.time", lambda: 1e9 + clock[0] * 60)
+    part = {"HX-Request": "true", "HX-Current-URL": "http://testserver/bills/?state=open"}
+    dana = client_of(make_staff(town.biller))
+    for browser, home in ((ana, "/home/"), (dana, "/biller/files/")):
+        clock[0] = 0
+        assert 'name="session-seconds" content="1800"' in browser.get(home).content.decode()
+        clock[0] = 29
+        assert browser.get(home).status_code == 200
+        # What a page asks for by itself is nobody's activity.
+        clock[0] = 50
+        assert browser.get(home, headers=part).status_code == 200
+        clock[0] = 58.9
+        assert browser.get(home).status_code == 200
+        clock[0] = 58.9 + 30
+        answer = browser.get(f"{home}?a=1", follow=True)
+        assert answer.redirect_chain == [(f"/accounts/login/?next={home}%3Fa%3D1", 302)]
+        assert "You were signed out because you had not used this site for a while." in answer.content.decode()
+        assert "_auth_user_id" not in browser.session
+
+    # A form leads back to the page where it stood, a part of a page to the page; another site's address to neither.
+    clock[0] = 100
+    for sent, stood, goes in (
+        ({"Referer": "http://testserver/methods/?x=1"}, "/methods/%3Fx%3D1", "Location"),
+        ({"Referer": "https://evil.example/methods/"}, "/", "Location"),
+        (part, "/bills/%3Fstate%3Dopen", "HX-Redirect"),
+    ):
+        ana.force_login(town.payer, backend=BACKEND)
+        ana.get("/home/")
+        clock[0] += 31
+        answer = ana.post(pay_url(town), {"amount": "84.10"}, headers=sent)
+        assert answer[goes] == f"/accounts/login/?next={stood}"
+    assert Payment.objects.count() == 0
+
+    # Nobody stays for ever, however busy; and the warning's own question is answered and explained later.
+    ana.force_login(town.payer, backend=BACKEND)
     ana.get("/home/")
-    assert ana.session.get_expiry_age() == 30 * 60
+    for _ in range(36):
+        clock[0] += 19.9
+        assert ana.get("/home/").status_code == 200
+    clock[0] += 5
+    assert ana.post("/sessions/extend").json() == {"seconds": 0}
+    assert "because you had been signed in for a long time." in ana.get("/home/", follow=True).content.decode()
