@@ -63,7 +63,10 @@ _REAP = 5.0
 _IDS = 1_000  # ids of exchanges taken at once
 _HEALTH = 0.5  # seconds after which an endpoint's successes are kept; failures are kept at once
 _STEPS = 2_000  # customers that one look walks over
-_CLAIMS = 256  # records that one cycle claims: short cycles keep small billers beside big ones quick
+# Records that one cycle claims, at first and within bounds: so many that the cycle takes as long as it should, since short
+# cycles keep small billers beside big ones quick.
+_CLAIMS, _FEWEST, _MOST = 256, 128, 2_048
+_SHORT, _LONG = 0.03, 0.06  # seconds
 _SLOW = 1.0  # seconds from which a call is no longer waited for by the others when the loop hands over
 
 
@@ -161,6 +164,7 @@ class _Loop:
         self._refreshed = -_REFRESH
         self._reaped = -_REAP
         self._cycled = 0.0
+        self._claims = _CLAIMS
         self._set_clock()
 
     def _set_clock(self) -> None:
@@ -287,10 +291,12 @@ class _Loop:
                 if not line.flying:
                     wants[line.id] = 1
             else:
-                room = self._limit(line) + math.ceil(line.rate * _AHEAD) - line.flying
-                if room > 0:
+                limit, ahead = self._limit(line), math.ceil(line.rate * _AHEAD)
+                room = limit + ahead - line.flying
+                # Few claims of many cost less than many of few: what was claimed ahead is used up by half first.
+                if room > ahead // 2:
                     wants[line.id] = room * line.endpoint.per_envelope
-        share = max(1, _CLAIMS // max(1, len(wants)))
+        share = max(1, self._claims // max(1, len(wants)))
         return {
             line_id: min(number, max(share, self._limit(self._lines[line_id]))) for line_id, number in wants.items()
         }
@@ -340,6 +346,7 @@ class _Loop:
             line.stop_for = ""
             line.endpoint.paused = True
         self._rate(moment)
+        self._pace(time.monotonic() - moment, cut=sum(wants.values()) >= self._claims)
         if results:
             failpoint("deliver.recorded")
         if claimed:
@@ -427,6 +434,13 @@ class _Loop:
         for line in self._lines.values():
             line.rate += 0.3 * (line.answered / elapsed - line.rate)
             line.answered = 0
+
+    def _pace(self, took: float, *, cut: bool) -> None:
+        """Let the next cycles claim fewer where one took too long, more where there was time for it."""
+        if took > _LONG:
+            self._claims = max(_FEWEST, self._claims * 3 // 4)
+        elif took < _SHORT and cut:
+            self._claims = min(_MOST, self._claims * 5 // 4)
 
     # ---- to the wire
 

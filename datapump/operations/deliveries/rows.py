@@ -115,21 +115,30 @@ def clock() -> datetime:
     return now
 
 
-_STEADY = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "jit")
+_STEADY = {
+    **dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "jit"), "off"),
+    "join_collapse_limit": "1",
+    "plan_cache_mode": "force_generic_plan",
+}
 
 
 def steady_plans() -> None:
-    """Have every statement of this connection go by primary keys and indexes, row by row, until ``usual_plans``.
+    """Have every statement of this connection planned once, to go by primary keys and indexes, row by row, in the order in
+    which it is written, until ``usual_plans``.
 
     How many records wait and are being sent changes faster than statistics do, and a plan made for few that meets many
     is what a queue dies of.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT " + ", ".join(f"set_config('{name}', 'off', false)" for name in _STEADY))
+        cursor.execute(
+            "SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _STEADY.items())
+        )
+    connection.connection.prepare_threshold = 0  # Django turns prepared statements off
 
 
 def usual_plans() -> None:
     """Give the connection back as it was."""
+    connection.connection.prepare_threshold = None
     with connection.cursor() as cursor:
         cursor.execute("; ".join(f"RESET {name}" for name in _STEADY))
 
