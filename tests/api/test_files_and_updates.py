@@ -18,7 +18,6 @@ from tests.invoice_files import Bill, write
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.mark.spec("MSP-34")
 def test_file_is_received_loaded_and_watched() -> None:
     biller = make_biller()
     machine = Machine(biller)

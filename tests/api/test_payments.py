@@ -47,7 +47,6 @@ def error(response: Answer) -> tuple[int, str, str | None]:
     return response.status_code, told["code"], told["field"]
 
 
-@pytest.mark.spec("PAY-44")
 def test_payment_is_taken_once_and_read_back(town: Town, processor: Processor) -> None:
     response = pay(town)
     assert response.status_code == 201
@@ -175,7 +174,6 @@ def test_refusal_is_an_answer_and_stays_one(town: Town, processor: Processor) ->
     assert pay(town, "key-2").status_code == 201
 
 
-@pytest.mark.spec("PAY-15")
 def test_operations_refusals_come_through(town: Town, processor: Processor) -> None:
     before = books()
     Biller.objects.filter(pk=town.biller.pk).update(allow_partial_payments=False)

@@ -19,7 +19,6 @@ def biller(transactional_db: None) -> Biller:
     return make_biller()
 
 
-@pytest.mark.spec("MSP-35")
 def test_each_setting_says_what_it_is() -> None:
     known = {one.number: one for one in advanced_settings.registered()}
     assert {8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 35, 64, 65, 131} <= set(known)
@@ -39,7 +38,6 @@ def test_each_setting_says_what_it_is() -> None:
         advanced_settings.register(AdvancedSetting(131, "Another", "", Kind.TEXT, Row(131)))
 
 
-@pytest.mark.spec("MSP-35")
 def test_a_value_is_kept_once_where_it_belongs(biller: Biller) -> None:
     def change(number: int, given: object) -> object:
         return advanced_settings.change(actor=ACTOR, biller=biller, number=number, given=given)
@@ -71,7 +69,6 @@ def test_a_value_is_kept_once_where_it_belongs(biller: Biller) -> None:
     assert advanced_settings.value(64, biller.pk) == ""
 
 
-@pytest.mark.spec("MSP-35")
 @pytest.mark.parametrize(
     ("number", "given"),
     [

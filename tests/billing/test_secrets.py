@@ -26,7 +26,6 @@ def stored(table: str, column: str) -> list[str]:
         return [text for (text,) in cursor.fetchall()]
 
 
-@pytest.mark.spec("MSP-35")
 def test_secret_is_not_readable_in_the_database_and_opens_from_its_row() -> None:
     make_endpoint(make_biller(), password="hunter2-of-the-cis")
     (ciphertext,) = stored("datapump_endpoint", "password")

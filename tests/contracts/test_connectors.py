@@ -103,7 +103,7 @@ def test_every_connector_is_known_by_its_name() -> None:
         connector_named("smoke signals")
 
 
-@pytest.mark.spec("MSP-6", "MSP-7", "MSP-8", "MSP-9", "MSP-10")
+@pytest.mark.spec("MSP-6", "MSP-7", "MSP-8", "MSP-10")
 def test_payments_of_every_tender_reach_the_book_as_they_are(line: Line) -> None:
     facts: list[dict[str, Any]] = [
         {"tender": "card", "amount": "232.10", "source": 8},

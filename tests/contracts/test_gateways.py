@@ -208,7 +208,7 @@ def test_a_wrong_request_is_a_result_and_moves_no_money(bench: Bench, changes: d
     assert bench.charges() == {request.key: 0}
 
 
-@pytest.mark.spec("PAY-1", "PAY-14")
+@pytest.mark.spec("PAY-1")
 def test_verification_moves_no_money(bench: Bench) -> None:
     gateway = bench.open()
     good = charge(bench.token("verify_only"), command=Command.VERIFY, amount=Decimal("0.00"))
@@ -385,7 +385,6 @@ DONE = ["drop_after", "error_after", "garbage", "truncated"]
 
 
 @pytest.mark.parametrize("size", [1, 3])
-@pytest.mark.spec("PAY-22")
 def test_a_closed_port_is_not_sent(bench: Bench, size: int) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -399,7 +398,6 @@ def test_a_closed_port_is_not_sent(bench: Bench, size: int) -> None:
             list(gateway.lookup(["key"]))
 
 
-@pytest.mark.spec("PAY-22")
 def test_a_connection_that_is_never_accepted_is_not_sent_within_its_own_time_out(bench: Bench) -> None:
     with socket.socket() as deaf, socket.socket() as filler:
         deaf.bind(("127.0.0.1", 0))
@@ -412,7 +410,6 @@ def test_a_connection_that_is_never_accepted_is_not_sent_within_its_own_time_out
         assert 1.5 <= time.monotonic() - before < 6  # three tries of half a second
 
 
-@pytest.mark.spec("PAY-22")
 def test_connecting_is_tried_twice_again(bench: Bench) -> None:
     """A processor that comes back while we knock is reached by the same request."""
     with socket.socket() as free:
@@ -438,7 +435,7 @@ def test_connecting_is_tried_twice_again(bench: Bench) -> None:
 
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("fault", NOT_DONE + DONE)
-@pytest.mark.spec("PAY-22", "PAY-23")
+@pytest.mark.spec("PAY-23")
 def test_whatever_happens_after_connecting_is_unknown(bench: Bench, fault: str, size: int) -> None:
     gateway = bench.open()
     token = bench.token("approve")
@@ -480,7 +477,7 @@ def test_answers_left_out_are_unknown_and_the_others_count(bench: Bench) -> None
 
 @pytest.mark.parametrize("fault", ["late", "slow", "drip"])
 @pytest.mark.parametrize("size", [1, 3])
-@pytest.mark.spec("PAY-22", "PAY-23")
+@pytest.mark.spec("PAY-23")
 def test_no_answer_in_time_is_unknown_and_takes_no_longer_than_the_time_out(
     bench: Bench, fault: str, size: int
 ) -> None:
@@ -579,7 +576,6 @@ def test_one_request_in_trouble_leaves_the_others_alone(bench: Bench) -> None:
 # Set-up
 
 
-@pytest.mark.spec("PAY-22")
 def test_a_wrong_secret_is_misconfigured_everywhere(bench: Bench) -> None:
     gateway = bench.open_with_wrong_secret()
     token = bench.token("approve")
@@ -597,7 +593,6 @@ def test_a_wrong_secret_is_misconfigured_everywhere(bench: Bench) -> None:
     assert bench.charges() == {}
 
 
-@pytest.mark.spec("PAY-22")
 def test_the_heartbeat_answers(bench: Bench) -> None:
     gateway = bench.open()
     gateway.ping()
@@ -720,7 +715,7 @@ def test_a_damaged_response_file_is_unknown(bench: Bench, fault: str) -> None:
 # The simulator driver's own
 
 
-@pytest.mark.spec("PAY-13", "PAY-17")
+@pytest.mark.spec("PAY-17")
 def test_the_exchange_is_told_without_secret_and_with_numbers_masked(processor: Processor) -> None:
     processor.reset()
     told: list[tuple[str, str]] = []
@@ -839,14 +834,12 @@ _GOOD = b'{"answers": [{"key": "k", "code": "100", "amount": "12.34"}]}'
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", OutcomeUnknown),
     ],
 )
-@pytest.mark.spec("PAY-22")
 def test_what_other_answers_mean(reply: bytes, error: type[GatewayError]) -> None:
     with answering(reply) as address:
         gateway = registry.open_gateway("simulator", {"base_url": address, "merchant": MERCHANT}, SECRET)
         assert error_of(only(gateway.send([charge("token", key="k")]))) is error
 
 
-@pytest.mark.spec("PAY-22")
 def test_the_time_out_is_for_the_whole_exchange() -> None:
     """A peer that begins to answer just in time wins no further time."""
     timeout = 1.0

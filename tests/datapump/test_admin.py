@@ -29,7 +29,6 @@ def admin(transactional_db: None) -> Client:
     return client_of(user)
 
 
-@pytest.mark.spec("MSP-35")
 def test_an_endpoint_is_edited_by_its_numbered_settings(admin: Client, biller: Biller, cis: Cis) -> None:
     endpoint = endpoint_of(biller)
     url = f"/admin/datapump/endpoint/{endpoint.pk}/change/"
@@ -49,7 +48,6 @@ def test_an_endpoint_is_edited_by_its_numbered_settings(admin: Client, biller: B
     assert AuditEntry.objects.filter(event="endpoint.changed").count() == 1
 
 
-@pytest.mark.spec("PBT-1", "MSP-35")
 def test_the_switches_and_setting_131(admin: Client, biller: Biller) -> None:
     url = f"/admin/datapump/configuration/{Configuration.objects.get(biller=biller).pk}/change/"
     assert "Pay By Text Changes" in admin.get(url).content.decode()

@@ -212,7 +212,7 @@ def test_the_account_has_its_own_tab(client: Client, biller: Biller) -> None:
 # ---- One update -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spec("PBT-10", "PBT-8")
+@pytest.mark.spec("PBT-10")
 def test_the_detail_shows_every_attempt_and_hides_numbers(client: Client, biller: Biller, cis: Cis) -> None:
     customer = billed(biller)
     before = enrol(customer, RecordType.AUTOPAY, True)
@@ -456,7 +456,6 @@ FORM = {
 PAYMENTS = "/biller/settings/datapump/payments/"
 
 
-@pytest.mark.spec("MSP-35")
 def test_numbered_settings_are_the_endpoints_fields(biller: Biller, cis: Cis) -> None:
     lone = make_biller()
     waiting = pay(billed(lone))
@@ -490,7 +489,6 @@ def test_numbered_settings_are_the_endpoints_fields(biller: Biller, cis: Cis) ->
     assert Setting.objects.filter(biller=lone).count() == 0
 
 
-@pytest.mark.spec("MSP-35")
 @pytest.mark.parametrize(
     ("field", "given", "words"),
     [
@@ -513,7 +511,6 @@ def test_what_is_wrong_is_said_at_the_field(client: Client, biller: Biller, fiel
     assert AuditEntry.objects.filter(event="endpoint.changed").count() == 0
 
 
-@pytest.mark.spec("MSP-35")
 def test_setting_131_is_held_against_its_schema(client: Client, biller: Biller) -> None:
     page = "/biller/settings/datapump/"
     good = '{"Daffron": {"DataPumpConfigs": {"TransactionIdIsPaymentGuid": true}}, "PdfConfig": {"BCTRModifier": "ValueAfterDash"}}'
@@ -536,7 +533,6 @@ def test_setting_131_is_held_against_its_schema(client: Client, biller: Biller) 
     assert client.post(PAYMENTS, FORM | {"per_envelope": "5"}).status_code == 302
 
 
-@pytest.mark.spec("PBT-1", "MSP-36")
 def test_switches(client: Client, biller: Biller) -> None:
     customer = billed(biller)
     waiting = enrol(customer, RecordType.AUTOPAY, True)

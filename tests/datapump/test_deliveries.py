@@ -102,7 +102,7 @@ def test_payments_reach_the_books(biller: Biller, cis: Cis) -> None:
     assert "cis-password" not in kept.request
 
 
-@pytest.mark.spec("MSP-7", "MSP-35")
+@pytest.mark.spec("MSP-7")
 def test_setting_131_makes_the_guid_the_transaction_id(biller: Biller, cis: Cis) -> None:
     Setting.objects.create(biller=biller, number=131, value=GUIDS)
     record = pay(billed(biller), approval_code="SAME")
@@ -114,7 +114,7 @@ def test_setting_131_makes_the_guid_the_transaction_id(biller: Biller, cis: Cis)
     assert len({one["transaction_id"] for one in book}) == 2
 
 
-@pytest.mark.spec("MSP-8", "MSP-35")
+@pytest.mark.spec("MSP-8")
 def test_the_channel_becomes_a_mode(biller: Biller, cis: Cis) -> None:
     Endpoint.objects.filter(biller=biller, purpose=Purpose.PAYMENTS).update(
         options={"card_modes": "0(WEB)|2(CSRWEB)|8(POS)", "ach_modes": "1(EFT)|0(WEBACH)"}
@@ -140,7 +140,7 @@ def test_the_channel_becomes_a_mode(biller: Biller, cis: Cis) -> None:
     assert endpoint.noted_at is not None
 
 
-@pytest.mark.spec("MSP-10", "MSP-35")
+@pytest.mark.spec("MSP-10")
 @pytest.mark.parametrize(("version", "written"), [("1", "<amount>232.1</amount>"), ("2", "<amount>232.10</amount>")])
 def test_the_service_version_writes_amounts(biller: Biller, cis: Cis, version: str, written: str) -> None:
     Endpoint.objects.filter(biller=biller).update(options={"service_version": version})
@@ -180,7 +180,7 @@ def test_autopay_says_where(biller: Biller, cis: Cis) -> None:
     assert abs(logged - timezone.now()) < timedelta(minutes=1)
 
 
-@pytest.mark.spec("MSP-12", "MSP-35")
+@pytest.mark.spec("MSP-12")
 @pytest.mark.parametrize(("skips", "location"), [(True, "METER-7"), (False, "DONATION")])
 def test_donations_are_passed_over(biller: Biller, cis: Cis, skips: bool, location: str) -> None:
     Setting.objects.create(
@@ -523,7 +523,6 @@ def test_wrong_credentials_pause_the_endpoint(biller: Biller, cis: Cis) -> None:
     assert again(record).state == "delivered"
 
 
-@pytest.mark.spec("MSP-36")
 def test_autopay_goes_to_the_autopay_endpoint(biller: Biller, cis: Cis) -> None:
     Endpoint.objects.filter(biller=biller).exclude(purpose=Purpose.AUTOPAY).update(paused=True)
     customer = billed(biller)

@@ -167,7 +167,6 @@ def test_an_unmapped_source_takes_the_default_mode_and_says_so() -> None:
     assert envelope.notes == ("payment source 2 has no mode in setting 65 (ACH); sent as WEB",)
 
 
-@pytest.mark.spec("MSP-9")
 def test_a_kiosk_payment_adds_the_kiosk_id_behind_the_transaction_id_and_others_have_none() -> None:
     items = body_of(connector.write([make_payment(kiosk="BHappy")], make_target())).findall(f".//{MSP}extensionsItem")
     assert [(item[0].text, item[1].text) for item in items] == [("transactionId", CODE), ("billerReference", "BHappy")]

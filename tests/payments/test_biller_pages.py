@@ -584,7 +584,6 @@ def unknown(card: Instrument, processor: Processor) -> Case:
     )
 
 
-@pytest.mark.spec("PAY-9", "PAY-11")
 def test_unresolved_attempts_are_listed_with_their_age_code_and_case(
     client: Client, biller: Biller, processor: Processor
 ) -> None:
@@ -596,7 +595,6 @@ def test_unresolved_attempts_are_listed_with_their_age_code_and_case(
     assert client.get(page("biller-unresolved")).context["listing"].total == 0
 
 
-@pytest.mark.spec("PAY-9")
 @pytest.mark.parametrize(
     ("outcome", "state", "balance"),
     [("charged", PaymentState.POSTED, "0.00"), ("not_charged", PaymentState.FAILED, "84.10")],

@@ -216,10 +216,13 @@ def test_dry_run_counts_and_changes_nothing(biller: Biller, processor: Processor
 
 
 @pytest.mark.spec("PAY-5")
-def test_soft_decline_is_tried_again_on_the_billers_days_and_then_no_more(biller: Biller, processor: Processor) -> None:
+def test_soft_decline_is_tried_again_on_the_billers_days_and_a_hard_one_never(
+    biller: Biller, processor: Processor
+) -> None:
     Biller.objects.filter(pk=biller.pk).update(retry_days=[3, 5])
     biller.refresh_from_db()
     item = due_bill(biller, processor, "soft_decline")
+    hard = due_bill(biller, processor, "hard_decline")
     seen = []
     for n in range(3):
         options = Options(start=today(), end=today() + datetime.timedelta(days=9), repeat=str(n))
@@ -227,7 +230,9 @@ def test_soft_decline_is_tried_again_on_the_billers_days_and_then_no_more(biller
         item.refresh_from_db()
         seen.append(item.collect_on)
     assert seen == [today() + datetime.timedelta(days=3), today() + datetime.timedelta(days=5), None]
-    assert Payment.objects.filter(state="failed").count() == 3
+    assert Payment.objects.filter(state="failed", customer=item.customer).count() == 3
+    hard.refresh_from_db()
+    assert (hard.collect_on, Payment.objects.filter(state="failed", customer=hard.customer).count()) == (None, 1)
 
 
 @pytest.mark.spec("PAY-3")

@@ -233,7 +233,6 @@ def test_a_stopped_biller_takes_nothing_even_from_a_page_that_is_open(town: Town
     assert (Payment.objects.count(), town.charges()) == (0, [])
 
 
-@pytest.mark.spec("MSP-25")
 def test_a_blocked_card_is_neither_offered_nor_taken(town: Town, ana: Client) -> None:
     card = town.on_file()
     review = choose(ana, pay_url(town), method=str(card.pk))
@@ -356,7 +355,7 @@ def test_the_page_shows_the_processors_own_fields_and_no_field_for_a_number(town
 
 
 @pytest.mark.parametrize("keep", [True, False])
-@pytest.mark.spec("PAY-15", "PAY-17")
+@pytest.mark.spec("PAY-17")
 def test_a_new_card_serves_once_or_stays_on_file(town: Town, ana: Client, keep: bool) -> None:
     entry = choose(ana, pay_url(town), method="card", **({"keep": "on"} if keep else {}))
     token = town.token(last4="1111")
@@ -716,11 +715,9 @@ def test_who_is_idle_or_long_signed_in_is_signed_out_told_why_and_led_back(
         clock[0] = 29
         assert browser.get(home).status_code == 200
         # What a page asks for by itself is nobody's activity.
-        clock[0] = 50
-        assert browser.get(home, headers=part).status_code == 200
         clock[0] = 58.9
-        assert browser.get(home).status_code == 200
-        clock[0] = 58.9 + 30
+        assert browser.get(home, headers=part).status_code == 200
+        clock[0] = 59.1
         answer = browser.get(f"{home}?a=1", follow=True)
         assert answer.redirect_chain == [(f"/accounts/login/?next={home}%3Fa%3D1", 302)]
         assert "You were signed out because you had not used this site for a while." in answer.content.decode()
