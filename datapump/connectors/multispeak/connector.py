@@ -50,10 +50,13 @@ class MultiSpeak:
         kind = messages[0].kind if messages else ""
         if not messages or any(message.kind != kind for message in messages):
             raise ValueError("an envelope holds messages of one kind")
-        if len(messages) > self.batch_limit(kind, target):
-            raise ValueError(f"too many messages of the kind {kind} for one envelope")
-        if len({message.account for message in messages}) != len(messages):
-            raise ValueError("an envelope holds one message of an account: answers tell accounts apart, not messages")
+        if len(messages) > 1:
+            if len(messages) > self.batch_limit(kind, target):
+                raise ValueError(f"too many messages of the kind {kind} for one envelope")
+            if len({message.account for message in messages}) != len(messages):
+                raise ValueError(
+                    "an envelope holds one message of an account: answers tell accounts apart, not messages"
+                )
         for message in messages:
             if not message.account.strip():
                 raise Refused("the record has no account number", message_id=message.id)
@@ -89,22 +92,19 @@ class MultiSpeak:
         return masking.mask(body)
 
     def _write_payments(self, messages: Sequence[Message], target: Target, plan: Plan) -> Envelope:
-        written: list[str] = []
-        notes: dict[str, None] = {}
-        transaction_ids: set[str] = set()
+        written: dict[str, envelopes.Payment] = {}
         for message in messages:
-            xml, transaction_id, note = envelopes.payment(message, plan)
-            if transaction_id in transaction_ids:
+            payment = envelopes.payment(message, plan)
+            if payment.transaction_id in written:
                 raise Refused(
                     "two payments of one envelope have the same transactionId",
                     message_id=message.id,
                 )
-            transaction_ids.add(transaction_id)
-            written.append(xml)
-            if note:
-                notes[note] = None
-        content = f"<transactions>{''.join(written)}</transactions>"
-        return _envelope("CommitPaymentTransaction", content, messages, target, plan, tuple(notes))
+            written[payment.transaction_id] = payment
+        content = f"<transactions>{''.join([payment.xml for payment in written.values()])}</transactions>"
+        said = "|".join([payment.said for payment in written.values()])
+        notes = tuple(dict.fromkeys(payment.note for payment in written.values() if payment.note))
+        return _envelope("CommitPaymentTransaction", content, messages, target, plan, said, notes)
 
     def _plan(self, target: Target) -> Plan:
         kept = self._plans.get(id(target))
@@ -124,18 +124,24 @@ def _envelope(
     messages: Sequence[Message],
     target: Target,
     plan: Plan,
+    said: str | None = None,
     notes: tuple[str, ...] = (),
 ) -> Envelope:
+    """Put content into an envelope; ``said`` is what of it could need a mask, all of it by default."""
     after = plan.after[operation]
     body = f"{plan.before[operation]}{content}{after}".encode()
     masked = plan.masked[operation]
-    known = masked is not None and len(body) <= masking.MAX_KEPT and masking.is_plain(content.encode())
+    known = (
+        masked is not None
+        and len(body) <= masking.MAX_KEPT
+        and masking.is_plain((content if said is None else said).encode())
+    )
     return Envelope(
         operation=operation,
         url=target.url,
         headers=plan.headers[operation],
         body=body,
-        message_ids=tuple(message.id for message in messages),
+        message_ids=tuple([message.id for message in messages]),
         notes=notes,
         masked=f"{masked}{content}{after}" if known else "",
     )

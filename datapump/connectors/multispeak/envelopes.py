@@ -121,8 +121,20 @@ def plan(target: Target) -> Plan:
     return Plan(options=options, zone=zone, before=before, after=after, masked=masked, headers=headers)
 
 
-def payment(message: Message, plan: Plan) -> tuple[str, str, str]:
-    """Write one ``paymentTransaction``; return it with its transactionId and a note for the operator or an empty text.
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One ``paymentTransaction``: its ``said`` are the texts in it that are not the same in every one, in a row with bars
+    between them; ``note`` is one for the operator or an empty text.
+    """
+
+    xml: str
+    transaction_id: str
+    said: str
+    note: str
+
+
+def payment(message: Message, plan: Plan) -> Payment:
+    """Write one ``paymentTransaction``.
 
     :raises Refused: the payment cannot be said; the text says what is missing.
 
@@ -163,7 +175,7 @@ def payment(message: Message, plan: Plan) -> tuple[str, str, str]:
         )
     except NotXml as error:
         raise Refused(f"account, approval code, GUID or kiosk: {error}", message_id=message.id) from None
-    return xml, transaction_id, note
+    return Payment(xml, transaction_id, f"{message.account}|{transaction_id}|{approval_code}|{mode}|{kiosk}", note)
 
 
 def payment_mode(facts: Mapping[str, Any], options: Options) -> tuple[str, str]:

@@ -38,10 +38,10 @@ _OUR_HEADER = re.compile(r'\b(UserID|Pwd)="[^"<]*"')
 _SECRET_STEMS = ("user", "pwd", "passw")
 _ELEMENT_STEMS = tuple(stem.lower() for stem in _ELEMENT_ONLY.replace("2?", "").split("|"))
 _LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){12}")
-_STEMS = tuple(stem.encode() for stem in (*_SECRET_STEMS, *_ELEMENT_STEMS))
+_STEMS = (*_SECRET_STEMS, *_ELEMENT_STEMS)
 _PLAIN = bytes([9, 10, 13, *range(32, 127)])
 _FOLDED = bytes.maketrans(b"123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"000000000abcdefghijklmnopqrstuvwxyz")
-_DIGITS = b"0" * 13
+_DIGITS = "0" * 13
 _UNKEEPABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -69,7 +69,7 @@ def is_plain(body: bytes) -> bool:
     """
     if len(body) > MAX_KEPT or body.translate(None, _PLAIN):
         return False
-    folded = body.translate(_FOLDED, b" -")
+    folded = body.translate(_FOLDED, b" -").decode("ascii")
     return _DIGITS not in folded and not any(map(folded.__contains__, _STEMS))
 
 

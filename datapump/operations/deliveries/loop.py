@@ -465,6 +465,8 @@ class _Loop:
         """Put records into envelopes: of one kind, of different accounts, as many as endpoint and connector allow."""
         groups: list[list[Claimed]] = []
         growing: dict[str, list[Claimed]] = {}
+        if line.endpoint.per_envelope == 1:
+            return [[record] for record in records]
         for record in records:
             most = min(line.endpoint.per_envelope, self._batch_limit(line, record.kind))
             group = growing.get(record.kind)
@@ -597,7 +599,7 @@ class _Loop:
                     envelope.masked or mask(envelope.body), mask(answer.body) if answer.body else "", len(errors),
                 )
             )  # fmt: skip
-        in_company = refused_whole(results)
+        in_company = bool(errors) and refused_whole(results)
         for record, result in zip(records, results, strict=True):
             verdict = judge(
                 result,
@@ -621,7 +623,12 @@ class _Loop:
         self, line: _Line, results: list[Delivered | Undelivered], errors: list[ConnectorError], now: datetime
     ) -> None:
         line.dirty = True
-        line.urgent = line.urgent or bool(errors) or line.breaker.closed_until is not None
+        if line.breaker.closed_until is not None:
+            line.urgent = True
+        if not errors:
+            line.breaker.succeeded(now)
+            return
+        line.urgent = True
         wrong = next((error for error in errors if isinstance(error, Misconfigured)), None)
         if wrong is not None:
             line.stop_for = str(wrong)
