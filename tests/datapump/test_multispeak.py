@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from datapump.connectors.base import Envelope, Message, Misconfigured, Refused, Target
-from datapump.connectors.multispeak import definitions
+from datapump.connectors.multispeak import definitions, masking
 from datapump.connectors.multispeak.amounts import amount_text
 from datapump.connectors.multispeak.connector import MultiSpeak
 from datapump.connectors.multispeak.options import BadOption, parse_modes
@@ -341,6 +341,7 @@ def test_prepared_envelopes_are_what_zeep_builds_and_valid(conversation: tuple[l
     envelope = connector.write(messages, target)
     built = definitions.build(*definitions.arguments(messages, target), target)
     assert canonical(envelope.body) == canonical(etree.tostring(built))
+    assert envelope.masked in ("", connector.mask(envelope.body))
     assert connector.write(messages, dataclasses.replace(target)).body == envelope.body
     header, content = body_of(envelope)[0][0], body_of(envelope)[1][0]
     schema.validate(header)
@@ -564,6 +565,42 @@ def test_any_bytes_can_be_kept(body: bytes) -> None:
     masked = connector.mask(body)
     masked.encode("utf-8")
     assert "\x00" not in masked
+
+
+numbers = st.from_regex(r"[0-9]{3}[0-9 -]{0,20}", fullmatch=True)
+told = st.lists(
+    st.one_of(
+        numbers,
+        st.uuids().map(str),
+        st.sampled_from(["4111111111111111", "4111-1111-1111-1111", "password", "User", "cvv", "card", "&lt;Pwd"]),
+        st.sampled_from(['"', "é", "=", "|"]),
+    ),
+    min_size=1,
+    max_size=3,
+).map(" ".join)  # fmt: skip
+
+
+@given(told, told, told, st.sampled_from(["ratepayer", "a user", "4111111111111111"]), told)
+def test_an_envelope_masked_while_it_is_written_is_masked_as_a_whole(
+    account: str, approval_code: str, guid: str, username: str, company: str
+) -> None:
+    target = dataclasses.replace(make_target(transaction_id_is_payment_guid=True, header={"Company": company}))
+    target = dataclasses.replace(target, username=username)
+    message = make_payment(account, approval_code=approval_code, payment_guid=guid, kiosk=approval_code)
+    envelope = connector.write([message], target)
+    assert envelope.masked in ("", connector.mask(envelope.body))
+
+
+def test_a_usual_envelope_is_masked_while_it_is_written() -> None:
+    envelope = connector.write([make_payment(approval_code="A01 - Approved")], make_target())
+    assert envelope.masked == connector.mask(envelope.body)
+    assert masking.DOTS in envelope.masked
+
+
+@given(st.lists(st.one_of(told, st.text("<>/=\"' \n\x07", max_size=3)), max_size=6).map("".join))
+def test_a_plain_body_is_one_that_needs_no_mask(text: str) -> None:
+    if masking.is_plain(text.encode()):
+        assert masking.mask_text(text) == text
 
 
 def test_a_huge_body_is_cut() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from xml.etree import ElementTree
@@ -29,6 +29,7 @@ from datapump.connectors.base import (
 )
 from datapump.connectors.multispeak import amounts, reader
 from datapump.connectors.multispeak.connector import MultiSpeak
+from datapump.connectors.multispeak.shapes import KEPT, Shapes
 
 NS = "http://www.multispeak.org/Version_3.0"
 SOAP = "http://schemas.xmlsoap.org/soap/envelope/"
@@ -661,6 +662,93 @@ def says_success(body: bytes, message: Message) -> bool:
     return False
 
 
+def said_of(results: Sequence[Delivered | Undelivered]) -> list[tuple[str, str, str]]:
+    """What two readers must agree on."""
+    return [
+        (result.message_id, type(result).__name__, result.detail)
+        if isinstance(result, Delivered)
+        else (result.message_id, type(result.error).__name__, str(result.error))
+        for result in results
+    ]
+
+
+TEXT_ELEMENTS = (
+    "<accountNumber>{}</accountNumber>", "<amount>{}</amount>", "<authorizationCode>{}</authorizationCode>",
+    "<responseCode>{}</responseCode>", "<note>{}</note>", "<error>{}</error>", "<r:accountNumber xmlns:r='r'>{}</r:accountNumber>",
+)  # fmt: skip
+
+
+@st.composite
+def shaped(draw: st.DrawFn) -> tuple[Message, bytes, bytes]:
+    """A payment and two answers of one shape that differ in their texts, the first mostly a success."""
+    extra = draw(st.lists(st.sampled_from(TEXT_ELEMENTS), max_size=2))
+    layout = (
+        "<paymentTransaction>{}<creditCardPayment{}><tender>{}</tender></creditCardPayment></paymentTransaction>".format(
+            TEXT_ELEMENTS[0] + draw(st.sampled_from(["", *extra])),
+            draw(st.sampled_from(["", "", "", ' errorString=""', ' errorString="no"'])),
+            "".join(draw(st.permutations([*TEXT_ELEMENTS[1:4], *extra]))),
+        )
+        + draw(st.sampled_from(["", "<!-- {} -->", "<list><v>{}</v></list>", "<errorObject><v>{}</v></errorObject>"]))
+    )
+    values = st.sampled_from(
+        ["267002", "0.10", "0.1", "0.100", "1E-1", "Success", "success", "Failure", " Success ", "x &lt;", "1"]
+    )
+    first = {"accountNumber": "267002", "amount": "0.10", "responseCode": "Success"}
+    count = layout.count("{}")
+    names = re.findall(r"<(\w+)>\{\}|\{\}", layout)
+    return (
+        PAYMENT,
+        committed(layout.format(*[first.get(name) or draw(values) for name in names])),
+        committed(layout.format(*[draw(values) for _ in range(count)])),
+    )  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(shaped(), st.sampled_from([200, 200, 201, 500]))
+def test_an_answer_of_a_known_shape_says_what_the_strict_reader_says(
+    case: tuple[Message, bytes, bytes], status: int
+) -> None:
+    message, *bodies = case
+    for body, answered in ((bodies[0], 200), (bodies[0], 200), (bodies[1], status), (bodies[0], status)):
+        strictly = reader.read_payments_strictly([message], answered, body)
+        assert said_of(connector.read([message], answered, body)) == said_of(strictly)
+
+
+def test_a_known_shape_is_not_parsed_again_and_another_text_is_looked_at_closely() -> None:
+    parsed: list[bytes] = []
+
+    def strictly(body: bytes) -> Iterator[reader.Echo]:
+        parsed.append(body)
+        yield from reader.successes(body)
+
+    shapes = Shapes(strictly)
+    first = committed(transaction("267002", "0.10"))
+    assert shapes.read([PAYMENT], 200, first) is None
+    shapes.learn(200, first)
+    [marked] = parsed
+    assert b"267002" not in marked
+    assert b"Success" not in marked
+    other = make_payment("1", "84.10", "2")
+    assert shapes.read([other], 200, committed(transaction("1", "84.1"))) == [Delivered("2", "Success")]
+    for account, amount, code in (("2", "84.1", "Success"), ("1", "84.2", "Success"), ("1", "84.1", "Failure")):
+        assert shapes.read([other], 200, committed(transaction(account, amount, code))) is None
+    assert shapes.read([other], 200, committed(transaction("1", "84.1", error="no"))) is None
+    assert shapes.read([other], 500, first) is None
+    shapes.learn(200, first)
+    assert parsed == [marked]
+
+
+def test_shapes_are_forgotten_before_they_fill_the_memory() -> None:
+    shapes = Shapes(reader.successes)
+    for number in range(KEPT + 1):
+        shapes.learn(200, committed(transaction("1", "1"), attributes=f' n="{number}"'))
+    known = [
+        shapes.read([make_payment("1", "1")], 200, committed(transaction("1", "1"), attributes=f' n="{number}"'))
+        for number in range(KEPT + 1)
+    ]
+    assert [said is not None for said in known] == [True] * KEPT + [False]
+
+
 edits = st.lists(
     st.tuples(
         st.integers(0, 5000),
@@ -697,10 +785,12 @@ def test_a_mangled_answer_never_raises_and_never_delivers_what_it_does_not_say(
     case: tuple[list[Message], bytes, list[bool]], edits: Sequence[tuple[int, int, bytes]], status: int
 ) -> None:
     messages, body, _ = case
+    connector.read(messages, 200, body)
     for position, length, new in edits:
         at = position % (len(body) + 1)
         body = body[:at] + new + body[at + length :]
     results = connector.read(messages, status, body)
+    assert said_of(results) == said_of(reader.read_payments_strictly(messages, status, body))
     assert [result.message_id for result in results] == [message.id for message in messages]
     for message, result in zip(messages, results, strict=True):
         if isinstance(result, Delivered):

@@ -237,7 +237,7 @@ def _echoes(response: etree._Element) -> Iterator[Echo]:
             yield _echo(account, tender, shared)
 
 
-def _successes(body: bytes) -> Iterator[Echo]:
+def successes(body: bytes) -> Iterator[Echo]:
     """Yield what an answer says of each payment, where it speaks of payments alone.
 
     :raises ConnectorError: it says something else.
@@ -321,4 +321,4 @@ def _optional_amount(text: str) -> Decimal | None:
     return read_amount(text) if text else None
 
 
-_SHAPES = Shapes(_successes)
+_SHAPES = Shapes(successes)
