@@ -13,6 +13,7 @@ import phonenumbers
 from babel.numbers import get_currency_symbol
 from django import forms
 from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
 from django.forms.renderers import TemplatesSetting
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -142,6 +143,19 @@ class DayField(forms.DateField):
         super().__init__(
             input_formats=["%m/%d/%Y", "%m/%d/%y", "%Y-%m-%d", "%b %d, %Y", "%B %d, %Y", "%m-%d-%Y"], **options
         )
+
+
+_NO_CONTROL_CHARACTERS = RegexValidator(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", _("Leave out control characters"), inverse_match=True
+)
+
+
+class WordsField(forms.CharField):
+    """A name or a reason as people write it: nothing that no keyboard writes, which files and messages could not carry."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.validators.append(_NO_CONTROL_CHARACTERS)
 
 
 class PhoneField(forms.CharField):

@@ -8,6 +8,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 
 from billing.biller_portal.access import BillerRequest, biller_page, choose_biller
+from billing.forms import WordsField
 from billing.operations import people
 from billing.permissions import Permission
 
@@ -29,7 +30,7 @@ def choose(request: BillerRequest) -> HttpResponse:
 class ProfileForm(forms.Form):
     """A person's own settings."""
 
-    name = forms.CharField(
+    name = WordsField(
         label="Name",
         max_length=120,
         help_text="As history shows it.",

@@ -17,6 +17,7 @@ from django.urls import reverse
 from billing.biller_portal.access import BillerRequest, biller_page
 from billing.biller_portal.settings import answer_refusal, settings_tabs
 from billing.errors import DomainError
+from billing.forms import WordsField
 from billing.models import Biller, Membership, Role, User
 from billing.operations import people
 from billing.permissions import RIGHTS, Permission
@@ -41,7 +42,7 @@ class InviteForm(forms.Form):
     """Whom to invite."""
 
     email = forms.EmailField(label="E-mail address", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
-    name = forms.CharField(label="Name", max_length=120, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    name = WordsField(label="Name", max_length=120, widget=forms.TextInput(attrs={"autocomplete": "off"}))
     role = forms.ChoiceField(label="Role", choices=Role.choices, initial=Role.CSR)
 
 

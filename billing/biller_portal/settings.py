@@ -16,7 +16,7 @@ from billing import formats
 from billing.biller_portal.access import BillerRequest, biller_page
 from billing.biller_portal.links import url_if_any
 from billing.errors import DomainError
-from billing.forms import DayField, MoneyField, PhoneField
+from billing.forms import DayField, MoneyField, PhoneField, WordsField
 from billing.models import ApiToken, Biller, CollectRule, GuestSecret
 from billing.operations import api_tokens, billers
 from billing.permissions import Permission
@@ -47,7 +47,7 @@ def answer_refusal(form: forms.Form, refused: DomainError) -> None:
 class LookForm(forms.Form):
     """How the portals look."""
 
-    name = forms.CharField(label="Name", max_length=120, help_text="As payers read it on every page, bill and receipt.")
+    name = WordsField(label="Name", max_length=120, help_text="As payers read it on every page, bill and receipt.")
     accent = forms.CharField(
         label="Accent colour",
         widget=forms.TextInput(attrs={"type": "color"}),
@@ -172,7 +172,7 @@ def rules(request: BillerRequest) -> HttpResponse:
 class StopForm(forms.Form):
     """Why charging is stopped."""
 
-    reason = forms.CharField(
+    reason = WordsField(
         label="Reason", max_length=200, help_text="Kept in the audit trail, and seen by your colleagues."
     )
 
@@ -235,7 +235,7 @@ def allow_charging(request: BillerRequest) -> HttpResponse:
 class KeyForm(forms.Form):
     """A new API key."""
 
-    name = forms.CharField(label="Name", max_length=60, help_text="The system that will use it, such as “Website”.")
+    name = WordsField(label="Name", max_length=60, help_text="The system that will use it, such as “Website”.")
     expires_on = DayField(
         label="Ends on", required=False, help_text="Empty: it works until it is revoked. For example, 11/22/2027"
     )

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from billing.customer_portal.access import PayerRequest, payer_page
 from billing.errors import DomainError
+from billing.forms import WordsField
 from billing.models import PayerLink
 from billing.operations import payers
 
@@ -21,7 +22,7 @@ from billing.operations import payers
 class ProfileForm(forms.Form):
     """What a payer says about themselves."""
 
-    name = forms.CharField(
+    name = WordsField(
         label=gettext_lazy("Your name"),
         max_length=120,
         required=False,

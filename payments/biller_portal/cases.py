@@ -17,6 +17,7 @@ from billing import formats, lists, statuses
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.accounts import account_url
 from billing.errors import DomainError
+from billing.forms import WordsField
 from billing.permissions import Permission
 from payments.biller_portal.payments import attempt_status, result_in_words
 from payments.models import Attempt, AttemptState, Case, CaseKind, CaseState
@@ -135,13 +136,13 @@ class DecideForm(forms.Form):
         ],
         widget=forms.RadioSelect,
     )
-    approval_code = forms.CharField(
+    approval_code = WordsField(
         label="Approval code",
         max_length=60,
         required=False,
         help_text="As the processor shows it, where the money was taken.",
     )
-    evidence = forms.CharField(
+    evidence = WordsField(
         label="How you know",
         max_length=150,
         help_text="The processor’s report and its day, its web page, a call and with whom. Kept with the payment.",
@@ -152,7 +153,7 @@ class DecideForm(forms.Form):
 class ConflictForm(forms.Form):
     """What a person found out about contradicting answers."""
 
-    evidence = forms.CharField(
+    evidence = WordsField(
         label="What you found out and did",
         max_length=190,
         help_text="Closing the case changes no payment.",

@@ -143,7 +143,11 @@ def paperless(request: BillerRequest, customer_id: int) -> HttpResponse:
     wanted = not customer.paperless
     if request.method == "POST":
         # The page said which way; a second press of its button must not turn it back.
-        asked = request.POST.get("to") == "on"
+        form = _Direction(request.POST)
+        if not form.is_valid():
+            messages.error(request, "Choose again whether bills come on paper.")
+            return redirect("biller-account-enrolments", customer.pk)
+        asked = form.cleaned_data["to"] == "on"
         try:
             changed = enrolments.set_paperless(customer=customer, enrolled=asked, actor=request.actor)
             words = "on" if asked else "off"
@@ -166,7 +170,7 @@ def paperless(request: BillerRequest, customer_id: int) -> HttpResponse:
 
 
 class _Direction(forms.Form):
-    to = forms.CharField(widget=forms.HiddenInput)
+    to = forms.ChoiceField(choices=[("on", "on"), ("off", "off")], widget=forms.HiddenInput)
 
 
 def _question(

@@ -153,8 +153,12 @@ def paperless_account(request: AccountRequest) -> HttpResponseBase:
     customer, payer = request.customer, request.payer
     turn_on = not customer.paperless
     if request.method == "POST":
+        form = WantedForm(request.POST)
+        if not form.is_valid():
+            messages.error(request, _("Choose again how your bills come."))
+            return redirect("customer-paperless")
+        wanted = form.cleaned_data["wanted"] == "on"
         try:
-            wanted = request.POST.get("wanted") == "on"
             if wanted and not customer.email and payer is not None:
                 payers.lend_email(customer=customer, user=payer, actor=request.actor)
             changed = enrolments.set_paperless(customer=customer, enrolled=wanted, actor=request.actor)
@@ -184,7 +188,7 @@ def paperless_account(request: AccountRequest) -> HttpResponseBase:
 class WantedForm(forms.Form):
     """What the button was drawn for, so that a page left open does the opposite of nothing."""
 
-    wanted = forms.CharField(widget=forms.HiddenInput)
+    wanted = forms.ChoiceField(choices=[("on", "on"), ("off", "off")], widget=forms.HiddenInput)
 
 
 def _address(customer: Customer) -> str:
