@@ -66,6 +66,29 @@ def write_from(*, kind: NoticeKind, source: str, params: Sequence[Any]) -> int:
         return len(written)
 
 
+def write_new(*, kind: NoticeKind, source: str, params: Sequence[Any]) -> None:
+    """Write a notice and its e-mail for each row of a query, none of which was ever told, inside the caller's transaction.
+
+    ``source`` is SQL whose columns are ``id, biller_id, customer_id, key, facts, address, due_at``. It is run twice and must
+    give the same rows. For very many notices at once: no id comes back here, and no key is looked for.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("Notices are written in the transaction that made them true.")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO billing_notice (id, biller_id, customer_id, kind, key, facts)"
+            f" SELECT s.id, s.biller_id, s.customer_id, %s, s.key, s.facts FROM ({source}) AS s",
+            [kind, *params],
+        )
+        cursor.execute(
+            f"INSERT INTO billing_noticedelivery"
+            f"       (biller_id, customer_id, notice_id, channel, address, state, due_at, failure, subject, text)"
+            f" SELECT s.biller_id, s.customer_id, s.id, 'email', s.address, 'waiting', s.due_at, '', '', ''"
+            f" FROM ({source}) AS s",
+            params,
+        )
+
+
 class NotSentYet(DomainError):
     """The message waits or is being sent: it goes out by itself."""
 

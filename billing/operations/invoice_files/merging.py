@@ -27,8 +27,6 @@ from billing.operations.invoice_files.staging import Stage
 
 # Lines of the file that one statement takes: enough for the planner's sets, little enough to show progress by.
 LINES_AT_ONCE = 150_000
-# Notices give their ids back to us.
-_NOTICE_LINES_AT_ONCE = 30_000
 # The first key of the advisory locks of loads; the second is the biller's id.
 _LOADS = 0x42494C4C
 # The first hour of the biller's day at which a payer may find a notice whose day the file names.
@@ -107,12 +105,15 @@ def prepare(cursor: Any, job: Job) -> int:
     collect_on = f"""
         greatest(%(today)s::date, coalesce({named}
             CASE {rule} WHEN 'due' THEN {due} WHEN 'before_due' THEN {due} - ({days}) ELSE %(today)s::date END))"""
+    told = values.day(values.stated("r.f9004")) if job.layout.has(9004) else "NULL"
     cursor.execute(
         f"""
-        INSERT INTO {stage.bills} (line, item_id, customer_id, known, shared, forward, amount, issued_on, due_on, collect_on)
+        INSERT INTO {stage.bills} (line, item_id, customer_id, known, shared, forward, number, email, amount, issued_on,
+                                   due_on, collect_on, told_on)
         SELECT r.line, CASE WHEN {amount} <> 0 THEN nextval('public.billing_item_id_seq') END,
                coalesce(c.id, n.id, nextval('public.billing_customer_id_seq')), c.id IS NOT NULL, s.number IS NOT NULL,
-               coalesce({values.flag("r.f9003")}, %(forward)s), {amount}, {values.day("r.f11")}, {due}, {collect_on}
+               coalesce({values.flag("r.f9003")}, %(forward)s), r.f10,
+               coalesce({_email("r")}, c.email, ''), {amount}, {values.day("r.f11")}, {due}, {collect_on}, {told}
         FROM {stage.rows} r
         LEFT JOIN public.billing_customer c ON c.biller_id = %(biller)s AND c.number = r.f59
         LEFT JOIN {stage.accounts} s ON s.number = r.f59
@@ -131,7 +132,7 @@ def prepare(cursor: Any, job: Job) -> int:
             "days": biller.collect_days,
         },
     )
-    cursor.execute(f"ANALYZE {stage.bills}")
+    cursor.execute(f"ANALYZE {stage.bills} (line, customer_id, known, shared)")
     return _pass_over_repeated(cursor, job)
 
 
@@ -177,11 +178,9 @@ def merge(cursor: Any, job: Job, *, carry: Carry, repeated: int, told: Callable[
         lines = (begin, min(begin + LINES_AT_ONCE - 1, last))
         _insert_customers(cursor, job, lines)
         done += _insert_invoices(cursor, job, lines, posting_id)
-        for start in range(lines[0], lines[1] + 1, _NOTICE_LINES_AT_ONCE):
-            _write_notices(job, (start, min(start + _NOTICE_LINES_AT_ONCE - 1, lines[1])))
+        _write_notices(job, lines)
         told(done)
     failpoint("load.inserted")
-    _delay_notices(cursor, job)
     carried = _carry_forward(cursor, job, carry, posting_id)
     told(done)
     cursor.execute(
@@ -330,31 +329,18 @@ def _insert_invoices(cursor: Any, job: Job, lines: tuple[int, int], posting_id: 
 
 
 def _write_notices(job: Job, lines: tuple[int, int]) -> None:
-    notices.write_from(
+    """Tell each customer of the newest bill, on the day that its invoice names (FirstNotifyRequestedDate) or at once."""
+    notices.write_new(
         kind=NoticeKind.BILL_READY,
         source=f"""
-            SELECT i.biller_id, i.customer_id, 'bill-ready:' || i.id AS key,
-                   jsonb_build_object('invoice', i.id, 'number', i.number, 'amount', i.amount::text, 'currency', %s::text,
-                                      'due_on', i.due_on) AS facts, NULL AS email
-            FROM {job.stage.bills} b JOIN billing_invoice i ON i.id = b.invoice_id
-            WHERE b.line BETWEEN %s AND %s AND NOT b.superseded""",
-        params=[job.biller.currency, *lines],
-    )
-
-
-def _delay_notices(cursor: Any, job: Job) -> None:
-    """Hold a notice back until the day that its invoice names (FirstNotifyRequestedDate)."""
-    if not job.layout.has(9004):
-        return
-    cursor.execute(
-        f"""
-        UPDATE billing_noticedelivery d SET due_at = (i.notify_on + %s::time) AT TIME ZONE %s
-        FROM {job.stage.bills} b
-        JOIN billing_invoice i ON i.id = b.invoice_id AND i.notify_on > %s
-        JOIN billing_notice n ON n.biller_id = %s AND n.key = 'bill-ready:' || i.id
-        WHERE d.notice_id = n.id
-        """,
-        [_MORNING, job.biller.time_zone, job.today, job.biller.pk],
+            SELECT notice_id AS id, %s::bigint AS biller_id, customer_id, 'bill-ready:' || invoice_id AS key,
+                   jsonb_build_object('invoice', invoice_id, 'number', number, 'amount', amount::text, 'currency', %s::text,
+                                      'due_on', due_on) AS facts,
+                   email AS address,
+                   CASE WHEN told_on > %s THEN (told_on + %s::time) AT TIME ZONE %s ELSE now() END AS due_at
+            FROM {job.stage.bills}
+            WHERE line BETWEEN %s AND %s AND NOT superseded AND email <> ''""",
+        params=[job.biller.pk, job.biller.currency, job.today, _MORNING, job.biller.time_zone, *lines],
     )
 
 
