@@ -6,7 +6,6 @@ biller's rows stands in any answer; and whatever is sent, none of the other bill
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.core.cache import cache
-from django.db import connection
 from django.urls import reverse
 
 from tests.access import headers
@@ -28,17 +26,11 @@ from tests.access.matrix import (
     Route,
     may_see,
 )
-from tests.access.walks import Answer, Where, Who, World, address, changed, fingerprint, taken_back
+from tests.access.walks import Answer, Where, Who, World, address, changed, fingerprint, noting_writes, taken_back
 
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # What an answer to somebody who may is: the page, a way on, or a refusal that tells them what is wrong.
 _WELL = frozenset({200, 201, 202, 204, 301, 302, 400, 402, 409, 422, 429, 503})
-# Whatever could write; and the tables that hold nothing of a biller's, which any request may write.
-_WRITES = re.compile(
-    r'(?<!FOR )(?<!KEY )\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE|COPY|TRUNCATE|CALL)\b(?:\s+"?(\w+))?',
-    re.IGNORECASE,
-)
-_NOBODYS = re.compile(r"django_session|billing_throttle|axes_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +118,7 @@ class Walk:
         own = self.world.places[Where.ACCOUNT]
         place = own if asked.where is Where.MISSING or asked.part else self.world.places[asked.where]
         kind = self.route.kind or ("application/json" if self.route.door is Door.API else "")
-        written: list[str] = []
-
-        def note(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
-            if (found := _WRITES.search(str(sql))) and not _NOBODYS.match(found[1] or ""):
-                written.append(str(sql))
-            return execute(sql, params, many, context)
-
-        with taken_back(), connection.execute_wrapper(note):
+        with taken_back(), noting_writes() as written:
             data = dict(self.route.given(place)) if verb in UNSAFE else None
             answer = self.world.ask(who, verb, self.path(asked), data, kind=kind)
             after = fingerprint() if written else self.before

@@ -147,6 +147,8 @@ class World:
         request = RequestFactory(headers={**extra, **({"cookie": cookies} if cookies else {})}).generic(
             verb, path, body, content_type=kind or "application/octet-stream"
         )
+        # The request has decoded it, and the handler decodes it again.
+        request.environ["PATH_INFO"] = request.path_info.encode().decode("iso-8859-1")
         errors: list[str] = []
 
         def note(sender: object, **_given: object) -> None:
@@ -268,6 +270,28 @@ def open_world(cast: Cast) -> World:
 
 
 # ---- What changed ------------------------------------------------------------------------------------------------------
+
+# Whatever could write; and the tables that hold nothing of a biller's, which any request may write.
+_WRITES = re.compile(
+    r'(?<!FOR )(?<!KEY )\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE|COPY|TRUNCATE|CALL)\b(?:\s+"?(\w+))?',
+    re.IGNORECASE,
+)
+_NOBODYS = re.compile(r"django_session|billing_throttle|axes_")
+
+
+@contextlib.contextmanager
+def noting_writes() -> Iterator[list[str]]:
+    """Note each statement inside that may have written something of a biller's or a person's: mostly there is none."""
+    written: list[str] = []
+
+    def note(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+        if (found := _WRITES.search(str(sql))) and not _NOBODYS.match(found[1] or ""):
+            written.append(str(sql))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        yield written
+
 
 # Not rows of a biller: sessions and counters of tries, which any request may write.
 _tables: list[str] = []
