@@ -58,7 +58,8 @@ _QUEUED = 5.0  # seconds that a claimed record may wait for its turn to be sent
 _CYCLE = 0.02  # seconds between cycles while answers keep coming: fewer, fuller transactions
 _AHEAD = 0.15  # seconds of work claimed ahead of the calls, by the rate of late
 _REFRESH = 1.0  # seconds between looks at the endpoints
-_LOOK = 0.1  # seconds after which an endpoint that has run out of work is looked at again, then twice as long each time
+_LOOK = 0.05  # seconds, once or twice, between looks at endpoints that have run out of work: all at the same moments
+_LATELY = 10.0  # seconds for which an endpoint that has run out of work is looked at so often
 _REAP = 5.0
 _IDS = 1_000  # ids of exchanges taken at once
 _HEALTH = 0.5  # seconds after which an endpoint's successes are kept; failures are kept at once
@@ -102,7 +103,8 @@ class _Line:
     flying: int = 0
     after: int = 0
     next_look: float = 0.0
-    idle: float = 0.0
+    idle: bool = False
+    worked: float = 0.0
     rate: float = 0.0
     latency: float = 0.0
     answered: int = 0
@@ -215,7 +217,7 @@ class _Loop:
         self._refreshed = moment
         live = Exists(Record.objects.filter(endpoint=OuterRef("pk"), state__in=LIVE))
         # Whoever had work a moment ago will have more: such lines stay for a while, and are looked at often.
-        late = [line.id for line in self._lines.values() if line.idle < _REFRESH]
+        late = [line.id for line in self._lines.values() if moment - line.worked < _LATELY]
         found = Endpoint.objects.select_related("biller").filter(live | Q(pk__in=late), paused=False)
         ours = [endpoint for endpoint in found if endpoint.pk.int % rows.SHARDS in self._shards]
         settings_131 = dict(
@@ -405,13 +407,12 @@ class _Loop:
                 if found.ended and not found.ids:
                     # Nobody behind this place: begin again, and where nobody is before it either, look less often.
                     if want.after == 0:
-                        busy = line.flying > 0 or line.answered > 0
-                        line.idle = _LOOK if busy else min(_REFRESH, 2 * line.idle or _LOOK)
-                        line.next_look = moment + line.idle
+                        line.idle = True
+                        line.next_look = (time.monotonic() // _LOOK + 2) * _LOOK
                 elif not found.ids:
                     line.next_look = moment + _CYCLE
                 if found.ids:
-                    line.idle = 0.0
+                    line.idle, line.worked = False, moment
                 line.after = found.after
                 due.update(dict.fromkeys((record, want.endpoint_id) for record in found.ids))
         return [(record, endpoint) for record, endpoint in due if record not in self._held]

@@ -201,7 +201,8 @@ CROSS JOIN LATERAL (
 # The record that comes next for customers one of whose records has just been settled.
 _NEXT = f"""
 SELECT n.id::text, w.endpoint_id::text
-FROM json_to_recordset(%(customers)s) AS w(endpoint_id uuid, customer_id bigint, stale timestamptz, holds boolean)
+FROM unnest(%(endpoints)s::uuid[], %(customers)s::bigint[], %(stale)s::timestamptz[], %(holds)s::boolean[])
+    AS w(endpoint_id, customer_id, stale, holds)
 CROSS JOIN LATERAL (
     SELECT r.id, r.customer_id, r.state, r.due_at, r.claimed_at, r.created_at
     FROM datapump_record r
@@ -302,21 +303,15 @@ def look_next(
     customers: Sequence[tuple[str, int]], stale: Mapping[str, datetime], holds: Mapping[str, bool], *, now: datetime
 ) -> list[tuple[str, str]]:
     """Find the due next record of each (endpoint, customer)."""
+    written = {endpoint: moment.isoformat() for endpoint, moment in stale.items()}
     with _raw() as cursor:
         cursor.execute(
             _NEXT.encode(),
             {
-                "customers": _json(
-                    [
-                        {
-                            "endpoint_id": endpoint,
-                            "customer_id": customer,
-                            "stale": stale[endpoint],
-                            "holds": holds[endpoint],
-                        }
-                        for endpoint, customer in customers
-                    ]
-                ),
+                "endpoints": _array([endpoint for endpoint, _ in customers]),
+                "customers": _array([customer for _, customer in customers]),
+                "stale": _array([written[endpoint] for endpoint, _ in customers]),
+                "holds": _array([holds[endpoint] for endpoint, _ in customers]),
                 "now": now,
             },
             prepare=True,
