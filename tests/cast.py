@@ -190,7 +190,9 @@ def _make_person(
     user.save()
     EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
     if factor:
-        secret = f"TOTPSECRETOFTHEM{user.pk:08d}".replace("0", "A").replace("1", "B").replace("8", "C").replace("9", "D")
+        secret = (
+            f"TOTPSECRETOFTHEM{user.pk:08d}".replace("0", "A").replace("1", "B").replace("8", "C").replace("9", "D")
+        )
         Authenticator.objects.create(user=user, type=Authenticator.Type.TOTP, data={"secret": secret})
         if secrets is not None:
             secrets[f"authenticator of {name}"] = secret

@@ -97,16 +97,21 @@ class Record(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["biller", "created_at", "id"], name="record_by_time"),
-            models.Index(fields=["biller", "type", "state", "created_at", "id"], name="record_by_type_and_state"),
-            models.Index(fields=["biller", "customer", "created_at", "id"], name="record_by_customer"),
+            # Without the id, which orders the few of one moment and would be a third of every entry: PostgreSQL sorts those
+            # few as it reads.
+            models.Index(fields=["biller", "created_at"], name="record_by_time"),
+            models.Index(fields=["biller", "type", "state", "created_at"], name="record_by_type_and_state"),
+            models.Index(fields=["biller", "customer", "created_at"], name="record_by_customer"),
             models.Index(
-                fields=["endpoint", "customer", "created_at", "id"],
+                fields=["biller", "trouble", "created_at"], condition=~Q(trouble=""), name="record_by_trouble"
+            ),
+            models.Index(
+                fields=["endpoint", "customer", "created_at"],
                 condition=Q(state__in=["waiting", "sending", "retrying"]),
                 name="record_live",
             ),
             models.Index(
-                fields=["endpoint", "customer", "created_at", "id"],
+                fields=["endpoint", "customer", "created_at"],
                 condition=Q(state="failed"),
                 name="record_failed",
             ),

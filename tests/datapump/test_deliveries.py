@@ -479,7 +479,7 @@ def test_nonsense_in_answer_to_one_message_fails_that_message(biller: Biller, ci
 def test_the_breaker_opens_probes_and_closes(biller: Biller, cis: Cis) -> None:
     for _ in range(40):
         pay(billed(biller))
-    cis.control({"action": "http_status", "status": 503})
+    cis.control({"action": "http_status", "status": 503, "seconds": 0.2})
     deliver(waits=1.0)
     endpoint = endpoint_of(biller)
     assert endpoint.closed_until is not None

@@ -102,8 +102,9 @@ class Cis:
         if rule.action == "fault":
             raise Fault(rule.code, rule.text, soap=call.soap, status=rule.status)
         if rule.action == "slow":
-            await asyncio.sleep(rule.seconds)
+            await asyncio.sleep(rule.seconds or 0)
         elif rule.action == "http_status":
+            await asyncio.sleep(rule.seconds or 0)
             return web.Response(status=rule.status)
         elif rule.action in ("drop_before", "drop_after"):
             if request.transport is not None:

@@ -15,12 +15,12 @@ ACTIONS = {
     "error_object": "answer an errorObject whose errorString is text, which may be empty; nothing is processed",
     "failure": "answer responseCode code (Failure) with errorString text; the payments hit are not booked",
     "garbage": "answer nonsense, status (200): kind html, truncated, empty, binary or other, when (after) processing",
-    "slow": "wait seconds, when (after) processing",
+    "slow": "wait seconds (1), when (after) processing",
     "drop_before": "close the connection without an answer; nothing is processed",
     "drop_after": "process, then close the connection without an answer",
     "missing": "leave payments out of the answer, booked where when is after (so it is), not booked where it is before",
     "wrong_password": "answer as if UserID or Pwd were wrong; nothing is processed",
-    "http_status": "answer an empty page with status (503); nothing is processed",
+    "http_status": "answer an empty page with status (503), after seconds (0); nothing is processed",
 }
 _WHEN = {"fault": "before", "garbage": "after", "slow": "after", "missing": "after"}
 _STATUS = {"garbage": 200, "http_status": 503}
@@ -49,7 +49,7 @@ class Rule:
     when: str = ""
     status: int = 0
     code: str = ""
-    seconds: float = 1.0
+    seconds: float | None = None
     text: str = "simulated failure"
     kind: str = "html"
     only_one: bool = False
@@ -73,6 +73,8 @@ class Rule:
         if self.code not in codes:
             raise BadSwitch(f"code is one of: {', '.join(codes)}")
         self.status = self.status or _STATUS.get(self.action, 500)
+        if self.seconds is None:
+            self.seconds = 1.0 if self.action == "slow" else 0.0
         if not 0 <= self.seconds <= 600:
             raise BadSwitch("seconds are from 0 to 600")
         if self.kind not in _KINDS:
