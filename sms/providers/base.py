@@ -125,6 +125,17 @@ REMEDIES: Mapping[Reason, Remedy] = {
 }
 
 
+def read_codes(codes: Mapping[str, str] | None) -> dict[str, Reason]:
+    """Read the option ``codes`` of a driver, which maps its provider's codes to our reasons.
+
+    :raises Misconfigured: a reason is none of ours.
+    """
+    try:
+        return {str(code): Reason(reason) for code, reason in (codes or {}).items()}
+    except (AttributeError, ValueError) as error:
+        raise Misconfigured(f"a code cannot be mapped: {error}") from None
+
+
 # --- Sending ---------------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import urllib3
@@ -132,14 +133,18 @@ def _whole(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
             raise OutcomeUnknown("the answer is too large")
 
 
+def retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """Read how long the other side wants to be left alone; None where it does not say so in seconds."""
+    said = next((value for name, value in headers.items() if name.lower() == "retry-after"), "")
+    return timedelta(seconds=int(said)) if said.isascii() and said.isdigit() and len(said) <= 6 else None
+
+
 def mask_numbers(text: str) -> str:
     """Replace whatever could be a phone number by asterisks and its last four digits."""
     return _NUMBER.sub(lambda found: f"****{found[0][-4:]}", text)
 
 
-def in_parallel(
-    work: Callable[[_Item], _Result], items: Sequence[_Item], *, at_once: int
-) -> Iterator[_Result]:
+def in_parallel(work: Callable[[_Item], _Result], items: Sequence[_Item], *, at_once: int) -> Iterator[_Result]:
     """Do the same with each item, so many at once, and give the results as they come."""
     if len(items) == 1 or at_once == 1:
         yield from map(work, items)
