@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 
 from allauth.account.models import EmailAddress
-from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
@@ -193,7 +193,7 @@ def _make_person(
         secret = (
             f"TOTPSECRETOFTHEM{user.pk:08d}".replace("0", "A").replace("1", "B").replace("8", "C").replace("9", "D")
         )
-        Authenticator.objects.create(user=user, type=Authenticator.Type.TOTP, data={"secret": secret})
+        TOTP.activate(user, secret)
         if secrets is not None:
             secrets[f"authenticator of {name}"] = secret
     return user

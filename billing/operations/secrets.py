@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from allauth.mfa.models import Authenticator
 from django.apps import apps
 from django.db import models, transaction
 
-from billing import audit, tenancy
+from billing import audit, second_factors, secrets, tenancy
 from billing.actors import Actor
 from billing.secrets import EncryptedTextField, is_current
 
@@ -25,6 +26,8 @@ def rotate(*, actor: Actor) -> int:
         for model, field in _places():
             for pk in list(model._default_manager.order_by("pk").values_list("pk", flat=True)):
                 changed += _rotate_row(model, field, pk)
+        for pk in list(Authenticator.objects.order_by("pk").values_list("pk", flat=True)):
+            changed += _rotate_factor(pk)
         if changed:
             with transaction.atomic(durable=True):
                 audit.record(actor=actor, event="secrets.rotated", facts={"count": changed})
@@ -45,4 +48,18 @@ def _rotate_row(model: type[models.Model], field: EncryptedTextField, pk: object
         return 0
     setattr(row, field.attname, getattr(row, field.attname))
     row.save(update_fields=[field.name])
+    return 1
+
+
+@transaction.atomic(durable=True)
+def _rotate_factor(pk: int) -> int:
+    row = Authenticator.objects.select_for_update().filter(pk=pk).first()
+    old = [name for name in second_factors.SEALED if row and name in row.data and not is_current(row.data[name])]
+    if row is None or not old:
+        return 0
+    bound_to = second_factors.BOUND_TO
+    row.data |= {
+        name: secrets.encrypt(secrets.decrypt(row.data[name], bound_to=bound_to), bound_to=bound_to) for name in old
+    }
+    row.save(update_fields=["data"])
     return 1

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
 from django.core.management import call_command
 from django.db import connection
 from pytest_django.fixtures import Settings
 
 from billing.actors import Actor
-from billing.models import AuditEntry
+from billing.models import AuditEntry, User
 from billing.operations import secrets as rotation
 from billing.secrets import SecretUnreadable, add_key, decrypt, encrypt
 from datapump.models import Endpoint
@@ -85,6 +89,29 @@ def test_rotation_encrypts_anew_and_the_old_key_may_go(settings: Settings) -> No
     assert Route.objects.exclude(secret="").get().secret == "of the route"
     assert Endpoint.objects.get().password == "of the endpoint"
     assert rotation.rotate(actor=Actor.system("test")) == 0
+
+
+def test_second_factors_are_sealed_and_rotated(settings: Settings) -> None:
+    user = User.objects.create_user("staff@example.com", None)
+    factor = TOTP.activate(user, "JBSWY3DPEHPK3PXP").instance
+    codes = RecoveryCodes.activate(user)
+    shown = codes.get_unused_codes()
+    before = Authenticator.objects.order_by("pk").values_list("data", flat=True)
+    assert "JBSWY3DPEHPK3PXP" not in str(list(before))
+    old = json.loads(settings.KEYSET)
+    settings.KEYSET = add_key(settings.KEYSET)
+    assert rotation.rotate(actor=Actor.system("test")) == 2
+    new = json.loads(settings.KEYSET)
+    settings.KEYSET = json.dumps({**new, "key": [key for key in new["key"] if key["keyId"] != old["primaryKeyId"]]})
+    factor.refresh_from_db()
+    codes.instance.refresh_from_db()
+    assert TOTP(factor).validate_code(code_at_this_moment("JBSWY3DPEHPK3PXP"))
+    assert codes.get_unused_codes() == shown
+    assert rotation.rotate(actor=Actor.system("test")) == 0
+
+
+def code_at_this_moment(secret: str) -> str:
+    return str(format_hotp_value(hotp_value(secret, int(time.time()) // 30)))
 
 
 def test_command_prints_a_keyset_and_rotates(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
