@@ -63,7 +63,7 @@ class Target:
 class Message:
     """One thing to tell.
 
-    ``kind`` is one of ``payment``, ``paperless``, ``autopay`` (``pay_by_text``, ``scheduled`` come with their areas).
+    ``kind`` is one of ``payment``, ``paperless``, ``autopay``, ``pay_by_text`` (``scheduled`` comes with its area).
     ``account`` is the account number as the biller's system writes it. ``facts`` by kind:
 
     * payment: ``amount`` (decimal text), ``currency``, ``tender`` (``card``, ``ach``, ``echeck``, ``cash``),
@@ -71,6 +71,8 @@ class Message:
       may be empty)
     * paperless: ``enrolled`` (bool)
     * autopay: ``enrolled`` (bool), ``service_location`` (text)
+    * pay_by_text: ``status`` (``pending``, ``enrolled``, ``unenrolled``, ``number_changed``), ``phone`` (E.164), ``old_phone``
+      (E.164, where the number changed), ``service_location`` (text)
     """
 
     id: str

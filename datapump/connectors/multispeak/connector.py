@@ -68,15 +68,17 @@ class MultiSpeak:
         if kind == "autopay":
             content = f"<comments>{envelopes.autopay(messages[0], plan)}</comments>"
             return _envelope("WriteAccountHistoryComments", content, messages, target, plan)
+        if kind == "pay_by_text":
+            content = f"<comments>{envelopes.pay_by_text(messages[0], plan)}</comments>"
+            return _envelope("WriteAccountHistoryComments", content, messages, target, plan)
         raise Refused(f"this connector does not tell of {kind!r}", message_id=messages[0].id)
 
     def read(self, messages: Sequence[Message], status: int, body: bytes) -> Sequence[Delivered | Undelivered]:
         """Read the answer by the rules of ``reader``."""
         if messages and messages[0].kind == "payment":
             return reader.read_payments(messages, status, body)
-        operation = (
-            "WriteAccountHistoryComments" if messages and messages[0].kind == "autopay" else "ModifyCBDataForCustomer"
-        )
+        comments = messages and messages[0].kind in ("autopay", "pay_by_text")
+        operation = "WriteAccountHistoryComments" if comments else "ModifyCBDataForCustomer"
         return reader.read_errors(messages, status, body, operation)
 
     def write_ping(self, target: Target) -> Envelope:

@@ -227,7 +227,31 @@ def autopay(message: Message, plan: Plan) -> str:
 
     Source: MSP-14, INT-8007
     """
-    enrolled = _enrolled(message)
+    return _comment(message, f"AUTOPAY {'ON' if _enrolled(message) else 'OFF'}", plan)
+
+
+TEXT_WORDS = {"pending": "PENDING", "enrolled": "ON", "unenrolled": "OFF", "number_changed": "NUMBER"}
+"""The word of our format for each status of pay by text."""
+
+
+def pay_by_text(message: Message, plan: Plan) -> str:
+    """Write one ``historyComment`` in our own format, at most 70 characters: ``PAYTEXT``, the status, the telephone.
+
+    ``PAYTEXT PENDING +15555550123``, ``PAYTEXT ON +1555…``, ``PAYTEXT OFF +1555…``; a new number that serves at once says
+    ``PAYTEXT NUMBER`` with the new number, and wherever the number changed, ``WAS`` and the old one follow.
+
+    :raises Refused: it cannot be said.
+
+    Source: MSP-16, PBT-9
+    """
+    word = TEXT_WORDS.get(str(message.facts.get("status")))
+    if word is None:
+        raise Refused("the record does not say where pay by text stands", message_id=message.id)
+    phone, old = _required(message, "phone", "the record names no telephone"), message.facts.get("old_phone")
+    return _comment(message, f"PAYTEXT {word} {phone}" + (f" WAS {old}" if old else ""), plan)
+
+
+def _comment(message: Message, comment: str, plan: Plan) -> str:
     location = _required(
         message,
         "service_location",
@@ -239,7 +263,7 @@ def autopay(message: Message, plan: Plan) -> str:
     try:
         return (
             f"<historyComment><customerID>{text(message.account)}</customerID><serviceLocationID>{text(location)}</serviceLocationID>"
-            f"<logTime>{logged}</logTime><comment>AUTOPAY {'ON' if enrolled else 'OFF'}</comment></historyComment>"
+            f"<logTime>{logged}</logTime><comment>{text(comment)}</comment></historyComment>"
         )
     except NotXml as error:
         raise Refused(f"account or service location: {error}", message_id=message.id) from None

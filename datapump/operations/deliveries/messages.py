@@ -99,6 +99,6 @@ def message(record: Claimed) -> Message:
                 "obd": channel == OUTBOUND_CALL,
                 "kiosk": facts.get("kiosk", ""),
             }
-        case RecordType.AUTOPAY:
+        case RecordType.AUTOPAY | RecordType.PAY_BY_TEXT:
             facts["service_location"] = record.wire.service_location
     return Message(record.id, record.kind, record.wire.account, record.created_at, facts)

@@ -24,6 +24,7 @@ SHARDS = 16
 _LOCK = 0x44504D50
 _LIVE = "('waiting', 'sending', 'retrying')"
 _PENDING = int(RecordType.PENDING)
+_COMMENTS = (RecordType.AUTOPAY, RecordType.PAY_BY_TEXT)  # told as comments, which name a service location
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +350,7 @@ def claim(
                 wires.append(None)
             else:
                 account = wire_account(templates[row[1]], base=row[9], sub=row[10], custom2=row[12], custom3=row[13])
-                wire = Wire(account, (row[14] or row[11]) if row[4] == RecordType.AUTOPAY else "")
+                wire = Wire(account, (row[14] or row[11]) if row[4] in _COMMENTS else "")
                 wires.append(json.dumps({"account": wire.account, "service_location": wire.service_location}))
             created = datetime.fromisoformat(row[6])
             claimed.append(Claimed(row[0], row[1], row[2], row[3], row[4], facts, created, now, row[7], row[8], wire))
