@@ -69,6 +69,7 @@ from payments.models import (
     Tender,
 )
 from payments.operations import collections
+from sms.models import SmsMode
 from tests.factories import (
     make_autopay,
     make_biller,
@@ -334,6 +335,11 @@ def _make_account(
     for one in (card, spare):
         found[f"token of {one.pk}"] = one.token
     autopay = make_autopay(customer, card)
+    SmsMode.objects.create(
+        biller=biller, customer=customer, number="+12025550123", registered=True, consent_how="By phone.",
+        consent_text="Texts about your bills.", consent_version="1", consent_by=owner.name,
+        consent_requestor=Requestor.CSR, consented_at=now,
+    )  # fmt: skip
     payment = _make_payment(customer, card, amount, PaymentState.POSTED, run, settled_at=now)
     _settle(payment, paid_bill)
     stuck = _make_payment(customer, spare, "1.00", PaymentState.PROCESSING, None)
