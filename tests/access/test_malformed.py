@@ -247,7 +247,7 @@ def faults(world: World, form: Form, sent: Sent, kind: str, names: Iterable[str]
     return found
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("kind", [kind for kind in HOSTILE if kind not in ONE_BY_ONE])
 def test_no_form_takes_nonsense_in_every_field(world: World, forms: list[Form], kind: str) -> None:
     before, wrong = fingerprint(), []
     for form in forms:
@@ -261,7 +261,7 @@ def test_no_form_takes_nonsense_in_every_field(world: World, forms: list[Form], 
 @pytest.mark.parametrize("kind", ONE_BY_ONE)
 def test_no_form_takes_nonsense_in_one_field(world: World, forms: list[Form], kind: str) -> None:
     before, wrong = fingerprint(), []
-    for form in [one for one in forms if len(one.fields) > 1]:
+    for form in forms:
         cache.clear()
         for name in form.fields:
             sent = send(world, form, form.body({name: HOSTILE[kind]}), before)

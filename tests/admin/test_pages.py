@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.contrib import admin
 from django.db import connection, models
 from django.test import Client
@@ -219,19 +218,9 @@ def test_scope_of_the_admin_ends_with_its_request() -> None:
 # ---- In a browser -----------------------------------------------------------------------------------------------------
 
 
-RULES = {
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-    # Else axe copies what style sheets import into the page, which the security policy refuses as it should.
-    "preload": False,
-}
-
-
-def test_pages_keep_to_the_content_security_policy_and_can_be_read_by_everybody(
-    page: Page, live_server: LiveServer
-) -> None:
+def test_pages_keep_to_the_content_security_policy(page: Page, live_server: LiveServer) -> None:
     make_everything(1)
     sign_in(page, make_administrator(), live_server)
-    wrong: dict[str, Any] = {}
     for path in (
         "/admin/",
         reverse("admin:payments_payment_changelist"),
@@ -247,8 +236,4 @@ def test_pages_keep_to_the_content_security_policy_and_can_be_read_by_everybody(
     ):
         assert page.goto(path) is not None
         assert "Ratepayer" in page.title()
-        found = Axe().run(page, options=RULES).response["violations"]
-        if found:
-            wrong[path] = [(one["id"], [node["html"][:150] for node in one["nodes"][:3]]) for one in found]
-    assert wrong == {}
     assert first(AnswerCode).result == 7

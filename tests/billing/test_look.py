@@ -14,11 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing import branding
-from tests import factories
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-    from pytest_django.fixtures import Settings
     from pytest_django.live_server_helper import LiveServer
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
@@ -114,27 +112,6 @@ class TestInBrowser:
         assert menu.locator("summary").evaluate("element => element === document.activeElement")
         page.reload()
         assert page.evaluate("document.documentElement.dataset.bsTheme") == "dark"
-
-    def test_a_session_that_is_about_to_end_is_warned_of_and_extended(
-        self, page: Page, live_server: LiveServer, settings: Settings
-    ) -> None:
-        client = Client()
-        client.force_login(factories.make_user())
-        value = client.cookies[configured.SESSION_COOKIE_NAME].value
-        page.context.add_cookies([{"name": configured.SESSION_COOKIE_NAME, "value": value, "url": live_server.url}])
-        settings.SESSION_COOKIE_AGE = 100
-        page.goto("/styleguide/")
-        warning = page.get_by_role("dialog", name="Do you need more time?")
-        warning.wait_for()
-        assert re.fullmatch(r"1:[0-4]\d", warning.locator("[data-seconds-left]").inner_text())
-        assert faults(page) == []
-        settings.SESSION_COOKIE_AGE = 1000
-        with page.expect_response("**/sessions/extend") as answer:
-            warning.get_by_role("button", name="Stay signed in").click()
-        assert answer.value.json() == {"seconds": 1000}
-        warning.wait_for(state="hidden")
-        page.wait_for_timeout(1100)
-        assert not warning.is_visible()
 
 
 @pytest.mark.django_db
