@@ -113,7 +113,7 @@ def replacement(character: str) -> str | None:
     if character in _REPLACEMENTS:
         return _REPLACEMENTS[character]
     apart = unicodedata.normalize("NFKD", character)
-    base = "".join(part for part in apart if not unicodedata.combining(part))
+    base = "".join(_REPLACEMENTS.get(part, part) for part in apart if not unicodedata.combining(part))
     if base != character and all(_has(part) for part in base):
         return base
     return None

@@ -98,10 +98,12 @@ def _continues(spoken: Sequence[str], start: int, phrase: Sequence[str]) -> bool
 
 
 def _turned_round(spoken: Sequence[str], start: int, language: Language) -> bool:
-    turned = False
+    negated = supposed = False
     for token in reversed(spoken[:start]):
         if token in words.NEGATORS[language]:
-            turned = not turned  # "if you don't stop texting me" asks for it after all
+            negated = True
+        elif token in words.SUPPOSERS:
+            supposed = True
         elif token not in words.LINKS:
             break
-    return turned
+    return negated is not supposed

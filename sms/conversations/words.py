@@ -114,10 +114,13 @@ SKIPPED: frozenset[str] = _split(
 )
 NEGATORS: Mapping[Language, frozenset[str]] = {
     Language.ENGLISH: _split(
-        "dont not never didnt wont cant cannot doesnt shouldnt wouldnt couldnt isnt havent without did if nor why"
+        "dont not never didnt wont cant cannot doesnt shouldnt wouldnt couldnt isnt havent without nor"
     ),
     Language.SPANISH: _split("no nunca jamas sin ni"),
 }
+# What is asked about or supposed is not asked for: "why did you stop texting". With a negator it is, after all: "if you don't
+# stop texting", "why don't you stop texting".
+SUPPOSERS: frozenset[str] = _split("did if why")
 # Between a negator and what it turns round.
 LINKS: frozenset[str] = _split(
     "you ever want to wanna please me i we they going gonna need have think plan mean just even really ask asking it"
@@ -129,7 +132,7 @@ DOUBTFUL: frozenset[str] = _split(
     " canceling cancelation cancellation cancelar cancele cancelen cancela parar basta desuscribir"
 ) | frozenset(OPT_OUT_SIGNS)
 OPT_OUT_FILLERS: Mapping[Language, frozenset[str]] = {
-    Language.ENGLISH: _OPT_OUT_FILLERS | {"no"},
+    Language.ENGLISH: _OPT_OUT_FILLERS | _split("no i want wanna would like"),
     # "No pare" is "do not stop".
     Language.SPANISH: _OPT_OUT_FILLERS,
 }
