@@ -1,7 +1,7 @@
 """The simulated telephone network as tests use it: a real process on a real socket, with its own book.
 
 with Telephone(directory) as telephone:
-    telephone.control(lines={LINE: callback_url})
+    telephone.set_line(LINE, callback_url)
     telephone.type(PHONE, LINE, "PAY")
     assert telephone.wait_for_texts(PHONE, 1)[0]["body"] == "Paid."
 """
@@ -104,6 +104,15 @@ class Telephone:
     def control(self, **changes: Any) -> dict[str, Any]:
         """Change switches, give all of them as they stand."""
         return self._ask("POST", "/control", changes)
+
+    def set_line(self, number: str, callback: str, *, name: str = "") -> None:
+        """Say which address hears of texts to a line; it outlives a restart and a reset."""
+        self._ask("POST", "/lines", {"number": number, "name": name, "callback": callback})
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Give every line."""
+        lines: list[dict[str, Any]] = self._ask("GET", "/lines")["lines"]
+        return lines
 
     def strike(self, fault: str, *, times: int = 1, **setting: Any) -> None:
         """Let a fault strike the next occasions; ``setting`` may have ``probability``, ``seconds`` and ``on``."""

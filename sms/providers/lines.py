@@ -6,6 +6,7 @@ repeated here. Redirects are not followed, no proxy is used, certificates are ch
 
 from __future__ import annotations
 
+import functools
 import re
 import ssl
 import time
@@ -65,15 +66,11 @@ class Line:
     ) -> None:
         if min(timeout, connect_timeout) <= 0 or most < 1:
             raise Misconfigured("time-outs and concurrency are above zero")
-        try:
-            context = ssl.create_default_context(cafile=ca_file)
-        except OSError as failure:
-            raise Misconfigured(f"the file of certificate authorities cannot be read: {failure}") from None
         self._pool = urllib3.PoolManager(
             maxsize=most,
             retries=False,
             timeout=urllib3.Timeout(connect=connect_timeout, read=timeout),
-            ssl_context=context,
+            ssl_context=_trusted(ca_file),
         )
         self._timeout = timeout
         self._on_exchange = on_exchange
@@ -118,6 +115,15 @@ class Line:
     def _tell(self, direction: str, first: str, body: bytes) -> None:
         if self._on_exchange is not None:
             self._on_exchange(direction, mask_numbers(f"{first}\n{body.decode('utf-8', 'replace')}"))
+
+
+@functools.cache
+def _trusted(ca_file: str | None) -> ssl.SSLContext:
+    # Reading every certificate authority of the machine takes longer than reading a webhook.
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as failure:
+        raise Misconfigured(f"the file of certificate authorities cannot be read: {failure}") from None
 
 
 def _whole(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:

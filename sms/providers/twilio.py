@@ -149,12 +149,8 @@ class TwilioProvider:
         from twilio.request_validator import RequestValidator
         from twilio.rest import Client
 
-        self._client = Client(
-            account_sid,
-            secret,
-            http_client=_Door(self._line, base_url.rstrip("/")),
-            environment={"TWILIO_EDGE": "", "TWILIO_REGION": ""},  # else it looks for them in ours
-        )
+        # Its settings in the environment change nothing: they choose a host, and the door has its own.
+        self._client = Client(account_sid, secret, http_client=_Door(self._line, base_url.rstrip("/")))
         self._validator = RequestValidator(secret)
         self._account_sid = account_sid
         self._callback_url = callback_url
@@ -210,6 +206,8 @@ class TwilioProvider:
 
     def _refused(self, key: str, refusal: Exception) -> Rejected | Lost:
         status, code = getattr(refusal, "status", None), str(getattr(refusal, "code", "") or "")
+        if not isinstance(status, int) or not 400 <= status < 500:
+            return Lost(key, OutcomeUnknown(f"Twilio answered with status {status}"))
         # What it says about it may name the phone, and is for no user: the code is enough.
         if code in self._reasons:
             return Rejected(key, self._reasons[code], code)
@@ -217,9 +215,7 @@ class TwilioProvider:
             return Lost(key, NotSent("Twilio takes no more for now"))
         if code in _OURS_TO_MEND or status in {401, 403, 404}:
             return Lost(key, Misconfigured(f"Twilio does not let us send: code {code}"))
-        if isinstance(status, int) and 400 <= status < 500:
-            return Rejected(key, Reason.UNSENDABLE, code)
-        return Lost(key, OutcomeUnknown(f"Twilio answered with status {status}"))
+        return Rejected(key, Reason.UNSENDABLE, code)
 
     def _status_url(self, key: str) -> str:
         joint = "&" if urlsplit(self._callback_url).query else "?"
@@ -317,8 +313,6 @@ class _Door:
         )
         if reply.status == 429:
             raise NotSent("Twilio takes no more for now", retry_after=retry_after(reply.headers))
-        if reply.status >= 500:
-            raise OutcomeUnknown(f"Twilio answered with status {reply.status}")
         return Response(reply.status, reply.body.decode("utf-8", "replace"), reply.headers)
 
 

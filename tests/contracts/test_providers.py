@@ -89,7 +89,7 @@ class SimulatorBench:
     def __init__(self, world: World) -> None:
         self.telephone, self.callbacks = world.telephone, world.callbacks
         self.telephone.reset()
-        self.telephone.control(lines={LINE: self.callbacks.url})
+        self.telephone.set_line(LINE, self.callbacks.url)
         self.callbacks.clear()
 
     def open(self, **options: Any) -> Provider:
@@ -210,6 +210,8 @@ class Twilio:
                 return self._reply(request, 201, b'\x00\xff<html>{"sid": [')
             case "slow":
                 time.sleep(self.seconds)
+            case "another":
+                return self._reply(request, 201, {**self._message(form), "to": OTHER})
         return self._reply(request, 201, self._message(form))
 
     def _message(self, form: dict[str, str]) -> dict[str, Any]:
@@ -457,6 +459,27 @@ def test_what_could_not_be_tried_was_not_sent_and_wrong_settings_stop(bench: Ben
     bench.open().ping()
 
 
+def test_a_redirect_is_not_followed(bench: Bench, world: World) -> None:
+    target = world.telephone.url if isinstance(bench, SimulatorBench) else world.twilio.url
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(307)
+            self.send_header("Location", f"{target}{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as elsewhere:
+        threading.Thread(target=elsewhere.handle_request, daemon=True).start()
+        result = only(bench.open_elsewhere(f"http://127.0.0.1:{elsewhere.server_address[1]}").send([text()]))
+    assert isinstance(result, Lost)
+    assert isinstance(result.error, OutcomeUnknown)
+    assert bench.taken() == []
+
+
 def test_a_repeated_key_is_one_text_only_where_the_driver_says_so(bench: Bench) -> None:
     provider = bench.open()
     sent = text()
@@ -618,6 +641,13 @@ def test_twilio_codes_lead_to_our_actions(twilio_bench: TwilioBench) -> None:
         assert isinstance(lost.error, error)
     assert twilio_bench.taken() == []
     assert set(REMEDIES) == set(Reason)
+
+
+def test_an_answer_of_twilio_about_another_phone_is_no_answer(twilio_bench: TwilioBench) -> None:
+    twilio_bench.strike("another")
+    lost = only(twilio_bench.open().send([text()]))
+    assert isinstance(lost, Lost)
+    assert isinstance(lost.error, OutcomeUnknown)
 
 
 def test_twilio_own_validator_agrees_about_every_webhook(twilio_bench: TwilioBench) -> None:

@@ -192,6 +192,26 @@ def test_a_network_that_manages_opt_out_acts_and_answers_by_itself(world: World)
     assert acted == [None, None, OptOut.STOP, OptOut.START]
 
 
+def test_each_line_has_its_own_who_hears_of_texts_to_it(tmp_path: Path) -> None:
+    with Callbacks() as callbacks, Telephone(tmp_path) as telephone:
+        telephone.set_line(LINE, f"{callbacks.url}/7", name="Maple Falls")
+        telephone.set_line(OTHER_LINE, f"{callbacks.url}/8")
+        telephone.reset()
+        telephone.stop()
+        telephone.start()
+        for line in (LINE, OTHER_LINE, "72345"):
+            telephone.type(PHONE, line, "PAY")
+        telephone.wait_until_quiet()
+        assert {(body["to"], webhook.url) for body, webhook in zip(callbacks.bodies(), callbacks.heard, strict=True)} == {
+            (LINE, f"{callbacks.url}/7"), (OTHER_LINE, f"{callbacks.url}/8"),
+        }  # fmt: skip
+        assert telephone.lines() == [
+            {"number": LINE, "name": "Maple Falls", "callback": f"{callbacks.url}/7"},
+            {"number": OTHER_LINE, "name": "", "callback": f"{callbacks.url}/8"},
+            {"number": "72345", "name": "", "callback": ""},
+        ]
+
+
 def test_a_killed_network_goes_on_where_it_was(tmp_path: Path) -> None:
     with Callbacks() as callbacks, Telephone(tmp_path, callback=callbacks.url) as telephone:
         callbacks.answers = [500] * 1000
@@ -216,7 +236,7 @@ def test_switches_that_cannot_be_change_nothing_and_strangers_are_refused(world:
     before = telephone.control()
     wrong: list[dict[str, Any]] = [
         {"faults": {"lightning": {}}}, {"faults": {"lose": {"on": ["send"]}}}, {"faults": {"lose": {"next": -1}}},
-        {"faults": {"delay": {"seconds": "long"}}}, {"seed": 1, "colour": "red"}, {"lines": {LINE: "ftp://x"}},
+        {"faults": {"delay": {"seconds": "long"}}}, {"seed": 1, "colour": "red"},
         {"callback": "not an address"}, {"attempts": 0}, {"reports": ["weather"]}, {"heal": False},
     ]  # fmt: skip
     for changes in wrong:
@@ -225,6 +245,10 @@ def test_switches_that_cannot_be_change_nothing_and_strangers_are_refused(world:
     for phone, line, body in (("2065550101", LINE, "x"), (PHONE, "nobody", "x"), (PHONE, LINE, "x" * 1601)):
         with pytest.raises(ValueError, match=r"\w"):
             telephone.type(phone, line, body)
+    for number, callback in ((LINE, "ftp://x"), ("somebody", "http://127.0.0.1/x")):
+        with pytest.raises(ValueError, match=r"\w"):
+            telephone.set_line(number, callback)
+    assert telephone.lines() == []
     with pytest.raises(ValueError, match="condition"):
         telephone.set_condition(PHONE, "sad")
     assert telephone.control() == before

@@ -1,4 +1,4 @@
-"""The simulated network's book: the phones, every text that was taken or typed, and every webhook owed.
+"""The simulated network's book: the lines, the phones, every text that was taken or typed, and every webhook owed.
 
 One SQLite file in WAL mode, written by one process. A kill loses nothing that was answered: what was not brought or told
 yet is brought and told after the next start. Times are microseconds since 1970 in UTC.
@@ -18,6 +18,9 @@ from typing import Any
 SCHEMA = """
 create table if not exists phone (
     number text primary key, name text not null, condition text not null default ''
+) without rowid;
+create table if not exists line (
+    number text primary key, name text not null, callback text not null
 ) without rowid;
 create table if not exists text (
     id integer primary key, name text not null unique, direction text not null, key text not null, line text not null,
@@ -118,6 +121,31 @@ class Book:
         """Say whether a phone wants nothing from a line."""
         row = self._db.execute("select 1 from opted_out where line = ? and phone = ?", (line, phone)).fetchone()
         return row is not None
+
+    # Lines
+
+    def set_line(self, number: str, *, name: str, callback: str) -> None:
+        """Say whose a line is, and which address hears of texts to it."""
+        self._db.execute(
+            "insert into line values (?, ?, ?) on conflict (number) do update set name = excluded.name,"
+            " callback = excluded.callback",
+            (number, name, callback),
+        )
+
+    def callback_of(self, line: str) -> str:
+        """Give the address that hears of texts to a line; empty where none was named."""
+        row = self._db.execute("select callback from line where number = ?", (line,)).fetchone()
+        return "" if row is None else str(row["callback"])
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Give every line that was named, or that a text came from."""
+        return [
+            dict(row)
+            for row in self._db.execute(
+                "select number, name, callback from line union"
+                " select distinct line, '', '' from text where line not in (select number from line) order by number"
+            )
+        ]
 
     # Texts
 
@@ -248,7 +276,7 @@ class Book:
         }
 
     def forget(self) -> None:
-        """Empty the book, and put the first phones back."""
+        """Empty the book, put the first phones back, and keep the lines: they are how the network is set up."""
         with self.transaction():
             for table in ("event", "text", "phone", "opted_out"):
                 self._db.execute(f"delete from {table}")

@@ -74,7 +74,7 @@ class Carrier:
     def tell_typed(self, text: int, *, acted_on: str) -> None:
         """Tell the line's owner what was typed; where nobody owns it, nobody hears."""
         typed = self.book.text(text)
-        url = self.switches.callback_of(typed["line"])
+        url = self.book.callback_of(typed["line"]) or self.switches.callback
         if not url:
             return
         body = {

@@ -17,8 +17,10 @@ Phones, book and switches are for whoever has the control secret as bearer:
     POST /phones                         {"number", "name"?, "condition"?}: add one, or say what is wrong with it
     GET  /phones/NUMBER                  what it shows, ?after=POSITION, ?wait=SECONDS for something newer
     POST /phones/NUMBER/texts            {"to", "body", "media"?}: type a text on it
+    GET  /lines                          every line
+    POST /lines                          {"number", "name"?, "callback"}: say whose it is, and who hears of texts to it
     GET, POST /control                   the switches
-    POST /control/reset                  empty book, switches off
+    POST /control/reset                  empty book, switches off; the lines stay
     POST /control/redeliver              tell again what was given up
     GET  /book, /book/totals             every text and every webhook
 """
@@ -110,6 +112,8 @@ class Network:
                 web.post("/phones", self.change_phone),
                 web.get("/phones/{number}", self.show_phone),
                 web.post("/phones/{number}/texts", self.type_text),
+                web.get("/lines", self.list_lines),
+                web.post("/lines", self.set_line),
                 web.get("/control", self.show_control),
                 web.post("/control", self.change_control),
                 web.post("/control/reset", self.reset),
@@ -282,6 +286,29 @@ class Network:
         if answer is not None:
             self.carrier.bring(answer["id"])
         return _reply({"id": typed["name"], "position": typed["position"]})
+
+    # Lines
+
+    async def list_lines(self, request: web.Request) -> web.StreamResponse:
+        """Give every line."""
+        self._control(request)
+        return _reply({"lines": self.book.lines()})
+
+    async def set_line(self, request: web.Request) -> web.StreamResponse:
+        """Say whose a line is, and who hears of texts to it; both outlive a restart and a reset."""
+        self._control(request)
+        body = await _json(request)
+        number, name = body.get("number"), body.get("name", "")
+        if not isinstance(number, str) or not _LINE.fullmatch(number):
+            raise Problem(422, "number is in E.164, or a short code")
+        if not isinstance(name, str) or len(name) > 100:
+            raise Problem(422, "name is a short text")
+        try:
+            callback = read_address(body.get("callback", ""))
+        except BadSwitch as refusal:
+            raise Problem(422, str(refusal)) from None
+        self.book.set_line(number, name=name, callback=callback)
+        return _reply({"lines": self.book.lines()})
 
     # Switches and book
 

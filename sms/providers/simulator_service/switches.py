@@ -68,7 +68,6 @@ class Switches:
     attempts: int = 10  # of a webhook that is not taken
     retry_seconds: float = 0.5  # before the second attempt; doubled each time, up to half a minute
     callback: str = ""  # where texts to a line go that has no callback of its own
-    lines: dict[str, str] = field(default_factory=dict)  # number -> callback
     seed: int = 0
     faults: dict[str, Fault] = field(default_factory=dict)
     struck: Counter[str] = field(default_factory=Counter)
@@ -87,16 +86,11 @@ class Switches:
             return name, fault
         return None
 
-    def callback_of(self, line: str) -> str:
-        """Give the address that hears of texts to a line; empty where nobody does."""
-        return self.lines.get(line, self.callback)
-
     def change(self, changes: Mapping[str, Any]) -> None:
         """Set what is named and leave the rest; all of it or nothing.
 
         ``{"heal": true}`` first switches every fault off. A fault is ``{"probability": 0.1, "next": 3, "seconds": 2.0,
-        "on": ["text", "report"]}``; ``null`` switches it off. ``lines`` adds to those there are; an empty address takes
-        one away.
+        "on": ["text", "report"]}``; ``null`` switches it off.
 
         :raises BadSwitch: something is not known or cannot be.
         """
@@ -124,9 +118,6 @@ class Switches:
                     accepted[name] = tuple(value)
                 case "callback":
                     accepted[name] = read_address(value)
-                case "lines":
-                    _expect(isinstance(value, dict), "lines is an object of number and address")
-                    accepted[name] = {number: read_address(address) for number, address in value.items()}
                 case "faults":
                     _expect(isinstance(value, dict), "faults is an object")
                     accepted[name] = {fault: _fault(fault, setting) for fault, setting in value.items()}
@@ -139,11 +130,6 @@ class Switches:
                 self.faults.pop(fault, None)
             else:
                 self.faults[fault] = setting
-        for number, address in accepted.pop("lines", {}).items():
-            if address:
-                self.lines[number] = address
-            else:
-                self.lines.pop(number, None)
         for name, value in accepted.items():
             setattr(self, name, value)
         if "seed" in accepted:
@@ -159,7 +145,6 @@ class Switches:
             "attempts": self.attempts,
             "retry_seconds": self.retry_seconds,
             "callback": self.callback,
-            "lines": dict(self.lines),
             "seed": self.seed,
             "faults": {
                 name: {
