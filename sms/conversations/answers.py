@@ -54,7 +54,8 @@ def answer(conversation: Conversation, finding: findings.Finding) -> Said:
             return Said(_serving(conversation, accounts), Reply(Message.NUMBER_RELEASED))
         case findings.BillReady(account, amount, due_on, link):
             message = Message.BILL_READY_LINK if link else Message.BILL_READY
-            facts = Facts(tail=account.tail, amount=amount, due_on=due_on, link=link)
+            index = _index(conversation, account)
+            facts = Facts(tail=account.tail, index=index, amount=amount, due_on=due_on, link=link)
             # What was asked about this account no longer holds: its balance is new.
             question = conversation.question
             if question is not None and question.account == account:
@@ -103,6 +104,13 @@ def repeat(question: Question) -> Reply:
     """Ask an open question, for the first time or again."""
     message = Message.FEE_QUESTION if question.about is Asked.FEE else Message.BALANCE_QUESTION
     return Reply(message, Facts(tail=question.account.tail, amount=question.amount, fee=question.fee))
+
+
+def _index(conversation: Conversation, account: Account) -> int | None:
+    """Give the number of an account among several: plain PAY would only be asked which."""
+    if len(conversation.accounts) < 2 or account not in conversation.accounts:
+        return None
+    return conversation.accounts.index(account) + 1
 
 
 def _closed(conversation: Conversation) -> Conversation:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sms.conversations.words import OPT_OUT_SIGNS
 
 # Longer than any text that a network carries; what comes after is not read.
-_MOST = 10_000
+_MOST = 4_000
 _APOSTROPHES = re.compile("['‘’‛ʼ´`′]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufe00-\ufe0f\ufeff\U0001f3fb-\U0001f3ff]")
 _TOKEN = re.compile(f"[{OPT_OUT_SIGNS}]|[^\\W_{OPT_OUT_SIGNS}]+")

@@ -91,6 +91,9 @@ def _hear_opted_out(conversation: Conversation, body: Body, now: datetime, media
 
 
 def _hear(conversation: Conversation, body: Body, now: datetime, media: int) -> Heard:
+    if conversation.standing is not Standing.ENROLLED:
+        # Whoever was unenrolled meanwhile agrees to nothing that was asked before.
+        conversation = replace(conversation, question=None, bill_offered=False)
     if (rule := _help(body)) is not None:
         return _heard(conversation, Intent.HELP, rule, Reply(Message.HELP))
     if (rule := _only(body, words.OPT_IN)) is not None:
@@ -181,7 +184,7 @@ def _pay(conversation: Conversation, body: Body, order: Order, now: datetime) ->
         waits = _pending(conversation, now)
         reply = Reply(Message.CONFIRM_FIRST if waits else Message.NOT_ENROLLED)
         return _heard(conversation, Intent.PAY, rule, reply)
-    if not order.clear or body.asks:
+    if not order.clear:
         return _heard(conversation, Intent.PAY, rule, Reply(Message.PAY_UNCLEAR), review=Review.DOUBTFUL_PAY)
     account = _sole(conversation)
     if order.index is not None:

@@ -246,10 +246,12 @@ class Message(enum.StrEnum):
 class Facts:
     """What a message is about; those that its wording names are set. Amounts are in the biller's currency.
 
-    ``due`` lists accounts with what each owes, in the order of ``PAY 1``, ``PAY 2``; ``tail`` are an account's last digits.
+    ``due`` lists accounts with what each owes, in the order of ``PAY 1``, ``PAY 2``; ``tail`` are an account's last digits,
+    ``index`` its number where several share the phone.
     """
 
     tail: str = ""
+    index: int | None = None
     amount: Decimal | None = None
     fee: Decimal | None = None
     due_on: date | None = None

@@ -27,7 +27,7 @@ TEMPLATES: Mapping[Language, Mapping[Message, str]] = {
             " HELP for help, STOP to end."
         ),
         Message.BILL_READY: (
-            "{programme}: The bill for {account} is {amount}, due {due}. Reply PAY to pay with your saved method."
+            "{programme}: The bill for {account} is {amount}, due {due}. Reply {order} to pay with your saved method."
             " HELP for help, STOP to end."
         ),
         Message.BILL_READY_LINK: (
@@ -131,7 +131,7 @@ TEMPLATES: Mapping[Language, Mapping[Message, str]] = {
             " Pueden aplicar tarifas de msj y datos. HELP: ayuda, STOP: fin."
         ),
         Message.BILL_READY: (
-            "{programme}: La factura de {account} es {amount}, vence el {due}. Responda PAGAR para pagarla."
+            "{programme}: La factura de {account} es {amount}, vence el {due}. Responda {order} para pagarla."
             " HELP: ayuda, STOP: fin."
         ),
         Message.BILL_READY_LINK: (
@@ -309,6 +309,7 @@ def _values(facts: Facts, programme: Programme, language: Language) -> Mapping[s
         "due": _day(facts.due_on, language) if facts.due_on else "",
         "reference": facts.reference,
         "link": facts.link,
+        "order": f"{pay} {facts.index}" if facts.index else pay,
         "way": _way(facts.link, programme.contact, language),
         "choices": ", ".join(
             f"{pay} {number} {'para' if spanish else 'for'} {account} ({owed})" for number, account, owed in listed

@@ -61,6 +61,7 @@ STATES = {
     "changed late": replace(ENROLLED, bill_offered=True, question=replace(CHANGED, expires_at=GONE)),
     "second": replace(ENROLLED, bill_offered=True, pending_until=SOON),  # enrolled, and another account pending
     "second fee": replace(ENROLLED, bill_offered=True, pending_until=SOON, question=FEE),
+    "gone": Conversation(bill_offered=True, question=FEE),  # unenrolled elsewhere while a question was open
     "out": Conversation(Standing.OPTED_OUT),
     "guided": replace(ENROLLED, guided_at=NOW - timedelta(hours=23)),
 }
@@ -162,6 +163,9 @@ BY_STATE: list[tuple[str, str, Expected]] = [
     *(("billed", text, expected) for text, expected in KNOWN_TRAPS.items()),
     *(("idle", text, OUT) for text in OPTS_OUT),
     *(("idle", text, FLAGGED) for text in FLAGS),
+    # Characters that nobody sees change nothing.
+    ("idle", "st\u200bop tex\u00adting me", OUT),
+    ("billed", "P\u200bA\u2060Y", pays()),
     *(("idle", text, WRONG) for text in ("wrong number", "You have the wrong number", "Wrong person!", "número equivocado")),
     *(("idle", text, DOUBT) for text in DOUBTS),
     *(("idle", text, UNKNOWN) for text in UNKNOWNS),
@@ -208,6 +212,9 @@ BY_STATE: list[tuple[str, str, Expected]] = [
     *((state, "ok", NOTHING) for state in ("stranger", "late", "idle")),
     *((state, "CONFIRM", NO_FEE) for state in ("stranger", "late", "idle", "billed", "both")),
     ("stranger", "pay", STRANGE),
+    ("gone", "confirm", NO_FEE),
+    ("gone", "ok", NOTHING),
+    ("gone", "pay", STRANGE),
     ("late", "PAY 1", STRANGE),
     ("stranger", "saldo", ("balance", "not_enrolled", None, None)),
     ("stranger", "hello", ("unknown", "not_enrolled", None, "unknown")),
@@ -421,6 +428,18 @@ def test_numbers_are_those_of_the_list_that_was_told() -> None:
     assert hear(STATES["both"], "PAY 2", now=NOW).action == Pay(SHOP, None)
 
 
+def test_a_bill_text_names_the_order_that_pays_it() -> None:
+    def say(account: Account, conversation: Conversation) -> str:
+        reply = answer(conversation, findings.BillReady(account, Decimal("31.75"), date(2026, 12, 5))).reply
+        assert reply is not None
+        return wordings.word(reply, programme=PROGRAMME, language=Language.ENGLISH)
+
+    assert "Reply PAY 2 to pay" in say(SHOP, STATES["both"])
+    assert "Reply PAY 1 to pay" in say(HOME, STATES["both"])
+    assert "Reply PAY to pay" in say(HOME, STATES["idle"])
+    assert "Reply PAY to pay" in say(Account("43", "1111"), STATES["both"])
+
+
 AMOUNT = Decimal("84.10")
 FINDINGS: list[tuple[findings.Finding, Message, bool, bool]] = [
     # finding → message, whether an OK pays afterwards, whether the question stays open ("fee" is the state before)
@@ -610,6 +629,7 @@ def test_a_bare_whole_number_is_never_an_amount(number: int, form: str) -> None:
 PROGRAMME = wordings.Programme("Springfield Utility.", "(503) 555-0100")
 FULL = Facts(
     tail="9001",
+    index=2,
     amount=Decimal("1234.56"),
     fee=Decimal("12.95"),
     due_on=date(2026, 12, 15),
