@@ -69,7 +69,7 @@ from payments.models import (
     Tender,
 )
 from payments.operations import collections
-from sms.models import SmsMode
+from sms.models import Line, Phone, SmsMode, Text
 from tests.factories import (
     make_autopay,
     make_biller,
@@ -339,6 +339,12 @@ def _make_account(
         biller=biller, customer=customer, number="+12025550123", registered=True, consent_how="By phone.",
         consent_text="Texts about your bills.", consent_version="1", consent_by=owner.name,
         consent_requestor=Requestor.CSR, consented_at=now,
+    )  # fmt: skip
+    line, _new = Line.objects.get_or_create(biller=biller, number="+12025550100", driver="simulator")
+    Phone.objects.get_or_create(biller=biller, number="+12025550123")
+    Text.objects.create(
+        biller=biller, line=line, customer=customer, direction="out", phone="+12025550123", kind="bill_ready",
+        body="Your bill is ready.", key=f"cast:{customer.pk}", state="delivered", status="delivered",
     )  # fmt: skip
     payment = _make_payment(customer, card, amount, PaymentState.POSTED, run, settled_at=now)
     _settle(payment, paid_bill)

@@ -87,12 +87,13 @@ def update_sms_mode(
     state: State,
     actor: Actor,
     consent: Consent | None = None,
+    ran_out: bool = False,
     now: datetime.datetime | None = None,
 ) -> bool:
     """Change a customer's SMS mode, with its update for the biller's system and a change log for each field that changes.
 
     A state that is as it was changes nothing and gives False (PBT-13). A number that the customer has not agreed to needs
-    ``consent``. What only runs out, because nobody confirmed it, makes change logs and no update.
+    ``consent``. ``ran_out`` says that nobody confirmed a number in time: that makes change logs and no update.
 
     :raises NoConsent: a number is new and nobody agreed to it.
     """
@@ -110,7 +111,7 @@ def update_sms_mode(
             mode.agree(consent, actor, now)
         _put(mode, state, now)
         failpoint("modes.written")
-        status = _status(before, state, actor)
+        status = "" if ran_out else _status(before, state, actor)
         _tell(customer, before, state, status, OptionalSetting.UPDATED, _changes(before, state), actor, now)
         _note(customer, status, state, actor)
     failpoint("modes.committed")
@@ -145,10 +146,7 @@ def _status(before: State, after: State, actor: Actor) -> str:
         return "number_changed" if changed else "pending"
     if after.registered and after.number != before.number:
         return "enrolled" if after.number == before.pending_number else "number_changed"
-    if not after.registered and not after.pending_number:
-        ran_out = not before.registered and actor.requestor == Requestor.SYSTEM
-        return "" if ran_out else "unenrolled"
-    return ""
+    return "" if after.registered or after.pending_number else "unenrolled"
 
 
 def _changes(before: State, after: State) -> list[Change]:

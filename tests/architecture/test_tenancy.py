@@ -32,6 +32,7 @@ ACROSS = {
     ("billing_biller", "number"): "BIDs are given out by the operator, who makes billers",
     ("billing_biller", "slug"): "the public address of the biller",
     ("billing_apitoken", "prefix"): "random; a taken one is made anew",
+    ("sms_line", "guid"): "random, binds the secret to its row",
     ("payments_route", "guid"): "random, binds the secret to its row",
 }
 # Columns that name one row of a biller: unique below it is unique within the biller.

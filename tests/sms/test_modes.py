@@ -47,7 +47,9 @@ def change(customer: Customer, state: State, actor: Actor, consent: Consent | No
         set(ChangeLog.objects.values_list("pk", flat=True)),
     )
     if SmsMode.objects.filter(customer=customer).exists():
-        modes.update_sms_mode(customer=customer, state=state, actor=actor, consent=consent, now=NOON)
+        modes.update_sms_mode(
+            customer=customer, state=state, actor=actor, consent=consent, ran_out=actor is JOB, now=NOON
+        )
     else:
         assert consent is not None
         modes.insert_sms_mode(customer=customer, state=state, actor=actor, consent=consent, now=NOON)

@@ -1,0 +1,337 @@
+"""Sending texts: written with the change that made them true, claimed from their rows, sent, noted, and reported on.
+
+The rows are the queue. A claim is committed before the provider is spoken to and no transaction is open meanwhile. What a
+dead sender held is sent again only where the provider recognises repeats; elsewhere its outcome is unknown until the
+provider tells, because a text said twice cannot be taken back.
+
+Source: PBT-15, PBT-16; the design's "Two outboxes", evidence 3.5.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from billing import audit
+from billing.actors import Actor
+from billing.failpoints import failpoint
+from sms.models import Direction, Line, Phone, SmsMode, Text, TextState
+from sms.operations import modes
+from sms.providers.base import (
+    FINAL,
+    REMEDIES,
+    Accepted,
+    Action,
+    Lost,
+    Misconfigured,
+    NotSent,
+    Outgoing,
+    Provider,
+    Reason,
+    Rejected,
+    Status,
+    StatusReport,
+    later,
+)
+from sms.providers.registry import open_provider
+
+logger = logging.getLogger(__name__)
+
+OPT_OUT_CONFIRMATION = "opt_out_confirmation"
+"""The one kind of text that a phone may still get after it opted out."""
+
+BATCH_OF_LINE = 20
+LEASE = datetime.timedelta(minutes=10)
+PAUSE = datetime.timedelta(minutes=1)
+_TRIES = 10  # of a text that is not taken for now
+_FAILED = frozenset({Status.UNDELIVERED, Status.FAILED, Status.CANCELED})
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one call of :func:`send_due` did."""
+
+    accepted: int = 0
+    later: int = 0
+    failed: int = 0
+    unknown: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.accepted + other.accepted,
+            self.later + other.later,
+            self.failed + other.failed,
+            self.unknown + other.unknown,
+        )
+
+
+def write(
+    *,
+    line: Line,
+    phone: str,
+    body: str,
+    kind: str,
+    key: str,
+    customer_id: int | None = None,
+    due_at: datetime.datetime | None = None,
+) -> bool:
+    """Write one text to a phone (E.164), inside the caller's transaction; gives whether it will be sent.
+
+    The same key again writes nothing. A phone that opted out gets the confirmation of that and nothing else, one that is
+    suspended nothing at all (PBT-15).
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("Texts are written in the transaction that made them true.")
+    known = Phone.objects.filter(biller_id=line.biller_id, number=phone).first()
+    if known is not None and (known.suspended_for or (known.opted_out_at and kind != OPT_OUT_CONFIRMATION)):
+        return False
+    fields = {
+        "line": line, "customer_id": customer_id, "direction": Direction.OUT, "phone": phone, "kind": kind, "body": body,
+    } | ({} if due_at is None else {"due_at": due_at})  # fmt: skip
+    return Text.objects.get_or_create(biller_id=line.biller_id, key=key, defaults=fields)[1]
+
+
+def send_due(*, actor: Actor, now: datetime.datetime | None = None, seconds: float = 60.0) -> Tally:
+    """Send what is due of every biller in scope, line by line, until nothing is left or the time is over."""
+    ends, total = time.monotonic() + seconds, Tally()
+    while time.monotonic() < ends:
+        moment = now or timezone.now()
+        _give_back(moment)
+        claimed = _claim(moment)
+        if not claimed:
+            break
+        for line, texts in groupby(claimed, key=lambda text: text.line):
+            total += _send(line, list(texts), moment, actor)
+    return total
+
+
+def report(*, line: Line, report: StatusReport, actor: Actor, now: datetime.datetime | None = None) -> bool:
+    """Note what a provider tells of a text; gives False where it is no text of this line, or nothing new.
+
+    Reports come late, twice and in any order: a final status stays (evidence 3.5).
+    """
+    now = now or timezone.now()
+    with transaction.atomic(durable=True):
+        mine = Text.objects.select_for_update().filter(line=line, direction=Direction.OUT)
+        text = mine.filter(provider_id=report.provider_id).first() or _by_key(mine, report.key)
+        if text is None:
+            return False
+        old = Status(text.status) if text.status else None
+        status = later(old, report.status)
+        if status == old and text.state != TextState.UNKNOWN:
+            return False
+        text.status, text.provider_id = status, text.provider_id or report.provider_id
+        if status in FINAL and text.state not in {TextState.FAILED, TextState.DELIVERED}:
+            text.state = TextState.FAILED if status in _FAILED else TextState.DELIVERED
+        elif text.state in {TextState.UNKNOWN, TextState.SENDING}:
+            text.state = TextState.ACCEPTED
+        text.sent_at = text.sent_at or now
+        if status in _FAILED:
+            _fail(text, report.reason or Reason.UNEXPLAINED, report.code, now)
+        text.save()
+        if status is Status.DELIVERED:
+            Phone.objects.filter(biller_id=text.biller_id, number=text.phone).update(failures=0)
+    if text.reason:
+        _remedy(text, Reason(text.reason), actor, now)
+    return True
+
+
+def _by_key(texts: Iterable[Text], key: str) -> Text | None:
+    try:
+        return texts.filter(pk=uuid.UUID(key)).first()  # type: ignore[attr-defined,no-any-return]  # a queryset
+    except ValueError:
+        return None
+
+
+@transaction.atomic(durable=True)
+def _claim(now: datetime.datetime) -> list[Text]:
+    """Take a batch of each line that may send; ``attempts`` counts from here, so that a text that kills us ends too."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH taken AS MATERIALIZED (
+                SELECT due.id FROM sms_line l CROSS JOIN LATERAL (
+                    SELECT w.id FROM sms_text w
+                    WHERE w.line_id = l.id AND w.state = 'waiting' AND w.due_at <= %s
+                    ORDER BY w.due_at, w.id LIMIT %s FOR UPDATE SKIP LOCKED
+                ) due WHERE l.active AND l.stopped_for = ''
+            )
+            UPDATE sms_text t SET state = 'sending', claimed_at = %s, attempts = t.attempts + 1
+            FROM taken WHERE t.id = taken.id
+            RETURNING t.id
+            """,
+            [now, BATCH_OF_LINE, now],
+        )
+        ids = [pk for (pk,) in cursor.fetchall()]
+    return list(Text.objects.select_related("line").filter(pk__in=ids).order_by("line_id", "due_at", "pk"))
+
+
+@transaction.atomic(durable=True)
+def _give_back(now: datetime.datetime) -> None:
+    """Let go of what a sender held that has died: to be sent again, or unknown where that might say it twice."""
+    held = Text.objects.filter(state=TextState.SENDING, claimed_at__lt=now - LEASE).select_related("line")
+    for text in held.select_for_update(of=("self",), skip_locked=True):
+        try:
+            repeats = open_line(text.line).recognises_repeats
+        except Misconfigured:
+            repeats = False
+        text.state, text.claimed_at = TextState.WAITING if repeats else TextState.UNKNOWN, None
+        text.save(update_fields=["state", "claimed_at"])
+
+
+def open_line(line: Line) -> Provider:
+    """Give the driver of a line.
+
+    :raises sms.providers.base.Misconfigured: the line's driver or options are wrong.
+    """
+    callback = f"{settings.PUBLIC_URL}/texts/{line.guid}"
+    return open_provider(line.driver, line.options, line.secret, callback_url=callback)
+
+
+def _send(line: Line, texts: list[Text], now: datetime.datetime, actor: Actor) -> Tally:
+    try:
+        provider = open_line(line)
+    except Misconfigured as error:
+        _stop(line, str(error), actor)
+        return _wait(texts, now)
+    by_key = {str(text.pk): text for text in texts}
+    outgoing = [Outgoing(key, line.number, text.phone, text.body) for key, text in by_key.items()]
+    total = Tally()
+    try:
+        for result in provider.send(outgoing):
+            failpoint("texts.answered")
+            total += _note(by_key[result.key], result, provider, now, actor)
+    finally:
+        provider.close()
+    return total
+
+
+def _note(
+    text: Text, result: Accepted | Rejected | Lost, provider: Provider, now: datetime.datetime, actor: Actor
+) -> Tally:
+    """Note what came of a text, unless it was given back meanwhile and somebody else holds it."""
+    with transaction.atomic(durable=True):
+        held = Text.objects.select_for_update().filter(
+            pk=text.pk, state=TextState.SENDING, claimed_at=text.claimed_at
+        ).first()  # fmt: skip
+        if held is None:
+            return Tally()
+        held.claimed_at = None
+        tally = Tally()
+        if isinstance(result, Accepted):
+            # A report may have come before this answer.
+            held.status = later(Status(held.status) if held.status else None, result.status)
+            held.state, held.sent_at, held.segments = TextState.ACCEPTED, now, result.segments
+            held.provider_id, tally = result.provider_id, Tally(accepted=1)
+        elif isinstance(result, Rejected):
+            _fail(held, result.reason, result.code, now)
+            tally = Tally(failed=1) if held.state == TextState.FAILED else Tally(later=1)
+        elif isinstance(result.error, NotSent | Misconfigured) or provider.recognises_repeats:
+            after = result.error.retry_after if isinstance(result.error, NotSent) else None
+            if held.attempts >= _TRIES:
+                held.state, held.reason, tally = TextState.FAILED, Reason.UNEXPLAINED, Tally(failed=1)
+            else:
+                held.state, held.due_at, tally = TextState.WAITING, now + (after or PAUSE), Tally(later=1)
+        else:
+            held.state, tally = TextState.UNKNOWN, Tally(unknown=1)
+        held.save()
+    if isinstance(result, Lost) and isinstance(result.error, Misconfigured):
+        _stop(text.line, str(result.error), actor)
+    if isinstance(result, Rejected):
+        _remedy(held, result.reason, actor, now)
+    return tally
+
+
+def _fail(text: Text, reason: Reason, code: str, now: datetime.datetime) -> None:
+    """Put down why a text did not arrive; it waits for another try where that may help."""
+    remedy = REMEDIES[reason]
+    text.reason, text.code = reason, code[:40]
+    if remedy.retries and text.attempts <= remedy.retries:
+        text.state, text.due_at = TextState.WAITING, now + remedy.apart
+        text.status, text.provider_id = "", ""
+    else:
+        text.state = TextState.FAILED
+
+
+def _remedy(text: Text, reason: Reason, actor: Actor, now: datetime.datetime) -> None:
+    """Do what a failure asks for beside the text itself."""
+    remedy = REMEDIES[reason]
+    if remedy.action is Action.REVOKE_CONSENT:
+        opt_out(
+            biller_id=text.biller_id, number=text.phone, by=f"the provider: {text.code or reason}", actor=actor, now=now
+        )
+    elif remedy.action is Action.STOP_SENDING:
+        _stop(text.line, f"The provider refuses this number ({text.code or reason}).", actor)
+    elif remedy.action in {Action.MARK_NUMBER_BAD, Action.SUSPEND_NUMBER}:
+        with transaction.atomic(durable=True):
+            phone, _new = Phone.objects.get_or_create(biller_id=text.biller_id, number=text.phone)
+            Phone.objects.filter(pk=phone.pk).update(failures=F("failures") + 1)
+            phone.refresh_from_db()
+            if phone.failures >= remedy.after and not phone.suspended_for:
+                phone.suspended_for = f"Texts do not arrive ({reason})."
+                phone.save(update_fields=["suspended_for"])
+                audit.record(
+                    actor=actor, event="phone.suspended", biller_id=text.biller_id, customer_id=text.customer_id,
+                    subject=f"phone:{phone.pk}", facts={"phone": str(phone), "reason": str(reason)},
+                )  # fmt: skip
+
+
+def opt_out(*, biller_id: int, number: str, by: str, actor: Actor, now: datetime.datetime | None = None) -> int:
+    """Take a phone's stop: nothing goes to it any more, and pay by text ends for every account that it serves or waits for.
+
+    Each account makes its own update for the biller's system (PBT-15). What waited to be sent to it is dropped. Gives how
+    many accounts were enrolled; repeating it changes nothing.
+    """
+    now = now or timezone.now()
+    with transaction.atomic(durable=True):
+        phone, _new = Phone.objects.get_or_create(biller_id=biller_id, number=number)
+        if phone.opted_out_at is None:
+            Phone.objects.filter(pk=phone.pk).update(opted_out_at=now, opted_out_by=by[:120])
+            audit.record(
+                actor=actor, event="phone.opted_out", biller_id=biller_id, subject=f"phone:{phone.pk}",
+                facts={"phone": str(phone), "by": by[:120]},
+            )  # fmt: skip
+        Text.objects.filter(
+            biller_id=biller_id, phone=number, direction=Direction.OUT, state=TextState.WAITING
+        ).exclude(kind=OPT_OUT_CONFIRMATION).update(state=TextState.FAILED, reason=Reason.UNSUBSCRIBED)
+    failpoint("texts.opted_out")
+    ended = 0
+    serving = SmsMode.objects.filter(biller_id=biller_id, number=number, registered=True)
+    waiting = SmsMode.objects.filter(biller_id=biller_id, pending_number=number)
+    for mode in (serving | waiting).select_related("customer").order_by("customer_id"):
+        before = modes.State.of(mode)
+        # A new number that refuses ends nothing at the old one, which goes on serving.
+        state = modes.run_out(before) if before.registered and before.number != number else modes.ended(before)
+        ended += modes.update_sms_mode(customer=mode.customer, state=state, actor=actor, now=now)
+    return ended
+
+
+@transaction.atomic(durable=True)
+def _stop(line: Line, why: str, actor: Actor) -> None:
+    """Send nothing from a line until somebody has put right what is wrong with it."""
+    if Line.objects.filter(pk=line.pk, stopped_for="").update(stopped_for=why[:200]):
+        logger.error("line %s of biller %s is stopped: %s", line.pk, line.biller_id, why)
+        audit.record(
+            actor=actor, event="line.stopped", biller_id=line.biller_id, subject=f"line:{line.pk}",
+            facts={"reason": why[:200]},
+        )  # fmt: skip
+
+
+@transaction.atomic(durable=True)
+def _wait(texts: list[Text], now: datetime.datetime) -> Tally:
+    """Give back what no provider saw, with the try that was counted."""
+    for text in texts:
+        Text.objects.filter(pk=text.pk, state=TextState.SENDING, claimed_at=text.claimed_at).update(
+            state=TextState.WAITING, claimed_at=None, attempts=F("attempts") - 1, due_at=now + PAUSE
+        )
+    return Tally(later=len(texts))
