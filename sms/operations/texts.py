@@ -89,9 +89,12 @@ def write(
 
     The same key again writes nothing. A phone that opted out gets the confirmation of that and nothing else, one that is
     suspended nothing at all (PBT-15).
+
+    :raises ValueError: the number is not E.164, or the body is empty or too long: the caller's mistake.
     """
     if not connection.in_atomic_block:
         raise RuntimeError("Texts are written in the transaction that made them true.")
+    Outgoing(key, line.number, phone, body)  # what no driver takes would hold up its whole line later
     known = Phone.objects.filter(biller_id=line.biller_id, number=phone).first()
     if known is not None and (known.suspended_for or (known.opted_out_at and kind != OPT_OUT_CONFIRMATION)):
         return False

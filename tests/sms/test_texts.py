@@ -78,6 +78,13 @@ def test_texts_go_out_once_and_in_order(line: Line, telephone: Telephone) -> Non
     assert sent.provider_id
 
 
+@pytest.mark.parametrize(("phone", "body"), [("555-0123", "Hello."), (PHONE, ""), (PHONE, "x" * 1601)])
+def test_what_no_driver_takes_is_not_written(line: Line, phone: str, body: str) -> None:
+    with pytest.raises(ValueError, match="a text "), transaction.atomic():
+        texts.write(line=line, phone=phone, body=body, kind="bill_ready", key="one")
+    assert Text.objects.count() == 0
+
+
 def test_what_is_not_due_or_whose_line_is_stopped_waits(line: Line, telephone: Telephone) -> None:
     write(line)
     assert send(NOON - MINUTE) == Tally()
