@@ -108,12 +108,12 @@ def prepare(cursor: Any, job: Job) -> int:
     told = values.day(values.stated("r.f9004")) if job.layout.has(9004) else "NULL"
     cursor.execute(
         f"""
-        INSERT INTO {stage.bills} (line, item_id, customer_id, known, shared, forward, number, email, amount, issued_on,
-                                   due_on, collect_on, told_on)
+        INSERT INTO {stage.bills} (line, item_id, customer_id, known, shared, forward, number, said_email, known_email,
+                                   amount, issued_on, due_on, collect_on, told_on)
         SELECT r.line, CASE WHEN {amount} <> 0 THEN nextval('public.billing_item_id_seq') END,
                coalesce(c.id, n.id, nextval('public.billing_customer_id_seq')), c.id IS NOT NULL, s.number IS NOT NULL,
                coalesce({values.flag("r.f9003")}, %(forward)s), r.f10,
-               coalesce({_email("r")}, c.email, ''), {amount}, {values.day("r.f11")}, {due}, {collect_on}, {told}
+               {_email("r")}, c.email, {amount}, {values.day("r.f11")}, {due}, {collect_on}, {told}
         FROM {stage.rows} r
         LEFT JOIN public.billing_customer c ON c.biller_id = %(biller)s AND c.number = r.f59
         LEFT JOIN {stage.accounts} s ON s.number = r.f59
@@ -270,7 +270,8 @@ def _insert_customers(cursor: Any, job: Job, lines: tuple[int, int]) -> None:
         INSERT INTO billing_customer (id, biller_id, number, base, sub, {", ".join(texts)}, phone, email, language, status,
                                       paperless, blocks_card, blocks_bank, collect_rule, balance)
         SELECT b.customer_id, %s, r.f59, {_base("r")}, {_sub("r")}, {", ".join(texts.values())},
-               coalesce({_phone("r", "p")}, ''), coalesce({_email("r")}, ''), 'en', 'active',
+               coalesce({_phone("r", "p")}, ''),
+               coalesce(CASE WHEN s.last IS NULL THEN b.said_email ELSE {_email("r")} END, ''), 'en', 'active',
                false, coalesce({values.flag("r.f356")}, false), false, '', coalesce(s.amount, b.amount)
         FROM {stage.bills} b
         LEFT JOIN (
@@ -336,10 +337,10 @@ def _write_notices(job: Job, lines: tuple[int, int]) -> None:
             SELECT notice_id AS id, %s::bigint AS biller_id, customer_id, 'bill-ready:' || invoice_id AS key,
                    jsonb_build_object('invoice', invoice_id, 'number', number, 'amount', amount::text, 'currency', %s::text,
                                       'due_on', due_on) AS facts,
-                   email AS address,
+                   coalesce(said_email, known_email) AS address,
                    CASE WHEN told_on > %s THEN (told_on + %s::time) AT TIME ZONE %s ELSE now() END AS due_at
             FROM {job.stage.bills}
-            WHERE line BETWEEN %s AND %s AND NOT superseded AND email <> ''""",
+            WHERE line BETWEEN %s AND %s AND NOT superseded AND coalesce(said_email, known_email) <> ''""",
         params=[job.biller.pk, job.biller.currency, job.today, _MORNING, job.biller.time_zone, *lines],
     )
 
@@ -425,7 +426,7 @@ def _update_customers(cursor: Any, job: Job, lines: tuple[int, int]) -> None:
     if 66 in there:
         columns["phone"] = f"coalesce({_phone('r', 'p')}, c.phone)"
     if 67 in there:
-        columns["email"] = f"coalesce({_email('r')}, c.email)"
+        columns["email"] = f"coalesce(CASE WHEN k.alone THEN k.said_email ELSE {_email('r')} END, c.email)"
     if 356 in there:
         columns["blocks_card"] = f"coalesce({values.flag('r.f356')}, c.blocks_card)"
     cursor.execute(
@@ -434,10 +435,10 @@ def _update_customers(cursor: Any, job: Job, lines: tuple[int, int]) -> None:
         SET balance = c.balance + k.amount + coalesce(x.amount, 0),
             {", ".join(f"{name} = {value}" for name, value in columns.items())}
         FROM (
-            SELECT customer_id, line, amount, true AS alone FROM {stage.bills}
+            SELECT customer_id, line, amount, true AS alone, said_email FROM {stage.bills}
             WHERE known AND NOT shared AND line BETWEEN %s AND %s
             UNION ALL
-            SELECT customer_id, max(line), sum(amount), false FROM {stage.bills}
+            SELECT customer_id, max(line), sum(amount), false, NULL FROM {stage.bills}
             WHERE known AND shared AND line BETWEEN %s AND %s GROUP BY customer_id
         ) k
         JOIN {stage.rows} r ON r.line = k.line

@@ -26,7 +26,7 @@ _TABLES = {
     "accounts": "number text, last_line int",
     "bills": "line int, invoice_id bigint DEFAULT nextval('public.billing_invoice_id_seq'), item_id bigint,"
     " notice_id uuid DEFAULT uuidv7(), customer_id bigint, known boolean, shared boolean, forward boolean, number text,"
-    " email text, amount numeric(14, 2), issued_on date, due_on date, collect_on date, told_on date,"
+    " said_email text, known_email text, amount numeric(14, 2), issued_on date, due_on date, collect_on date, told_on date,"
     " superseded boolean DEFAULT false",
     "carriers": "customer_id bigint, invoice_id bigint, item_id bigint, amount numeric(14, 2), is_new boolean,"
     " previous_id bigint, collect_on date",
