@@ -42,12 +42,18 @@ class Cost:
 
 
 def backend_cpu(pid: int) -> float:
-    """Give the CPU that a process of one thread has used, in seconds, to the nanosecond where the kernel says it."""
+    """Give the CPU that a process of one thread has used, in seconds, to the nanosecond where the kernel says it.
+
+    A backend that has ended has used nothing: a pool may close one that nobody needs.
+    """
     try:
         with open(f"/proc/{pid}/schedstat", encoding="ascii") as stat:
             return int(stat.read().split()[0]) / 1e9
     except OSError:
-        return _ticks(pid)
+        try:
+            return _ticks(pid)
+        except FileNotFoundError:
+            return 0.0
 
 
 def _ticks(pid: int) -> float:
@@ -73,7 +79,7 @@ def measure(work: Callable[[], int], *, backends: Sequence[int] | None = None) -
     with connection.execute_wrapper(count):
         items = work()
     wall, client = time.monotonic() - wall, time.process_time() - client
-    backend = sum(backend_cpu(pid) - was for pid, was in zip(pids, before, strict=True))
+    backend = sum(max(0.0, backend_cpu(pid) - was) for pid, was in zip(pids, before, strict=True))
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", [lsn])
         wal = int(cursor.fetchone()[0])

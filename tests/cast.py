@@ -336,7 +336,8 @@ def _make_account(
         found[f"token of {one.pk}"] = one.token
     autopay = make_autopay(customer, card)
     SmsMode.objects.create(
-        biller=biller, customer=customer, number="+12025550123", registered=True, consent_how="By phone.",
+        biller=biller, customer=customer, number="+12025550123", registered=True, pending_number="+12025550177",
+        pending_until=now, consent_how="By phone.",
         consent_text="Texts about your bills.", consent_version="1", consent_by=owner.name,
         consent_requestor=Requestor.CSR, consented_at=now,
     )  # fmt: skip
