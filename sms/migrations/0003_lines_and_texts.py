@@ -64,7 +64,12 @@ class Migration(migrations.Migration):
                 ("known_since", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 (
                     "biller",
-                    models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to="billing.biller"),
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="texted_phones",
+                        to="billing.biller",
+                    ),
                 ),
             ],
         ),

@@ -45,7 +45,7 @@ class Phone(models.Model):
     person has looked at it. ``failures`` counts texts in a row that its carrier blocked.
     """
 
-    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
+    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, related_name="texted_phones", db_index=False)
     number = models.CharField(max_length=16)
     opted_out_at = models.DateTimeField(null=True, blank=True)
     opted_out_by = models.CharField(max_length=120, blank=True, help_text="The rule or the door that it came by.")
