@@ -365,7 +365,8 @@ def test_everything_speaks_spanish(page: Page, town: Town, live_server: LiveServ
     number = CARDS["visa"].number
     for name, text in {"holder": "Lucia", "number": number, "expiry": "04/30", "cvv": "123", "zip": "80202"}.items():
         frame.locator(f"#{name}").fill(text)
-    frame.get_by_role("button", name="Usar esta tarjeta").click()
+    with page.expect_navigation(url="**/review/**"):
+        frame.get_by_role("button", name="Usar esta tarjeta").click()
     look(page, "review-es", rules=False)
     page.get_by_role("button", name="Pagar $84.10").click()
     expect(page.get_by_role("heading", name="Recibo")).to_be_visible()
