@@ -309,7 +309,7 @@ def _post(biller: Biller, passed: Sequence[tuple[str, str, int]], *, actor: Acto
             amount=rest, currency=one.currency,
         )
         for one in payments
-        if (rest := allocated.get(one.id, Decimal("0.00")) - one.amount)
+        if (rest := allocated.get(one.id, Decimal("0.00")) - one.amount) < 0
     )  # fmt: skip
     _enter(biller, posting, payments)
     records.write_from(
