@@ -13,13 +13,12 @@ import datetime
 import logging
 import time
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from billing import audit
@@ -149,9 +148,9 @@ def report(*, line: Line, report: StatusReport, actor: Actor, now: datetime.date
     return True
 
 
-def _by_key(texts: Iterable[Text], key: str) -> Text | None:
+def _by_key(texts: QuerySet[Text], key: str) -> Text | None:
     try:
-        return texts.filter(pk=uuid.UUID(key)).first()  # type: ignore[attr-defined,no-any-return]  # a queryset
+        return texts.filter(pk=uuid.UUID(key)).first()
     except ValueError:
         return None
 
