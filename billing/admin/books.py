@@ -20,7 +20,7 @@ from billing.models import (
     RunKind,
 )
 from datapump.operations import resends
-from payments.operations import collections
+from payments.operations import runs
 
 
 @admin.register(Customer)
@@ -128,7 +128,7 @@ class RunAdmin(ReadOnly):
         """Ask each run to stop."""
 
         def stop(run: Run) -> None:
-            operation = resends.stop if run.kind == RunKind.RESEND else collections.stop
+            operation = resends.stop if run.kind == RunKind.RESEND else runs.stop
             operation(run=run, actor=operator(request))
 
         each(request, queryset, stop, "Asked to stop")

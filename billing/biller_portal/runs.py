@@ -24,7 +24,7 @@ from billing.forms import DayField, MoneyField
 from billing.models import Chunk, Run, RunKind, RunState
 from billing.permissions import Permission
 from payments.models import Route
-from payments.operations import collections
+from payments.operations import collections, runs
 from payments.reports import RunTotals, run_failures, run_totals
 from payments.tasks import collect_run
 
@@ -296,7 +296,7 @@ def stop(request: BillerRequest, run_id: int) -> HttpResponse:
     """Ask a run to stop after what is under way."""
     found = _run_or_404(request, run_id)
     try:
-        collections.stop(run=found, actor=request.actor)
+        runs.stop(run=found, actor=request.actor)
         messages.warning(request, "The run stops after the part that is under way. What was sent is settled.")
     except DomainError as refused:
         messages.error(request, str(refused))

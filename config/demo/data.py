@@ -56,7 +56,7 @@ from payments.models import (
     PaymentState,
     Route,
 )
-from payments.operations import charges, collections, enrolments, instruments, recoveries, settlements
+from payments.operations import answers, charges, collections, enrolments, instruments, recoveries, settlements
 from payments.operations.charges import Started
 from payments.operations.collections import Options
 from payments.operations.routes import open_route
@@ -516,7 +516,7 @@ def _pay_on_day(biller: Biller, visits: Sequence[_Visit], methods: dict[int, Ins
             by_route.setdefault(method.route_id, []).append(started)
     for route in Route.objects.filter(pk__in=by_route):
         results = open_route(route).send([one.request for one in by_route[route.pk]])
-        settlements.settle(biller=biller, answers=settlements.answers_of(results), actor=ACTOR, now=visits[-1].at)
+        settlements.settle(biller=biller, answers=answers.answers_of(results), actor=ACTOR, now=visits[-1].at)
 
 
 # --- The cast --------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from payments.models import (
     Payment,
     PaymentState,
 )
-from payments.operations import settlements
+from payments.operations import answers, reservations, settlements
 from payments.operations.routes import open_route
 
 _USUAL_WINDOW = datetime.timedelta(days=7)
@@ -133,9 +133,9 @@ def abandon(*, attempt: Attempt, why: str, now: datetime.datetime) -> bool:
         state=PaymentState.FAILED,
         settled_at=now,
         result=Result.NO_ANSWER,
-        failure=settlements.words_for(Result.NO_ANSWER),
+        failure=answers.words_for(Result.NO_ANSWER),
     )
-    settlements.release([attempt.payment_id])
+    reservations.release([attempt.payment_id])
     Case.objects.filter(attempt=attempt, kind=CaseKind.UNKNOWN_OUTCOME, state=CaseState.OPEN).update(
         state=CaseState.DONE, closed_at=now, closed_by="", outcome=why[:200]
     )

@@ -27,7 +27,6 @@ from billing.models import Biller, Customer, Item
 from billing.money import quantise
 from payments.gateways.base import ChargeRequest, Command
 from payments.models import (
-    Allocation,
     Attempt,
     Channel,
     Checkpoint,
@@ -38,7 +37,7 @@ from payments.models import (
     PaymentState,
     Tender,
 )
-from payments.operations import dues, settlements
+from payments.operations import answers, dues, reservations, settlements
 from payments.operations.routes import open_route
 
 # Through these doors nobody pays more than is owed; a CSR may take money on account.
@@ -142,9 +141,9 @@ def pay(
     if isinstance(started, Payment):
         return started
     failpoint("pay.checkpointed")
-    answers = settlements.answers_of(gateway.send([started.request]))
+    results = list(gateway.send([started.request]))
     failpoint("pay.answered")
-    settlements.settle(biller=customer.biller, answers=answers, actor=actor, now=timezone.now())
+    settlements.settle(biller=customer.biller, answers=answers.answers_of(results), actor=actor, now=timezone.now())
     return Payment.objects.select_related("customer", "instrument").get(pk=started.payment_id)
 
 
@@ -219,7 +218,7 @@ def start(
     if row is None:
         return _same(Payment.objects.get(biller=biller, request_key=request_key), fingerprint)
     (payment_id,) = row
-    reserve(payment_id=payment_id, biller_id=biller.pk, items=items, amount=amount)
+    reservations.reserve(payment_id=payment_id, biller_id=biller.pk, items=items, amount=amount)
     attempt = Attempt.objects.create(
         biller=biller,
         payment_id=payment_id,
@@ -252,19 +251,6 @@ def start(
             account=customer.shown_number,
         ),
     )
-
-
-def reserve(*, payment_id: uuid.UUID, biller_id: int, items: Sequence[Item], amount: Decimal) -> None:
-    """Hold as much of the items, oldest first, as the amount covers; the caller has locked them."""
-    left = amount
-    for item in items:
-        part = min(left, item.open - item.reserved)
-        if part <= 0:
-            continue
-        item.reserved += part
-        item.save(update_fields=["reserved"])
-        Allocation.objects.create(biller_id=biller_id, payment_id=payment_id, item=item, amount=part)
-        left -= part
 
 
 def _same(earlier: Payment, fingerprint: str) -> Payment:

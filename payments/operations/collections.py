@@ -1,53 +1,25 @@
-"""The collect run: charges every AutoPay bill that is due, set by set, and survives the death of any worker.
+"""The collect run: charges every AutoPay bill that is due, set by set; ``runs`` says how it survives its workers.
 
-A run is planned once, into chunks of customers. A worker takes a chunk: one transaction claims its bills, reserves them
-and commits a 999 attempt for each (nothing was said to anybody yet); then the processor is spoken to; then the answers
-are settled. A worker that finds a chunk whose owner died sends nothing again: it lets answered attempts take effect and
-leaves the open ones to recovery.
-
-Source: PAY-1 to PAY-8, PAY-12.
+Source: PAY-1 to PAY-6, PAY-8, PAY-12.
 """
 
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
-import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from django.db import OperationalError, connection, transaction
-from django.utils import timezone
+from django.db import connection, transaction
 
-from billing import audit, sets
+from billing import sets
 from billing.actors import Actor
-from billing.errors import DomainError
-from billing.failpoints import failpoint
-from billing.models import (
-    Biller,
-    Chunk,
-    ChunkState,
-    CustomerStatus,
-    Run,
-    RunKind,
-    RunState,
-)
-from payments.gateways.base import ChargeRequest, Command, Lost, Misconfigured, NotSent
-from payments.models import Channel, Route
-from payments.operations import settlements
-from payments.operations.routes import open_route
-
-CHUNK_SIZE = 5_000
-# After this a chunk's worker counts as dead. Longer than any batch may take at a processor (PAY-22: 600 s).
-LEASE = datetime.timedelta(seconds=900)
-_TRIES = 4
-
-
-class RunRefused(DomainError):
-    """The run cannot be started; the sentence says why."""
+from billing.models import Biller, Chunk, CustomerStatus, Run, RunKind
+from payments.gateways.base import ChargeRequest, Command
+from payments.models import Channel
+from payments.operations import runs
+from payments.operations.runs import CHUNK_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,44 +59,19 @@ def plan(
     """Plan a run: count what is due, cut it into chunks of customers, and give the run.
 
     The same biller, day and options give the same run again, whatever became of it. A dry run is planned and closed at
-    once: it reserves and charges nothing, and its one chunk shows what would be collected.
+    once: it reserves and charges nothing, and its chunks show what would be collected.
 
-    :raises RunRefused: the biller's charging is stopped.
+    :raises payments.operations.runs.RunRefused: the biller's charging is stopped.
     """
-    if biller.charging_stopped:
-        raise RunRefused("Charging is stopped for this biller. Allow it again before collecting.")
-    today = biller.business_date(now)
-    params = {key: str(value) if value is not None else None for key, value in asdict(options).items()}
-    digest = hashlib.sha256(json.dumps([params, dry_run], sort_keys=True).encode()).hexdigest()[:16]
-    repeat = f":{now:%H%M%S%f}" if dry_run else ""
-    with transaction.atomic(durable=True):
-        run, new = Run.objects.get_or_create(
-            biller=biller,
-            key=f"collect:{today}:{digest}{repeat}",
-            defaults={
-                "kind": RunKind.COLLECT,
-                "business_date": today,
-                "params": params,
-                "asked_by": actor.label[:120],
-                "dry_run": dry_run,
-                "created_at": now,
-            },
-        )
-        if not new:
-            return run
-        _cut(run, biller, options, today, chunk_size)
-        if dry_run:
-            Run.objects.filter(pk=run.pk).update(state=RunState.DONE, started_at=now, finished_at=now)
-            Chunk.objects.filter(run=run).update(state=ChunkState.DONE, finished_at=now)
-        audit.record(
-            actor=actor,
-            event="run.started",
-            biller_id=biller.pk,
-            subject=f"run:{run.pk}",
-            facts={"kind": "dry collect" if dry_run else "collect", **params},
-        )
-    run.refresh_from_db()
-    return run
+    return runs.plan(
+        biller=biller,
+        kind=RunKind.COLLECT,
+        options=options,
+        actor=actor,
+        now=now,
+        dry_run=dry_run,
+        cut=lambda run: _cut(run, biller, options, run.business_date, chunk_size),
+    )
 
 
 def options_of(run: Run) -> Options:
@@ -209,96 +156,22 @@ def work(*, run: Run, actor: Actor, now: datetime.datetime | None = None) -> Ite
     Any number of workers may do this at once. Payments are dated ``now`` where it is given, else when they are made.
     """
     biller = run.biller
-    while (chunk := _claim(run)) is not None:
-        if not collect_chunk(biller=biller, run=run, chunk=chunk, actor=actor, now=now):
-            break
-        chunk.refresh_from_db()
-        yield chunk
-    _finish(run, actor)
+    return runs.work(
+        run=run,
+        actor=actor,
+        take=lambda chunk: collect_chunk(biller=biller, run=run, chunk=chunk, actor=actor, now=now),
+    )
 
 
 def collect_chunk(
     *, biller: Biller, run: Run, chunk: Chunk, actor: Actor, now: datetime.datetime | None = None
 ) -> bool:
-    """Collect one claimed chunk; gives False where the processor cannot be reached and the run should stop.
-
-    A chunk that an earlier worker had begun is only finished: nothing of it is sent a second time.
-    """
-    if chunk.sent_count:
-        _take_over(biller, chunk, actor)
-        _close(chunk)
-        return True
-    # Before anything is held: a route that is set up wrongly must not leave attempts behind.
-    try:
-        gateways = {route.pk: open_route(route) for route in Route.objects.filter(biller=biller, active=True)}
-    except Misconfigured as error:
-        _fail_run(run, f"A route is set up wrongly: {error}. Nothing was charged for the bills not sent.")
-        Chunk.objects.filter(pk=chunk.pk).update(state=ChunkState.WAITING, claimed_at=None)
-        return False
-    requests = _checkpoint(biller, run, chunk, now)
-    failpoint("collect.checkpointed")
-    reached = True
-    for route_id, batch in requests.items():
-        gateway = gateways[route_id]
-        for begin in range(0, len(batch), gateway.batch_limit):
-            results = list(gateway.send(batch[begin : begin + gateway.batch_limit]))
-            failpoint("collect.answered")
-            unsent = sum(isinstance(one, Lost) and isinstance(one.error, NotSent) for one in results)
-            reached = reached and unsent < len(results)
-            settlements.settle(
-                biller=biller,
-                answers=settlements.answers_of(results),
-                actor=actor,
-                now=now or timezone.now(),
-            )
-    failpoint("collect.settled")
-    _close(chunk)
-    if not reached:
-        _fail_run(run, "The payment processor could not be reached. Nothing was charged for the bills not sent.")
-    return reached
+    """Collect one claimed chunk; gives False where the processor cannot be reached and the run should stop."""
+    return runs.send_chunk(biller=biller, run=run, chunk=chunk, actor=actor, now=now, checkpoint=_checkpoint)
 
 
-def _fail_run(run: Run, why: str) -> None:
-    Run.objects.filter(pk=run.pk).update(failure=why[:300])
-
-
-def _claim(run: Run) -> Chunk | None:
-    """Take the next chunk that waits or whose worker is dead; none where the run is to stop."""
-    now = timezone.now()
-    with transaction.atomic(durable=True):
-        stopped = Run.objects.filter(pk=run.pk, stop_requested=True).exists()
-        if stopped or Biller.objects.filter(pk=run.biller_id, charging_stopped=True).exists():
-            return None
-        chunk = (
-            Chunk.objects.filter(run=run)
-            .exclude(state=ChunkState.DONE)
-            .exclude(state=ChunkState.WORKING, claimed_at__gt=now - LEASE)
-            .order_by("number")
-            .select_for_update(skip_locked=True)
-            .first()
-        )
-        if chunk is None:
-            return None
-        chunk.state, chunk.claimed_at = ChunkState.WORKING, now
-        chunk.save(update_fields=["state", "claimed_at"])
-        Run.objects.filter(pk=run.pk, state=RunState.PLANNED).update(state=RunState.WORKING, started_at=now)
-    return chunk
-
-
-def _checkpoint(
-    biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime | None
-) -> dict[int, list[ChargeRequest]]:
+def _checkpoint(biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime) -> runs.Requests:
     """Claim, reserve and commit a 999 attempt for each bill of the chunk; gives the messages to send, by route."""
-    for left in reversed(range(_TRIES)):
-        try:
-            return _checkpoint_once(biller, run, chunk, now or timezone.now())
-        except OperationalError as error:
-            if left == 0 or getattr(error.__cause__, "sqlstate", "") != "40P01":
-                raise
-    raise AssertionError("unreachable")
-
-
-def _checkpoint_once(biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime) -> dict[int, list[ChargeRequest]]:
     options = options_of(run)
     due = _due(biller, options, run.business_date)
     # A run with a limit takes the first so many bills of all, so each chunk looks at the whole again.
@@ -328,7 +201,7 @@ def _checkpoint_once(biller: Biller, run: Run, chunk: Chunk, now: datetime.datet
             "UPDATE billing_chunk SET sent_count = sent_count + %s, sent_total = sent_total + %s WHERE id = %s",
             [len(rows), sum((row[2] for row in rows), Decimal("0.00")), chunk.pk],
         )
-    requests: dict[int, list[ChargeRequest]] = {}
+    requests: runs.Requests = {}
     for (
         _item,
         _customer,
@@ -407,68 +280,4 @@ def _insert(
         FROM unnest(%s::uuid[], %s::bigint[], %s::numeric[]) AS v(payment, item, amount)
         """,
         [biller.pk, payments, items, amounts],
-    )
-
-
-def _take_over(biller: Biller, chunk: Chunk, actor: Actor) -> None:
-    """Let what a dead worker's chunk had been answered take effect; what is open stays for recovery."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT a.id FROM payments_checkpoint k JOIN payments_attempt a ON a.id = k.attempt_id"
-            " JOIN payments_payment p ON p.id = k.payment_id"
-            " WHERE k.biller_id = %s AND a.state = 'answered' AND p.chunk_id = %s",
-            [biller.pk, chunk.pk],
-        )
-        answered: list[uuid.UUID] = [pk for (pk,) in cursor.fetchall()]
-    if answered:
-        settlements.take_effect(biller=biller, attempt_ids=answered, actor=actor, now=timezone.now())
-
-
-def _close(chunk: Chunk) -> None:
-    Chunk.objects.filter(pk=chunk.pk).update(state=ChunkState.DONE, finished_at=timezone.now())
-
-
-def _finish(run: Run, actor: Actor) -> None:
-    """Close a run none of whose chunks is left, or that was asked to stop, or that could not reach the processor."""
-    with transaction.atomic(durable=True):
-        run = Run.objects.select_for_update().get(pk=run.pk)
-        if run.state not in {RunState.PLANNED, RunState.WORKING}:
-            return
-        left = Chunk.objects.filter(run=run).exclude(state=ChunkState.DONE)
-        if run.failure:
-            state = RunState.FAILED
-        elif run.stop_requested:
-            state = RunState.STOPPED
-        elif left.exists():
-            return
-        else:
-            state = RunState.DONE
-        if left.filter(state=ChunkState.WORKING).exists():
-            return
-        run.state, run.finished_at = state, timezone.now()
-        run.save(update_fields=["state", "finished_at"])
-        audit.record(
-            actor=actor,
-            event="run.finished",
-            biller_id=run.biller_id,
-            subject=f"run:{run.pk}",
-        )
-
-
-@transaction.atomic(durable=True)
-def stop(*, run: Run, actor: Actor) -> None:
-    """Ask a run to stop after the chunks that are under way.
-
-    :raises RunRefused: it has ended already.
-    """
-    run = Run.objects.select_for_update().get(pk=run.pk)
-    if run.state not in {RunState.PLANNED, RunState.WORKING}:
-        raise RunRefused("This run has ended already.")
-    run.stop_requested = True
-    run.save(update_fields=["stop_requested"])
-    audit.record(
-        actor=actor,
-        event="run.stopped",
-        biller_id=run.biller_id,
-        subject=f"run:{run.pk}",
     )

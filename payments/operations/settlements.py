@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple, TypeVar
 
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import F
-from django.utils.translation import gettext_noop
 
 from billing import audit, sets
 from billing.actors import Actor
@@ -28,37 +27,13 @@ from billing.models import Biller, Chunk, Entry, Item, ItemKind, LedgerAccount, 
 from billing.operations import notices
 from datapump.models import RecordType
 from datapump.operations import records
-from payments.gateways.base import (
-    Answer,
-    Lost,
-    Misconfigured,
-    NotSent,
-    OutcomeUnknown,
-    Refused,
-    Result,
-)
-from payments.models import CaseKind, Channel, Payment
+from payments.gateways.base import Answer, Result
+from payments.models import Channel, Payment
 from payments.models.payments import ANSWERED_OFFSET, confirmation_of
+from payments.operations import deadlocks, reservations
+from payments.operations.answers import record_answers, words_for
 
 _Key = TypeVar("_Key", bound=Hashable)
-
-# Deadlocks are possible between a chunk and an import of the same customers; PostgreSQL ends one, and we repeat it.
-_TRIES = 4
-
-# What a payer is told of a result; always also that no money moved.
-WORDS: dict[int, str] = {
-    Result.NO_ANSWER: gettext_noop("The payment processor could not be reached."),
-    Result.AVS_FAIL: gettext_noop("The address does not match the card."),
-    Result.LOCATION_FAIL: gettext_noop("The address does not match the card."),
-    Result.ZIP_FAIL: gettext_noop("The ZIP code does not match the card."),
-    Result.BAD_CARD: gettext_noop("The card or account number is not valid."),
-    Result.SERVICE_UNAVAILABLE: gettext_noop("The payment processor is not available."),
-    Result.SOFT_DECLINE: gettext_noop("The bank declined the payment for now."),
-    Result.HARD_DECLINE: gettext_noop("The bank declined the payment."),
-    Result.UNDER_MINIMUM: gettext_noop("The amount is under the least that can be charged."),
-    Result.CVV_BAD: gettext_noop("The security code does not match the card."),
-}
-_OTHER_WORDS = gettext_noop("The payment could not be processed.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,37 +66,6 @@ class _Moved(NamedTuple):
     amount: Decimal
 
 
-def words_for(result: int) -> str:
-    """Say a result in words for the payer, without what happened to the money."""
-    return WORDS.get(result, _OTHER_WORDS)
-
-
-def answers_of(results: Iterable[Answer | Lost]) -> list[Answer]:
-    """Give the answers among a send's results; what is lost but certainly moved no money becomes an answer that says so.
-
-    An unknown outcome gives none: its attempt stays open and is looked up.
-    """
-    answers: list[Answer] = []
-    for result in results:
-        if isinstance(result, Answer):
-            answers.append(result)
-        elif isinstance(result.error, OutcomeUnknown):
-            continue
-        elif isinstance(result.error, NotSent):
-            answers.append(Answer(result.key, Result.NO_ANSWER, message=str(result.error)[:200]))
-        elif isinstance(result.error, Refused):
-            answers.append(Answer(result.key, Result.INVALID_CONTENT, message=str(result.error)[:200]))
-        elif isinstance(result.error, Misconfigured):
-            answers.append(
-                Answer(
-                    result.key,
-                    Result.TECHNICAL_PROBLEM,
-                    message=str(result.error)[:200],
-                )
-            )
-    return answers
-
-
 def settle(
     *,
     biller: Biller,
@@ -145,55 +89,6 @@ def settle(
     )
 
 
-def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.datetime) -> None:
-    """Write 1000 + code on each open attempt that was answered, and commit (PAY-2).
-
-    Answers are taken forward only: a second one is ignored where it agrees and makes a case where it does not.
-    """
-    # Looked up by id in one JSON object, row by row: a join would be planned by statistics that know nothing of attempts
-    # a moment old, and once in a while goes wrong by orders of magnitude.
-    ids = sets.array(answer.key for answer in answers)
-    given = sets.keyed(
-        (
-            answer.key,
-            [int(answer.result), answer.approval_code[:60], answer.processor_reference[:60], answer.message[:200]],
-        )
-        for answer in answers
-    )
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            UPDATE payments_attempt a
-            SET state = 'answered', result = (g.given -> a.id::text ->> 0)::smallint + {ANSWERED_OFFSET},
-                approval_code = g.given -> a.id::text ->> 1, processor_reference = g.given -> a.id::text ->> 2,
-                message = g.given -> a.id::text ->> 3, answered_at = %s
-            FROM (SELECT %s::jsonb AS given) g
-            WHERE a.id = ANY(%s::uuid[]) AND a.biller_id = %s AND a.state = 'open'
-            """,
-            [now, given, ids, biller.pk],
-        )
-        if cursor.rowcount != len(answers):
-            cursor.execute(
-                f"""
-                INSERT INTO payments_case (biller_id, customer_id, attempt_id, kind, reason, state, closed_by, outcome)
-                SELECT a.biller_id, p.customer_id, a.id, %s,
-                       format('The processor answered %%s after the attempt had ended with %%s.', a.heard,
-                              CASE a.state WHEN 'abandoned' THEN 'no charge' ELSE (a.result %% {ANSWERED_OFFSET})::text END),
-                       'open', '', ''
-                FROM (
-                    SELECT a.*, (g.given -> a.id::text ->> 0)::smallint AS heard
-                    FROM payments_attempt a, (SELECT %s::jsonb AS given) g
-                    WHERE a.id = ANY(%s::uuid[]) AND a.biller_id = %s
-                ) a
-                JOIN payments_payment p ON p.id = a.payment_id
-                WHERE (a.state IN ('answered', 'applied') AND a.result %% {ANSWERED_OFFSET} <> a.heard)
-                   OR (a.state = 'abandoned' AND a.heard = 0)
-                ON CONFLICT DO NOTHING
-                """,
-                [CaseKind.CONFLICTING_ANSWER, given, ids, biller.pk],
-            )
-
-
 def take_effect(
     *,
     biller: Biller,
@@ -205,13 +100,7 @@ def take_effect(
 
     Attempts in any other state are passed over, so that this may be repeated (PAY-10's "recover payment").
     """
-    for left in reversed(range(_TRIES)):
-        try:
-            return _take_effect(biller, attempt_ids, actor, now)
-        except OperationalError as error:
-            if left == 0 or getattr(error.__cause__, "sqlstate", "") != "40P01":
-                raise
-    raise AssertionError("unreachable")
+    return deadlocks.repeated(lambda: _take_effect(biller, attempt_ids, actor, now))
 
 
 def _take_effect(
@@ -365,7 +254,7 @@ def _fail(
         payments = [_Moved(*row) for row in cursor.fetchall()]
         if len(payments) != len(failures):
             raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
-        release([payment_id for payment_id, _ in failures])
+        reservations.release([payment_id for payment_id, _ in failures])
         retries = biller.retry_days
         # Never reached: the next run may take the bill again. Soft: on the biller's retry days. Hard: not again (PAY-5).
         cursor.execute(
@@ -406,33 +295,6 @@ def _fail(
     if len(failures) == 1:
         _audit_one(failures[0][0], "payment.failed", actor)
     return Settled(failed=len(payments), failed_total=sum((one.amount for one in payments), Decimal("0.00")))
-
-
-def release(payment_ids: Sequence[uuid.UUID | str]) -> None:
-    """Void the pending allocations of payments and give back what they reserved; the caller holds the payments."""
-    ids = sets.array(payment_ids)
-    with connection.cursor() as cursor:
-        # A load of invoices moves pending allocations to newer items, holding the customers: look at them after it.
-        cursor.execute(
-            "SELECT id FROM billing_customer WHERE id IN (SELECT customer_id FROM payments_payment WHERE id = ANY(%s::uuid[]))"
-            " ORDER BY id FOR NO KEY UPDATE",
-            [ids],
-        )
-        cursor.execute(
-            """
-            UPDATE billing_item i SET reserved = i.reserved - v.amount
-            FROM (
-                SELECT item_id, sum(amount) AS amount FROM payments_allocation
-                WHERE payment_id = ANY(%s::uuid[]) AND state = 'pending' GROUP BY 1
-            ) v
-            WHERE i.id = v.item_id
-            """,
-            [ids],
-        )
-        cursor.execute(
-            "UPDATE payments_allocation SET state = 'void' WHERE payment_id = ANY(%s::uuid[]) AND state = 'pending'",
-            [ids],
-        )
 
 
 def _sums(pairs: Iterable[tuple[_Key, Decimal]]) -> dict[_Key, Decimal]:

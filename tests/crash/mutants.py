@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,14 +16,16 @@ from billing.models import Biller, Chunk, ChunkState, Run
 from datapump.operations.deliveries import rows
 from payments.gateways.base import Answer, ChargeRequest, Command, Gateway, Lost, Result
 from payments.models import Attempt, Route
-from payments.operations import collections, recoveries, settlements
+from payments.operations import answers, collections, recoveries, settlements
 from payments.operations.routes import open_route
 
 
 def checkpoint_after_the_call(patch: pytest.MonkeyPatch) -> None:
     """Charge first, and write the attempt down together with its answer."""
 
-    def collect_chunk(*, biller: Biller, run: Run, chunk: Chunk, actor: Actor) -> bool:
+    def collect_chunk(
+        *, biller: Biller, run: Run, chunk: Chunk, actor: Actor, now: datetime.datetime | None = None
+    ) -> bool:
         due = collections._due(biller, collections.options_of(run), run.business_date)
         with connection.cursor() as cursor:
             cursor.execute(
@@ -53,7 +56,7 @@ def checkpoint_after_the_call(patch: pytest.MonkeyPatch) -> None:
                 )
             left = len(kept) < len(bills)
             Chunk.objects.filter(pk=chunk.pk).update(state=ChunkState.WAITING if left else ChunkState.DONE)
-        settlements.settle(biller=biller, answers=settlements.answers_of(results), actor=actor, now=timezone.now())
+        settlements.settle(biller=biller, answers=answers.answers_of(results), actor=actor, now=timezone.now())
         return bool(kept)
 
     patch.setattr(collections, "collect_chunk", collect_chunk)
@@ -65,7 +68,7 @@ def time_out_taken_as_decline(patch: pytest.MonkeyPatch) -> None:
     def answers_of(results: Iterable[Answer | Lost]) -> list[Answer]:
         return [one if isinstance(one, Answer) else Answer(one.key, Result.HARD_DECLINE) for one in results]
 
-    patch.setattr(settlements, "answers_of", answers_of)
+    patch.setattr(answers, "answers_of", answers_of)
 
 
 def record_marked_before_the_call(patch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from billing.actors import Actor
 from billing.models import Biller, Chunk, Customer, Entry, Item, Notice, Run
 from datapump.models import Record
 from payments.models import Attempt, Payment, Route
-from payments.operations import collections
+from payments.operations import collections, runs
 from payments.operations.collections import Options
 from tests.factories import (
     make_autopay,
@@ -306,7 +306,7 @@ def test_stop_switch_ends_the_run_before_the_next_chunk(biller: Biller, processo
     )
     work = collections.work(run=run, actor=SYSTEM)
     next(work)
-    collections.stop(run=run, actor=SYSTEM)
+    runs.stop(run=run, actor=SYSTEM)
     assert list(work) == []
     run.refresh_from_db()
     assert run.state == "stopped"
@@ -335,7 +335,7 @@ def test_unreachable_processor_fails_the_run_and_keeps_the_bills_for_the_next(
 def test_charging_stopped_refuses_the_run(biller: Biller) -> None:
     Biller.objects.filter(pk=biller.pk).update(charging_stopped=True)
     biller.refresh_from_db()
-    with pytest.raises(collections.RunRefused):
+    with pytest.raises(runs.RunRefused):
         collect(biller)
     assert Run.objects.count() == 0
 
@@ -343,11 +343,11 @@ def test_charging_stopped_refuses_the_run(biller: Biller) -> None:
 def test_chunk_of_a_dead_worker_is_finished_and_never_sent_again(biller: Biller, processor: Processor) -> None:
     due_bill(biller, processor)
     run = collections.plan(biller=biller, options=Options.usual(today()), actor=SYSTEM, now=timezone.now())
-    chunk = collections._claim(run)
+    chunk = runs.claim(run)
     assert chunk is not None
     collections._checkpoint(biller, run, chunk, timezone.now())
     # The worker dies here, having sent nothing; its lease runs out.
-    Chunk.objects.update(claimed_at=timezone.now() - 2 * collections.LEASE)
+    Chunk.objects.update(claimed_at=timezone.now() - 2 * runs.LEASE)
     assert [one.number for one in collections.work(run=run, actor=SYSTEM)] == [1]
     run.refresh_from_db()
     assert run.state == "done"

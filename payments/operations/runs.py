@@ -1,0 +1,238 @@
+"""Runs over payments: planned once, cut into chunks of customers, and worked off by any number of workers.
+
+What a run takes is its kind's (``collections``, ``deposits``); how it survives the death of any worker is the same for
+all. A worker takes a chunk: one transaction claims what is due there and commits a 999 attempt for each (nothing was
+said to anybody yet); then the processor is spoken to; then the answers are settled. A worker that finds a chunk whose
+owner died sends nothing again: it lets answered attempts take effect and leaves the open ones to recovery.
+
+Source: PAY-2, PAY-3, PAY-6, PAY-7, PAY-8.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from billing import audit
+from billing.actors import Actor
+from billing.errors import DomainError
+from billing.failpoints import failpoint
+from billing.models import Biller, Chunk, ChunkState, Run, RunKind, RunState
+from payments.gateways.base import ChargeRequest, Lost, Misconfigured, NotSent
+from payments.models import Route
+from payments.operations import answers, deadlocks, settlements
+from payments.operations.routes import open_route
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+CHUNK_SIZE = 5_000
+# After this a chunk's worker counts as dead. Longer than any batch may take at a processor (PAY-22: 600 s).
+LEASE = datetime.timedelta(seconds=900)
+
+Requests = dict[int, list[ChargeRequest]]
+"""The messages to send, by route."""
+
+
+class RunRefused(DomainError):
+    """The run cannot be started; the sentence says why."""
+
+
+def plan(
+    *,
+    biller: Biller,
+    kind: RunKind,
+    options: DataclassInstance,
+    actor: Actor,
+    now: datetime.datetime,
+    dry_run: bool,
+    cut: Callable[[Run], None],
+) -> Run:
+    """Plan a run: ``cut`` writes its chunks, with what each is expected to take; gives the run.
+
+    The same biller, kind, day and options give the same run again, whatever became of it. A dry run is planned and
+    closed at once.
+
+    :raises RunRefused: the biller's charging is stopped.
+    """
+    if biller.charging_stopped:
+        raise RunRefused(f"Charging is stopped for this biller. Allow it again before starting to {kind.value}.")
+    today = biller.business_date(now)
+    params = {key: str(value) if value is not None else None for key, value in asdict(options).items()}
+    digest = hashlib.sha256(json.dumps([params, dry_run], sort_keys=True).encode()).hexdigest()[:16]
+    repeat = f":{now:%H%M%S%f}" if dry_run else ""
+    with transaction.atomic(durable=True):
+        run, new = Run.objects.get_or_create(
+            biller=biller,
+            key=f"{kind.value}:{today}:{digest}{repeat}",
+            defaults={
+                "kind": kind,
+                "business_date": today,
+                "params": params,
+                "asked_by": actor.label[:120],
+                "dry_run": dry_run,
+                "created_at": now,
+            },
+        )
+        if not new:
+            return run
+        cut(run)
+        if dry_run:
+            Run.objects.filter(pk=run.pk).update(state=RunState.DONE, started_at=now, finished_at=now)
+            Chunk.objects.filter(run=run).update(state=ChunkState.DONE, finished_at=now)
+        audit.record(
+            actor=actor,
+            event="run.started",
+            biller_id=biller.pk,
+            subject=f"run:{run.pk}",
+            facts={"kind": f"dry {kind.value}" if dry_run else kind.value, **params},
+        )
+    run.refresh_from_db()
+    return run
+
+
+def work(*, run: Run, actor: Actor, take: Callable[[Chunk], bool]) -> Iterator[Chunk]:
+    """Work off a run's waiting chunks until none is left or somebody asks it to stop; gives each when it is done.
+
+    ``take`` works one claimed chunk, and gives False where the run should stop.
+    """
+    while (chunk := claim(run)) is not None:
+        if not take(chunk):
+            break
+        chunk.refresh_from_db()
+        yield chunk
+    _finish(run, actor)
+
+
+def send_chunk(
+    *,
+    biller: Biller,
+    run: Run,
+    chunk: Chunk,
+    actor: Actor,
+    now: datetime.datetime | None,
+    checkpoint: Callable[[Biller, Run, Chunk, datetime.datetime], Requests],
+) -> bool:
+    """Work one claimed chunk; gives False where the processor cannot be reached and the run should stop.
+
+    ``checkpoint`` claims what is due and commits a 999 attempt for each, in one transaction that may be repeated. A
+    chunk that an earlier worker had begun is only finished: nothing of it is sent a second time.
+    """
+    if chunk.sent_count:
+        _take_over(biller, chunk, actor)
+        _close(chunk)
+        return True
+    # Before anything is held: a route that is set up wrongly must not leave attempts behind.
+    try:
+        gateways = {route.pk: open_route(route) for route in Route.objects.filter(biller=biller, active=True)}
+    except Misconfigured as error:
+        _fail(run, f"A route is set up wrongly: {error}. Nothing was charged for what was not sent.")
+        Chunk.objects.filter(pk=chunk.pk).update(state=ChunkState.WAITING, claimed_at=None)
+        return False
+    requests = deadlocks.repeated(lambda: checkpoint(biller, run, chunk, now or timezone.now()))
+    failpoint(f"{run.kind}.checkpointed")
+    reached = True
+    for route_id, batch in requests.items():
+        gateway = gateways[route_id]
+        for begin in range(0, len(batch), gateway.batch_limit):
+            results = list(gateway.send(batch[begin : begin + gateway.batch_limit]))
+            failpoint(f"{run.kind}.answered")
+            unsent = sum(isinstance(one, Lost) and isinstance(one.error, NotSent) for one in results)
+            reached = reached and unsent < len(results)
+            settlements.settle(
+                biller=biller, answers=answers.answers_of(results), actor=actor, now=now or timezone.now()
+            )
+    failpoint(f"{run.kind}.settled")
+    _close(chunk)
+    if not reached:
+        _fail(run, "The payment processor could not be reached. Nothing was charged for what was not sent.")
+    return reached
+
+
+def claim(run: Run) -> Chunk | None:
+    """Take the next chunk that waits or whose worker is dead; none where the run is to stop."""
+    now = timezone.now()
+    with transaction.atomic(durable=True):
+        stopped = Run.objects.filter(pk=run.pk, stop_requested=True).exists()
+        if stopped or Biller.objects.filter(pk=run.biller_id, charging_stopped=True).exists():
+            return None
+        chunk = (
+            Chunk.objects.filter(run=run)
+            .exclude(state=ChunkState.DONE)
+            .exclude(state=ChunkState.WORKING, claimed_at__gt=now - LEASE)
+            .order_by("number")
+            .select_for_update(skip_locked=True)
+            .first()
+        )
+        if chunk is None:
+            return None
+        chunk.state, chunk.claimed_at = ChunkState.WORKING, now
+        chunk.save(update_fields=["state", "claimed_at"])
+        Run.objects.filter(pk=run.pk, state=RunState.PLANNED).update(state=RunState.WORKING, started_at=now)
+    return chunk
+
+
+def _fail(run: Run, why: str) -> None:
+    Run.objects.filter(pk=run.pk).update(failure=why[:300])
+
+
+def _take_over(biller: Biller, chunk: Chunk, actor: Actor) -> None:
+    """Let what a dead worker's chunk had been answered take effect; what is open stays for recovery."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT a.id FROM payments_checkpoint k JOIN payments_attempt a ON a.id = k.attempt_id"
+            " JOIN payments_payment p ON p.id = k.payment_id"
+            " WHERE k.biller_id = %s AND a.state = 'answered' AND p.chunk_id = %s",
+            [biller.pk, chunk.pk],
+        )
+        answered: list[uuid.UUID] = [pk for (pk,) in cursor.fetchall()]
+    if answered:
+        settlements.take_effect(biller=biller, attempt_ids=answered, actor=actor, now=timezone.now())
+
+
+def _close(chunk: Chunk) -> None:
+    Chunk.objects.filter(pk=chunk.pk).update(state=ChunkState.DONE, finished_at=timezone.now())
+
+
+def _finish(run: Run, actor: Actor) -> None:
+    """Close a run none of whose chunks is left, or that was asked to stop, or that could not reach the processor."""
+    with transaction.atomic(durable=True):
+        run = Run.objects.select_for_update().get(pk=run.pk)
+        if run.state not in {RunState.PLANNED, RunState.WORKING}:
+            return
+        left = Chunk.objects.filter(run=run).exclude(state=ChunkState.DONE)
+        if run.failure:
+            state = RunState.FAILED
+        elif run.stop_requested:
+            state = RunState.STOPPED
+        elif left.exists():
+            return
+        else:
+            state = RunState.DONE
+        if left.filter(state=ChunkState.WORKING).exists():
+            return
+        run.state, run.finished_at = state, timezone.now()
+        run.save(update_fields=["state", "finished_at"])
+        audit.record(actor=actor, event="run.finished", biller_id=run.biller_id, subject=f"run:{run.pk}")
+
+
+@transaction.atomic(durable=True)
+def stop(*, run: Run, actor: Actor) -> None:
+    """Ask a run to stop after the chunks that are under way.
+
+    :raises RunRefused: it has ended already.
+    """
+    run = Run.objects.select_for_update().get(pk=run.pk)
+    if run.state not in {RunState.PLANNED, RunState.WORKING}:
+        raise RunRefused("This run has ended already.")
+    run.stop_requested = True
+    run.save(update_fields=["stop_requested"])
+    audit.record(actor=actor, event="run.stopped", biller_id=run.biller_id, subject=f"run:{run.pk}")
