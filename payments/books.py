@@ -137,13 +137,25 @@ CHECKS = [
     ),
     Check(
         "9",
-        "The clearing account of each route and tender is the sum of its payments, in number too",
+        "The clearing account of each route and tender is the sum of its payments with their fees, in number too",
         "SELECT count(*) FROM payments_route",
         """SELECT 'route ' || coalesce(e.route_id, p.route_id) || ' ' || coalesce(e.tender, p.tender)
            FROM (SELECT biller_id, route_id, tender, sum(amount) AS total, sum(count) AS n FROM billing_entry
                  WHERE account = 'clearing' GROUP BY 1, 2, 3) e
-           FULL JOIN (SELECT biller_id, route_id, tender, sum(amount) AS total, count(*) AS n FROM payments_payment
-                      WHERE state = 'posted' GROUP BY 1, 2, 3) p
+           FULL JOIN (SELECT biller_id, route_id, tender, sum(amount + fee) AS total, count(*) AS n
+                      FROM payments_payment WHERE state = 'posted' GROUP BY 1, 2, 3) p
+             ON p.biller_id = e.biller_id AND p.route_id = e.route_id AND p.tender = e.tender
+           WHERE coalesce(e.total, 0) <> coalesce(p.total, 0) OR coalesce(e.n, 0) <> coalesce(p.n, 0)""",
+    ),
+    Check(
+        "fees",
+        "The fee account of each route and tender is the sum of its payments' fees, in number too",
+        "SELECT count(*) FROM payments_payment WHERE fee > 0",
+        """SELECT 'route ' || coalesce(e.route_id, p.route_id) || ' ' || coalesce(e.tender, p.tender)
+           FROM (SELECT biller_id, route_id, tender, -sum(amount) AS total, sum(count) AS n FROM billing_entry
+                 WHERE account = 'fees' GROUP BY 1, 2, 3) e
+           FULL JOIN (SELECT biller_id, route_id, tender, sum(fee) AS total, count(*) AS n
+                      FROM payments_payment WHERE state = 'posted' AND fee > 0 GROUP BY 1, 2, 3) p
              ON p.biller_id = e.biller_id AND p.route_id = e.route_id AND p.tender = e.tender
            WHERE coalesce(e.total, 0) <> coalesce(p.total, 0) OR coalesce(e.n, 0) <> coalesce(p.n, 0)""",
     ),
@@ -161,7 +173,7 @@ CHECKS = [
         "Amounts are positive and in the biller's currency",
         "SELECT count(*) FROM payments_payment",
         """SELECT 'payment ' || p.id FROM payments_payment p JOIN billing_biller b ON b.id = p.biller_id
-           WHERE p.amount <= 0 OR p.currency <> b.currency
+           WHERE p.amount <= 0 OR p.fee < 0 OR p.currency <> b.currency
            UNION ALL SELECT 'allocation ' || id FROM payments_allocation WHERE amount <= 0
            UNION ALL SELECT 'item ' || i.id FROM billing_item i JOIN billing_biller b ON b.id = i.biller_id
            WHERE i.amount = 0 OR i.currency <> b.currency""",
@@ -177,6 +189,13 @@ CHECKS = [
            WHERE p.route_id IS NOT NULL
              AND ((p.state IN ('posted', 'reversed')) <> (coalesce(a.passed, 0) = 1)
                   OR coalesce(a.passed, 0) > 1 OR (p.state = 'processing') <> (coalesce(a.live, 0) = 1))""",
+    ),
+    Check(
+        "asked",
+        "The processor is asked for the amount of the payment with its fee",
+        "SELECT count(*) FROM payments_attempt",
+        """SELECT 'attempt ' || a.id FROM payments_attempt a JOIN payments_payment p ON p.id = a.payment_id
+           WHERE a.amount <> p.amount + p.fee""",
     ),
     Check(
         "live",

@@ -22,12 +22,13 @@ class PostingKind(models.TextChoices):
 
 
 class LedgerAccount(models.TextChoices):
-    """The chart of accounts, one set per biller; clearing is kept per route."""
+    """The chart of accounts, one set per biller; clearing and fees are kept per route."""
 
     RECEIVABLE = "receivable", "Receivable"
     BILLED = "billed", "Billed"
     CLEARING = "clearing", "Clearing"
     SUSPENSE = "suspense", "Suspense"
+    FEES = "fees", "Fees"
     ADJUSTMENTS = "adjustments", "Adjustments"
 
 
@@ -54,7 +55,7 @@ class Posting(models.Model):
 class Entry(models.Model):
     """One total on one ledger account: debits positive, credits negative. Never changed, never deleted.
 
-    ``route_id`` and ``tender`` split clearing the way a settlement report does; ``count`` is how many payments it sums.
+    ``route_id`` and ``tender`` split clearing and fees the way a settlement report does; ``count`` is how many payments it sums.
     """
 
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)

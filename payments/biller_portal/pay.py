@@ -264,7 +264,6 @@ def done(request: BillerRequest, customer_id: int, payment_id: uuid.UUID) -> Htt
     context = _context(request, customer, Chosen(payment.amount), 4 if payment.state == PaymentState.POSTED else 3)
     context |= {
         "payment": payment,
-        "total": payment.amount + payment.fee,
         "money": money_words(payment),
         "again_url": f"{reverse('biller-account-pay-method', args=[customer.pk])}?{Chosen(payment.amount).query()}",
         "title": {

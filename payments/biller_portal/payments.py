@@ -127,6 +127,7 @@ _IN_THE_FILE: tuple[lists.Column[Payment], ...] = (
     lists.Column("tender", "Tender", "get_tender_display", shown=False),
     lists.Column("currency", "Currency", "currency", shown=False),
     lists.Column("fee", "Fee", "fee", shown=False),
+    lists.Column("total", "Total", "total", shown=False),
     lists.Column("route", "Route", "route", shown=False),
     lists.Moment("settled", "Settled", "settled_at", shown=False),
     lists.Column("approval_code", "Approval code", "approval_code", shown=False),
@@ -213,7 +214,9 @@ def payment(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
 
 def money_words(payment: Payment) -> str:
     """Say what happened to the money of a payment."""
-    amount = formats.money(payment.amount, payment.currency)
+    amount = formats.money(payment.total, payment.currency)
+    if payment.fee:
+        amount += f" (a fee of {formats.money(payment.fee, payment.currency)} included)"
     match payment.state:
         case PaymentState.POSTED:
             return f"{amount} was taken and is booked."
@@ -229,6 +232,7 @@ def _facts(payment: Payment) -> list[tuple[str, object]]:
     facts: list[tuple[str, object]] = [
         ("Amount", formats.money(payment.amount, payment.currency)),
         ("Fee", formats.money(payment.fee, payment.currency) if payment.fee else "None"),
+        ("Total", formats.money(payment.total, payment.currency) if payment.fee else ""),
         ("Method", str(payment.instrument) if payment.instrument else ""),
         ("Tender", payment.get_tender_display()),
         ("Channel", payment.get_channel_display()),
@@ -249,5 +253,5 @@ def receipt(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
     found = payment_or_404(request, payment_id)
     if found.state not in {PaymentState.POSTED, PaymentState.REVERSED}:
         raise Http404("No receipt: nothing was paid.")
-    context = {"title": "Receipt", "section": "payments", "payment": found, "total": found.amount + found.fee}
+    context = {"title": "Receipt", "section": "payments", "payment": found}
     return render(request, "biller_portal/payments/receipt.html", context)

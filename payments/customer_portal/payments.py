@@ -332,7 +332,6 @@ def payment(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
         "customer": request.customer,
         "payment": found,
         "method": str(found.instrument or found.get_tender_display()),
-        "total": found.amount + found.fee,
         "guest": bool(request.door.guest),
         "pay_url": request.door.url("pay", request.customer),
         "here": request.get_full_path(),
@@ -378,6 +377,8 @@ class PaymentList(PayerPage, lists.ListPage[Payment]):
         lists.Column("method", gettext_lazy("Paid with"), lambda row: str(row.instrument or row.get_tender_display())),
         lists.Tag("status", gettext_lazy("Status"), "state", noun="payment"),
         lists.Amount("amount", gettext_lazy("Amount"), "amount"),
+        lists.Column("fee", gettext_lazy("Fee"), "fee", shown=False),
+        lists.Column("total", gettext_lazy("Total charged"), "total", shown=False),
     )
 
     def get_queryset(self, request: HttpRequest) -> Any:

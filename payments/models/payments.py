@@ -58,8 +58,9 @@ class Channel(models.IntegerChoices):
 class Payment(models.Model):
     """Money that a customer gives. ``id`` is the payment's GUID for good, at the biller's system too.
 
-    ``amount`` is without ``fee``. ``posting_id`` names the posting that booked it, whose day is the biller's business day
-    of the payment. ``request_key`` is the caller's: the same key again is the same payment, with other input an error.
+    ``amount`` is without the convenience ``fee``: it is what pays items and what the biller's system hears (MSP-6).
+    ``posting_id`` names the posting that booked it, whose day is the biller's business day of the payment.
+    ``request_key`` is the caller's: the same key again is the same payment, with other input an error.
     """
 
     id = models.UUIDField(primary_key=True, db_default=UUID7(), editable=False)
@@ -117,6 +118,11 @@ class Payment(models.Model):
 
     def __str__(self) -> str:
         return f"Payment {self.confirmation}"
+
+    @property
+    def total(self) -> Decimal:
+        """What the processor is asked for: the amount with the fee."""
+        return self.amount + self.fee
 
     @property
     def confirmation(self) -> str:

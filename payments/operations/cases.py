@@ -145,7 +145,7 @@ def abandon(*, attempt: Attempt, why: str, now: datetime.datetime) -> bool:
         biller_id=attempt.biller_id,
         customer_id=attempt.payment.customer_id,
         subject=str(attempt.payment_id),
-        facts={"amount": str(attempt.amount), "reason": why[:200]},
+        facts={"amount": str(attempt.payment.amount), "reason": why[:200]},
     )
     return True
 

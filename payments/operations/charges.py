@@ -24,7 +24,7 @@ from billing.actors import Actor
 from billing.errors import Conflict, DomainError
 from billing.failpoints import failpoint
 from billing.models import Biller, Customer, Item
-from billing.money import quantise
+from billing.money import ZERO, quantise
 from payments.gateways.base import ChargeRequest, Command
 from payments.models import (
     Attempt,
@@ -106,14 +106,17 @@ def pay(
     item_ids: Sequence[int] | None = None,
     email: str = "",
     language: str = "",
+    fee: Decimal = ZERO,
     now: datetime.datetime | None = None,
 ) -> Payment:
     """Charge a customer's instrument and give the payment: posted, failed, or processing where the outcome is unknown.
 
     ``amount`` is in the biller's currency; ``item_ids`` are the items to pay, by default every open bill, oldest first.
+    ``fee`` is a convenience fee that is charged on top of ``amount``, pays no item, and is the biller's income.
     ``request_key`` is the caller's own: the same key with the same input gives the same payment again and charges nothing.
     ``email`` and ``language`` are a guest's: where the receipt goes and what it speaks; empty means the customer's own.
 
+    :raises ValueError: the fee is negative.
     :raises Conflict: the key was used with other input.
     :raises ChargingStopped: the biller's switch is on.
     :raises MethodBlocked: the customer or biller does not take this kind of method.
@@ -136,6 +139,7 @@ def pay(
         item_ids=item_ids,
         email=email,
         language=language,
+        fee=fee,
         now=now,
     )
     if isinstance(started, Payment):
@@ -160,14 +164,17 @@ def start(
     email: str,
     now: datetime.datetime,
     language: str = "",
+    fee: Decimal = ZERO,
 ) -> Started | Payment:
     """Hold the items' money and commit the attempt, before the processor hears of it; see :func:`pay`.
 
     Gives the payment itself where the key was used before.
     """
     biller: Biller = customer.biller
-    amount = quantise(amount, biller.currency)
-    fingerprint = _fingerprint(customer, amount, instrument, item_ids)
+    amount, fee = quantise(amount, biller.currency), quantise(fee, biller.currency)
+    if fee < 0:
+        raise ValueError("A fee cannot be negative.")
+    fingerprint = _fingerprint(customer, amount, fee, instrument, item_ids)
     if earlier := Payment.objects.filter(biller=biller, request_key=request_key).first():
         return _same(earlier, fingerprint)
     _check_method(customer, instrument, now)
@@ -189,9 +196,9 @@ def start(
     with connection.cursor() as cursor:
         # Two requests with one key may come at once; the second one waits here and then finds the first.
         cursor.execute(
-            "INSERT INTO payments_payment (biller_id, customer_id, instrument_id, route_id, tender, amount, currency, state,"
+            "INSERT INTO payments_payment (biller_id, customer_id, instrument_id, route_id, tender, amount, fee, currency, state,"
             " channel, requestor, made_by, user_id, email, language, request_key, request_hash, failure, approval_code, created_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, 'processing', %s, %s, %s, %s, %s, %s, %s, %s, '', '', %s)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'processing', %s, %s, %s, %s, %s, %s, %s, %s, '', '', %s)"
             " ON CONFLICT (biller_id, request_key) WHERE request_key IS NOT NULL DO NOTHING RETURNING id",
             [
                 *(
@@ -203,6 +210,7 @@ def start(
                 ),
                 *(
                     amount,
+                    fee,
                     biller.currency,
                     channel,
                     actor.requestor,
@@ -225,7 +233,7 @@ def start(
         route_id=instrument.route_id,
         command=Command.CHARGE,
         transaction_type=TRANSACTION_TYPE.get(channel, "moto"),
-        amount=amount,
+        amount=amount + fee,
         created_at=now,
         sent_at=now,
     )
@@ -236,14 +244,18 @@ def start(
         biller_id=biller.pk,
         customer_id=customer.pk,
         subject=str(payment_id),
-        facts={"amount": f"{amount} {biller.currency}", "method": str(instrument)},
+        facts={
+            "amount": f"{amount} {biller.currency}",
+            **({"fee": f"{fee} {biller.currency}"} if fee else {}),
+            "method": str(instrument),
+        },
     )
     return Started(
         payment_id,
         ChargeRequest(
             key=str(attempt.pk),
             command=Command.CHARGE,
-            amount=amount,
+            amount=attempt.amount,
             currency=biller.currency,
             token=instrument.token,
             tender=instrument.kind,
@@ -262,10 +274,11 @@ def _same(earlier: Payment, fingerprint: str) -> Payment:
 def _fingerprint(
     customer: Customer,
     amount: Decimal,
+    fee: Decimal,
     instrument: Instrument,
     item_ids: Sequence[int] | None,
 ) -> str:
-    given = f"{customer.pk}|{amount}|{instrument.pk}|{sorted(item_ids) if item_ids is not None else ''}"
+    given = f"{customer.pk}|{amount}|{fee}|{instrument.pk}|{sorted(item_ids) if item_ids is not None else ''}"
     return hashlib.sha256(given.encode()).hexdigest()
 
 

@@ -38,7 +38,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What one settling changed: payments posted and failed, in number and money."""
+    """What one settling changed: payments posted and failed, in number and money without fees."""
 
     posted: int = 0
     posted_total: Decimal = Decimal("0.00")
@@ -64,6 +64,7 @@ class _Moved(NamedTuple):
     currency: str
     chunk_id: int | None
     amount: Decimal
+    fee: Decimal
 
 
 def settle(
@@ -166,7 +167,7 @@ def _post(biller: Biller, passed: Sequence[tuple[str, str, int]], *, actor: Acto
                 approval_code = (SELECT a.approval_code FROM payments_attempt a
                                  WHERE a.payment_id = p.id AND a.state = 'applied' AND a.result = 0)
             WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing'
-            RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount
+            RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee
             """,
             [posting, now, ids],
         )
@@ -217,7 +218,8 @@ def _post(biller: Biller, passed: Sequence[tuple[str, str, int]], *, actor: Acto
         source="""
             SELECT p.biller_id, p.customer_id, 'receipt:' || p.id AS key,
                    jsonb_strip_nulls(jsonb_build_object(
-                       'payment', p.id, 'amount', p.amount::text, 'currency', p.currency,
+                       'payment', p.id, 'amount', p.amount::text, 'fee', nullif(p.fee, 0)::text,
+                       'total', CASE WHEN p.fee > 0 THEN (p.amount + p.fee)::text END, 'currency', p.currency,
                        'method', (SELECT jsonb_build_object('kind', i.kind, 'brand', nullif(i.brand, ''), 'last4', i.last4)
                                   FROM payments_instrument i WHERE i.id = p.instrument_id),
                        'email', nullif(p.email, ''), 'language', nullif(p.language, ''))) AS facts,
@@ -247,7 +249,7 @@ def _fail(
                 failure = g.given -> p.id::text ->> 1
             FROM (SELECT %s::jsonb AS given) g
             WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing'
-            RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount
+            RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee
             """,
             [now, sets.keyed((pk, [result, str(words_for(result))]) for pk, result in failures), ids],
         )
@@ -315,8 +317,11 @@ def _change(table: str, change: str, sums: dict[int, Decimal]) -> None:
 
 
 def _enter(biller: Biller, posting_id: int, payments: Sequence[_Moved]) -> None:
-    """Book what came in: clearing as a settlement report splits it, against receivables."""
-    clearing = _sums(((one.route_id, one.tender, one.currency), one.amount) for one in payments)
+    """Book what came in: clearing as a settlement report splits it, against receivables and the fees in it."""
+    clearing = _sums(((one.route_id, one.tender, one.currency), one.amount + one.fee) for one in payments)
+    charged = [one for one in payments if one.fee]
+    fees = _sums(((one.route_id, one.tender, one.currency), one.fee) for one in charged)
+    fee_counts = Counter((one.route_id, one.tender, one.currency) for one in charged)
     received = _sums((one.currency, one.amount) for one in payments)
     counts = Counter((one.route_id, one.tender, one.currency) for one in payments)
     Entry.objects.bulk_create(
@@ -334,6 +339,13 @@ def _enter(biller: Biller, posting_id: int, payments: Sequence[_Moved]) -> None:
                     amount=-amount, count=sum(n for key, n in counts.items() if key[2] == currency),
                 )
                 for currency, amount in received.items()
+            ),
+            *(
+                Entry(
+                    biller=biller, posting_id=posting_id, account=LedgerAccount.FEES, route_id=key[0], tender=key[1],
+                    currency=key[2], amount=-fee, count=fee_counts[key],
+                )
+                for key, fee in fees.items()
             ),
         ]
     )  # fmt: skip
@@ -362,6 +374,7 @@ def _audit_one(payment_id: str, event: str, actor: Actor) -> None:
         subject=str(payment.pk),
         facts={
             "amount": f"{payment.amount} {payment.currency}",
+            **({"fee": f"{payment.fee} {payment.currency}"} if payment.fee else {}),
             "method": str(payment.instrument or payment.get_tender_display()),
             "confirmation": confirmation_of(payment.pk),
             "reason": payment.failure,

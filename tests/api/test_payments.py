@@ -60,6 +60,7 @@ def test_payment_is_taken_once_and_read_back(town: Town, processor: Processor) -
         "state": "posted",
         "amount": "84.10",
         "fee": "0.00",
+        "total": "84.10",
         "currency": "USD",
         "tender": "card",
         "instrument": {"id": str(town.instrument.pk), "kind": "card", "brand": "visa", "last4": town.instrument.last4},

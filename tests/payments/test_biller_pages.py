@@ -398,7 +398,7 @@ def test_payments_are_filtered_and_taken_away_as_a_file(client: Client, biller: 
     text = client.get(page("biller-payments", format="csv", state="posted")).getvalue().decode()
     head, line = text.splitlines()
     assert head.startswith(
-        "\ufeffwhen,account,name,confirmation,status,amount,method,channel,made_by,tender,currency,fee,route"
+        "\ufeffwhen,account,name,confirmation,status,amount,method,channel,made_by,tender,currency,fee,total,route"
     )
     assert f",{good.customer.number}," in line and ",84.10," in line and "tok_" not in text
 
