@@ -57,7 +57,7 @@ def confirmation_bounds(text: str) -> tuple[uuid.UUID, uuid.UUID] | None:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """What the journal says came in on one business day by one route and tender."""
+    """What the journal says came in on one business day by one route and tender; ``amount`` is without ``fees``."""
 
     day: datetime.date
     route_id: int | None
@@ -65,21 +65,30 @@ class Total:
     tender: str
     count: int
     amount: Decimal
+    fees: Decimal
     currency: str
+
+    @property
+    def taken(self) -> Decimal:
+        """The money that the processor took: amount and fees, as its settlement report has it."""
+        return self.amount + self.fees
 
 
 @dataclass(frozen=True, slots=True)
 class DayCheck:
     """One business day in three books: the journal, the payments, and what the biller's system has accepted.
 
-    ``told`` is what it has accepted, ``coming`` what is still on its way to it or failed there.
+    ``told`` is what it has accepted, ``coming`` what is still on its way to it or failed there. Fees are apart: the
+    biller's system hears of amounts without them (MSP-6).
     """
 
     day: datetime.date
     journal_count: int
     journal: Decimal
+    journal_fees: Decimal
     payments_count: int
     payments: Decimal
+    payments_fees: Decimal
     told_count: int
     told: Decimal
     coming_count: int
@@ -87,7 +96,18 @@ class DayCheck:
     @property
     def agrees(self) -> bool:
         """Whether the journal and the payments say the same."""
-        return (self.journal_count, self.journal) == (self.payments_count, self.payments)
+        journal = (self.journal_count, self.journal, self.journal_fees)
+        return journal == (self.payments_count, self.payments, self.payments_fees)
+
+    @property
+    def journal_taken(self) -> Decimal:
+        """What the journal says the processors took: amounts and fees."""
+        return self.journal + self.journal_fees
+
+    @property
+    def payments_taken(self) -> Decimal:
+        """What the payments say the processors took: amounts and fees."""
+        return self.payments + self.payments_fees
 
     @property
     def all_told(self) -> bool:
@@ -104,18 +124,23 @@ def daily_totals(*, biller: Biller, start: datetime.date, end: datetime.date) ->
         cursor.execute(
             """
             SELECT p.effective_on, e.route_id, coalesce(r.name, ''), e.tender, e.currency,
-                   sum(CASE WHEN e.amount > 0 THEN e.count ELSE -e.count END), sum(e.amount)
+                   coalesce(sum(CASE WHEN e.amount > 0 THEN e.count ELSE -e.count END)
+                            FILTER (WHERE e.account = %s), 0), sum(e.amount),
+                   coalesce(-sum(e.amount) FILTER (WHERE e.account = %s), 0.00)
             FROM billing_posting p
-            JOIN billing_entry e ON e.posting_id = p.id AND e.account = %s
+            JOIN billing_entry e ON e.posting_id = p.id AND e.account IN (%s, %s)
             LEFT JOIN payments_route r ON r.id = e.route_id
             WHERE p.biller_id = %s AND p.effective_on BETWEEN %s AND %s
             GROUP BY 1, 2, 3, 4, 5 ORDER BY 1 DESC, 3, 4
             """,
-            [LedgerAccount.CLEARING, biller.pk, start, end],
+            [
+                *(LedgerAccount.CLEARING, LedgerAccount.FEES, LedgerAccount.CLEARING, LedgerAccount.FEES),
+                *(biller.pk, start, end),
+            ],
         )
         return [
-            Total(day, route_id, route, tender, count, amount, currency)
-            for day, route_id, route, tender, currency, count, amount in cursor.fetchall()
+            Total(day, route_id, route, tender, count, amount, fees, currency)
+            for day, route_id, route, tender, currency, count, amount, fees in cursor.fetchall()
         ]
 
 
@@ -124,10 +149,10 @@ def day_checks(*, biller: Biller, start: datetime.date, end: datetime.date) -> l
 
     Payments count for the day of the posting that booked them. Deliveries go on all the time: theirs is as of now.
     """
-    journal: dict[datetime.date, tuple[int, Decimal]] = {}
+    journal: dict[datetime.date, tuple[int, Decimal, Decimal]] = {}
     for total in daily_totals(biller=biller, start=start, end=end):
-        count, amount = journal.get(total.day, (0, _ZERO))
-        journal[total.day] = (count + total.count, amount + total.amount)
+        count, amount, fees = journal.get(total.day, (0, _ZERO, _ZERO))
+        journal[total.day] = (count + total.count, amount + total.amount, fees + total.fees)
     with connection.cursor() as cursor:
         # The range of posting ids first: payments have a small index by it, and none by day.
         cursor.execute(
@@ -138,7 +163,7 @@ def day_checks(*, biller: Biller, start: datetime.date, end: datetime.date) -> l
         first, last = cursor.fetchone()
         cursor.execute(
             """
-            SELECT b.effective_on, count(*), sum(p.amount),
+            SELECT b.effective_on, count(*), sum(p.amount), sum(p.fee),
                    count(r.id) FILTER (WHERE r.state = 'delivered'),
                    coalesce(sum(p.amount) FILTER (WHERE r.state = 'delivered'), 0),
                    count(r.id) FILTER (WHERE r.state NOT IN ('delivered', 'skipped', 'withheld'))
@@ -152,9 +177,9 @@ def day_checks(*, biller: Biller, start: datetime.date, end: datetime.date) -> l
             [biller.pk, first, last, start, end],
         )
         paid = {row[0]: row[1:] for row in cursor.fetchall()}
-    nothing = (0, _ZERO, 0, _ZERO, 0)
+    nothing = (0, _ZERO, _ZERO, 0, _ZERO, 0)
     return [
-        DayCheck(day, *journal.get(day, (0, _ZERO)), *paid.get(day, nothing))
+        DayCheck(day, *journal.get(day, (0, _ZERO, _ZERO)), *paid.get(day, nothing))
         for day in sorted({*journal, *paid}, reverse=True)
     ]
 
@@ -165,7 +190,10 @@ def day_checks(*, biller: Biller, start: datetime.date, end: datetime.date) -> l
 def by_day_and_channel(
     *, biller: Biller, start: datetime.date, end: datetime.date
 ) -> dict[tuple[datetime.date, int], tuple[int, Decimal]]:
-    """Give number and money of paid payments by calendar day of the biller's zone and channel, both days included."""
+    """Give number and money of paid payments by calendar day of the biller's zone and channel, both days included.
+
+    The money is without fees.
+    """
     zone = biller.zone
     since = datetime.datetime.combine(start, datetime.time.min, tzinfo=zone)
     until = datetime.datetime.combine(end + datetime.timedelta(days=1), datetime.time.min, tzinfo=zone)

@@ -87,8 +87,10 @@ def daily_totals(request: BillerRequest) -> HttpResponseBase:
     days = period(request, today - datetime.timedelta(days=13), today)
     totals = payment_reports.daily_totals(biller=biller, start=days.start, end=days.end) if days.good else []
     if request.GET.get("format") == "csv" and days.good:
-        heads = ("business_day", "route", "tender", "payments", "amount", "currency")
-        rows = ((one.day, one.route, one.tender, one.count, one.amount, one.currency) for one in totals)
+        heads = ("business_day", "route", "tender", "payments", "amount", "fees", "taken", "currency")
+        rows = (
+            (one.day, one.route, one.tender, one.count, one.amount, one.fees, one.taken, one.currency) for one in totals
+        )
         return _csv("daily-totals", heads, rows)
     checks = payment_reports.day_checks(biller=biller, start=days.start, end=days.end) if days.good else []
     tenders = dict(Tender.choices)
@@ -96,6 +98,8 @@ def daily_totals(request: BillerRequest) -> HttpResponseBase:
         "days_shown": _by_day(totals, checks, tenders),
         "count": sum(one.count for one in totals),
         "amount": sum((one.amount for one in totals), ZERO),
+        "fees": sum((one.fees for one in totals), ZERO),
+        "taken": sum((one.taken for one in totals), ZERO),
         "disagree": [one for one in checks if not one.agrees],
         "coming": sum(one.coming_count for one in checks),
         "told": sum((one.told for one in checks), ZERO),
@@ -117,6 +121,8 @@ def _by_day(
                 "tender": tenders.get(one.tender, one.tender),
                 "count": one.count,
                 "amount": one.amount,
+                "fees": one.fees,
+                "taken": one.taken,
             }
             for one in totals
             if one.day == check.day

@@ -27,9 +27,13 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the three books say; ``differences`` are sentences, none where they agree."""
+    """What the three books say; ``differences`` are sentences, none where they agree.
+
+    Ours and the CIS's are without ``fees``; the processor took both.
+    """
 
     ours: Total
+    fees: Decimal
     processor: Total
     cis: Total
     currency: str
@@ -42,6 +46,8 @@ class Comparison:
 
     def __str__(self) -> str:
         ours = f"ours {self.ours.payments} payments {self.ours.amount:,.2f} {self.currency}"
+        if self.fees:
+            ours += f" and {self.fees:,.2f} {self.currency} in fees"
         processor = f"processor {self.processor.payments} {self.processor.amount:,.2f} {self.currency}"
         cis = f"CIS {self.cis.payments} {self.cis.amount:,.2f} {self.currency}"
         books = f"{ours}, {processor}, {cis}"
@@ -54,11 +60,14 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class _Posted:
-    """One payment that we say is paid: the key under which the processor was asked, and what it was asked for."""
+    """One payment that we say is paid: the key under which the processor was asked, the amount that the CIS is told,
+    and the fee that the processor was asked for on top of it.
+    """
 
     payment_id: str
     key: str
     amount: Decimal
+    fee: Decimal
 
 
 def compare(*, billers: Sequence[Biller], simulators: Simulators) -> Comparison:
@@ -71,6 +80,7 @@ def compare(*, billers: Sequence[Biller], simulators: Simulators) -> Comparison:
     heard = {row["transaction_id"].lower(): Decimal(row["amount"]) for row in simulators.cis.book()["payments"]}
     return Comparison(
         ours=_total(one.amount for one in posted),
+        fees=sum((one.fee for one in posted), Decimal("0.00")),
         processor=Total(
             sum(times for times, _ in charged.values()),
             sum((times * amount for times, amount in charged.values()), Decimal("0.00")),
@@ -92,7 +102,8 @@ def _posted(billers: Sequence[Biller]) -> list[_Posted]:
     )
     keys = {payment: str(key) for key, payment in passed.values_list("pk", "payment_id")}
     found = Payment.objects.filter(biller__in=billers, state=PaymentState.POSTED).order_by("created_at", "pk")
-    return [_Posted(str(pk), keys.get(pk, ""), amount) for pk, amount in found.values_list("pk", "amount")]
+    rows = found.values_list("pk", "amount", "fee")
+    return [_Posted(str(pk), keys.get(pk, ""), amount, fee) for pk, amount, fee in rows]
 
 
 def _charged(billers: Sequence[Biller], simulators: Simulators) -> dict[str, tuple[int, Decimal]]:
@@ -116,8 +127,9 @@ def _at_processor(posted: Sequence[_Posted], charged: Mapping[str, tuple[int, De
         one = ours[key]
         if times != 1:
             wrong.append(f"payment {one.payment_id} was charged {times} times")
-        if amount != one.amount:
-            wrong.append(f"payment {one.payment_id} is {one.amount:,.2f} here and {amount:,.2f} at the processor")
+        taken = one.amount + one.fee
+        if amount != taken:
+            wrong.append(f"payment {one.payment_id} is {taken:,.2f} here and {amount:,.2f} at the processor")
     return wrong
 
 

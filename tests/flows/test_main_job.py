@@ -14,7 +14,8 @@ from config.demo import data, job
 from config.demo.books import compare
 from config.demo.doors import Cis, Door, Processor, Simulators
 from datapump.models import Record
-from payments.models import Attempt, AutoPayEnrolment, Payment
+from payments.models import Attempt, AutoPayEnrolment, Channel, Instrument, Payment
+from payments.operations import charges
 from tests.cis import Cis as RunningCis
 from tests.processor import CONTROL_SECRET, SECRET
 from tests.processor import Processor as RunningProcessor
@@ -120,12 +121,34 @@ def test_a_second_time_nothing_is_charged(demonstration: Demonstration, processo
     assert "collected them before" in demonstration.lines[1]
 
 
+def pay_with_a_fee(biller: Biller) -> None:
+    item = Item.objects.filter(
+        customer__biller=biller, open__gt=5, reserved=0, customer__instruments__state="active",
+        customer__blocks_card=False, customer__blocks_bank=False,
+    ).first()  # fmt: skip
+    assert item is not None
+    for number, card in enumerate(Instrument.objects.filter(customer=item.customer_id, state="active")):
+        payment = charges.pay(
+            customer=item.customer, amount=Decimal("5.00"), fee=Decimal("2.95"), instrument=card, channel=Channel.CSR,
+            actor=job.ACTOR, request_key=f"fee {number}",
+        )  # fmt: skip
+        if payment.state == "posted":
+            return
+    pytest.fail("No method of the customer can pay.")
+
+
+@pytest.mark.spec("MSP-6")
 def test_one_more_file_of_bills_comes_in_where_it_is_asked_for(demonstration: Demonstration) -> None:
     first = demonstration.run()
+    pay_with_a_fee(demonstration.billers[0])
     second = demonstration.run(again=True)
     assert second.sound
     assert second.comparison.differences == ()
     assert second.comparison.ours.payments > first.comparison.ours.payments
+    # The processor took the fee, the CIS hears nothing of it.
+    ours, processor, cis = second.comparison.ours, second.comparison.processor, second.comparison.cis
+    assert (processor.amount - ours.amount, cis.amount) == (Decimal("2.95"), ours.amount)
+    assert re.search(r"USD and 2\.95 USD in fees, processor", str(second.comparison))
     files = InvoiceFile.objects.filter(biller=demonstration.billers[0], state="loaded").order_by("pk")
     assert [file.name[13:] for file in files] == [".bif", ".bif", "-1.bif"]
     demonstration.lines.clear()

@@ -33,6 +33,7 @@ def paid(card: Instrument, amount: str, at: datetime.datetime, *, result: int = 
     started = charges.start(
         customer=card.customer, amount=Decimal(amount), instrument=card, channel=fields.pop("channel", Channel.WEB),
         actor=ACTOR, request_key=str(uuid.uuid4()), item_ids=None, email="", now=at,
+        fee=Decimal(fields.pop("fee", "0.00")),
     )  # fmt: skip
     assert isinstance(started, charges.Started)
     settlements.settle(
@@ -104,7 +105,8 @@ def test_the_three_books_are_compared_day_by_day() -> None:
     Record.objects.filter(pk=two.pk).update(state="failed")
     found = checks(biller)
     assert found[10] == reports.DayCheck(
-        datetime.date(2026, 11, 10), 2, Decimal("30.00"), 2, Decimal("30.00"), 1, Decimal("10.00"), 1
+        datetime.date(2026, 11, 10),
+        *(2, Decimal("30.00"), Decimal("0.00"), 2, Decimal("30.00"), Decimal("0.00"), 1, Decimal("10.00"), 1),
     )
     assert found[10].agrees and not found[10].all_told and found[12].agrees
     Record.objects.update(state="delivered")
@@ -137,8 +139,39 @@ def test_the_page_and_its_file_say_what_the_journal_says() -> None:
     assert "which ends at 9:00 pm" in shown and "The books agree. Journal and payments: 1, " in shown
     file = client.get(reverse("biller-reports"), {**query, "format": "csv"})
     assert file.content.decode().splitlines() == [
-        "\ufeffbusiness_day,route,tender,payments,amount,currency", "2026-11-10,Cards,card,1,10.00,USD",
-    ]  # fmt: skip
+        "\ufeffbusiness_day,route,tender,payments,amount,fees,taken,currency",
+        "2026-11-10,Cards,card,1,10.00,0.00,10.00,USD",
+    ]
+
+
+@pytest.mark.spec("MSP-6")
+def test_fees_stand_apart_from_what_the_billers_system_hears_and_add_up_to_what_was_taken() -> None:
+    biller = make_biller()
+    card = card_of(biller, route="Cards")
+    with_fee = paid(card, "10.00", at(10, 9), fee="2.95")
+    paid(card, "20.00", at(10, 10))
+    paid(card, "4.00", at(10, 11), fee="1.00", result=8)
+    day = datetime.date(2026, 11, 10)
+    (total,) = reports.daily_totals(biller=biller, start=day, end=day)
+    assert (total.count, total.amount, total.fees, total.taken) == (
+        2, Decimal("30.00"), Decimal("2.95"), Decimal("32.95"),
+    )  # fmt: skip
+    Record.objects.update(state="delivered")
+    (check,) = reports.day_checks(biller=biller, start=day, end=day)
+    assert check.agrees and check.all_told
+    assert (check.journal_taken, check.payments_taken, check.told) == (
+        Decimal("32.95"), Decimal("32.95"), Decimal("30.00"),
+    )  # fmt: skip
+    client = client_of(make_staff(biller))
+    query = {"start": "2026-11-10", "end": "2026-11-10"}
+    page = client.get(reverse("biller-reports"), query).content.decode()
+    for words in ("Amount without fees", "Taken with fees", "$2.95", "$32.95"):
+        assert words in page
+    file = client.get(reverse("biller-reports"), {**query, "format": "csv"}).content.decode()
+    assert file.splitlines()[1:] == ["2026-11-10,Cards,card,2,30.00,2.95,32.95,USD"]
+    # A fee that the journal does not know shows.
+    Payment.objects.filter(pk=with_fee.pk).update(fee="2.94")
+    assert not checks(biller)[10].agrees
 
 
 @pytest.mark.parametrize(
