@@ -60,6 +60,8 @@ SENTENCES: dict[str, Any] = {
     "notice.resent": _("Sent a message again: %(kind)s"),
     "paperless.ended": _("Turned paperless billing off"),
     "paperless.enrolled": _("Turned paperless billing on"),
+    "pay_by_text.asked_again": _("Sent the confirmation of pay by text to %(phone)s again"),
+    "pay_by_text.bill_sent": _("Sent the bill by text to %(phone)s"),
     "pay_by_text.enrolled": _("Turned pay by text on at %(phone)s"),
     "pay_by_text.number_changed": _("Changed the number of pay by text to %(phone)s"),
     "pay_by_text.pending": _("Asked for a confirmation of pay by text at %(phone)s"),
@@ -71,13 +73,18 @@ SENTENCES: dict[str, Any] = {
     "payment.posted": _("Paid %(amount)s with %(method)s, confirmation %(confirmation)s"),
     "payment.started": _("Started a payment of %(amount)s with %(method)s"),
     "payments.settled": _("Settled %(posted)s payments of %(total)s; %(failed)s did not go through"),
+    "phone.opted_in": _("The phone %(phone)s gets texts again"),
     "phone.opted_out": _("The phone %(phone)s gets no more texts, by %(by)s"),
+    "phone.resumed": _("Sends to the phone %(phone)s again"),
     "phone.suspended": _("Sends nothing more to the phone %(phone)s: %(reason)s"),
+    "programme.resumed": _("Let the texts of %(programme)s go out again"),
+    "programme.stopped": _("Stopped the texts of %(programme)s"),
     "run.finished": _("Finished the run"),
     "run.started": _("Started a %(kind)s run"),
     "run.stopped": _("Asked the run to stop"),
     "secrets.rotated": _("Encrypted %(count)s secrets under the newest key"),
     "setting.changed": _("Changed setting %(number)s"),
+    "webhook.refused": _("Refused what %(address)s said in a text provider's name: %(reason)s"),
 }
 
 

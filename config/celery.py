@@ -80,6 +80,16 @@ BEAT: dict[str, Entry] = {
         crontab(minute="35", hour="4"),
         "Removes keys of API calls that are older than thirty days.",
     ),
+    "Hear texts": Entry(
+        "sms.tasks.hear", timedelta(seconds=2), "Reads texts from phones, does what they ask for and answers."
+    ),
+    "Send texts": Entry("sms.tasks.send", timedelta(seconds=2), "Sends the texts that are due."),
+    "Announce bills by text": Entry(
+        "sms.tasks.announce", timedelta(seconds=15), "Writes bill-ready texts for invoice files that have loaded."
+    ),
+    "End unconfirmed registrations": Entry(
+        "sms.tasks.end_run_out", timedelta(minutes=5), "Ends pay-by-text registrations that nobody confirmed in time."
+    ),
     "Deliver to billers' systems": Entry(
         "datapump.tasks.deliver",
         timedelta(seconds=2),

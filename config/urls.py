@@ -8,6 +8,7 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from billing import branding, sessions
 from config.health import health
+from sms import webhooks
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("health", health, name="health"),
@@ -18,6 +19,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("look/accent-<str:accent>.css", branding.accent_stylesheet, name="accent-css"),
     path("look/logo/<slug:slug>", branding.logo, name="biller-logo"),
     path("sessions/extend", sessions.extend, name="session-extend"),
+    path("texts/<uuid:guid>", webhooks.texts, name="texts"),
     path("biller/", include("billing.biller_portal.urls")),
     path("biller/", include("payments.biller_portal.urls")),
     path("biller/", include("datapump.biller_portal.urls")),

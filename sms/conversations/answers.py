@@ -52,15 +52,17 @@ def answer(conversation: Conversation, finding: findings.Finding) -> Said:
             return Said(_serving(conversation, accounts), Reply(Message.UNENROLLED))
         case findings.NumberReleased(accounts):
             return Said(_serving(conversation, accounts), Reply(Message.NUMBER_RELEASED))
-        case findings.BillReady(account, amount, due_on, link):
+        case findings.BillReady(account, amount, due_on, link, collected_on):
             message = Message.BILL_READY_LINK if link else Message.BILL_READY
+            if collected_on is not None:
+                message, due_on, link = Message.BILL_READY_AUTOPAY, collected_on, ""
             index = _index(conversation, account)
             facts = Facts(tail=account.tail, index=index, amount=amount, due_on=due_on, link=link)
             # What was asked about this account no longer holds: its balance is new.
             question = conversation.question
             if question is not None and question.account == account:
                 question = None
-            offered = conversation.bill_offered or not link
+            offered = conversation.bill_offered or message is Message.BILL_READY
             return Said(replace(conversation, bill_offered=offered, question=question), Reply(message, facts))
         case findings.Balances(due):
             return Said(_listing(conversation, due), Reply(Message.BALANCES, Facts(due=due)))

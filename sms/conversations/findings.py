@@ -54,12 +54,16 @@ class NumberReleased:
 
 @dataclass(frozen=True, slots=True)
 class BillReady:
-    """A bill loaded; ``link`` is given where there is no method on file, and PAY would not do."""
+    """A bill loaded.
+
+    ``link`` is given where there is no method on file, and PAY would not do; ``collected_on`` where AutoPay collects it.
+    """
 
     account: Account
     amount: Decimal
     due_on: date
     link: str = ""
+    collected_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)

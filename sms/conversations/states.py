@@ -204,6 +204,7 @@ class Message(enum.StrEnum):
     REGISTRATION = "registration"
     BILL_READY = "bill_ready"
     BILL_READY_LINK = "bill_ready_link"
+    BILL_READY_AUTOPAY = "bill_ready_autopay"
     NUMBER_RELEASED = "number_released"
     UNENROLLED = "unenrolled"
     # Consent

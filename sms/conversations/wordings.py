@@ -33,6 +33,9 @@ TEMPLATES: Mapping[Language, Mapping[Message, str]] = {
         Message.BILL_READY_LINK: (
             "{programme}: The bill for {account} is {amount}, due {due}. Pay: {link} HELP for help, STOP to end."
         ),
+        Message.BILL_READY_AUTOPAY: (
+            "{programme}: The bill for {account} is {amount}. AutoPay pays it on {due}: nothing to do. HELP for help, STOP to end."
+        ),
         Message.NUMBER_RELEASED: (
             "{programme}: Pay by Text for your account moved to another number. This one gets no more of its bills."
             " Not you? Call {contact}."
@@ -136,6 +139,9 @@ TEMPLATES: Mapping[Language, Mapping[Message, str]] = {
         ),
         Message.BILL_READY_LINK: (
             "{programme}: La factura de {account} es {amount}, vence el {due}. Pague: {link} HELP: ayuda, STOP: fin."
+        ),
+        Message.BILL_READY_AUTOPAY: (
+            "{programme}: La factura de {account} es {amount}. AutoPay la paga el {due}. HELP: ayuda, STOP: fin."
         ),
         Message.NUMBER_RELEASED: (
             "{programme}: Los textos de su cuenta van ahora a otro celular. Este ya no recibe sus facturas."

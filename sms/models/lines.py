@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Now
@@ -11,6 +12,7 @@ from django.db.models.functions import Now
 from billing.models import Biller
 from billing.models.tenants import TenantQuerySet
 from billing.secrets import EncryptedTextField
+from sms.models.programmes import EVERYTHING
 
 
 class Line(models.Model):
@@ -39,19 +41,37 @@ class Line(models.Model):
 
 
 class Phone(models.Model):
-    """How one phone stands with a biller, whichever accounts it serves.
+    """How one phone stands with a biller, whichever accounts it serves, and how far their conversation has come.
 
-    A phone that opted out gets nothing but the one confirmation of it (PBT-15); one that is suspended gets nothing until a
-    person has looked at it. ``failures`` counts texts in a row that its carrier blocked.
+    A phone that opted out of a programme gets nothing of it but the one confirmation (PBT-15); one that is suspended gets
+    nothing until a person has looked at it. ``failures`` counts texts in a row that its carrier blocked.
+
+    ``accounts`` are the customers it serves, in the order that it was told; ``told`` is what each was said to owe. One worker
+    at a time hears what a phone says: until ``busy_until`` nobody else does.
     """
 
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, related_name="texted_phones", db_index=False)
     number = models.CharField(max_length=16)
+    opted_out_of = ArrayField(
+        models.CharField(max_length=20),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="Programmes that it said STOP to; * for every one.",
+    )
     opted_out_at = models.DateTimeField(null=True, blank=True)
     opted_out_by = models.CharField(max_length=120, blank=True, help_text="The rule or the door that it came by.")
     suspended_for = models.CharField(max_length=200, blank=True)
     failures = models.PositiveSmallIntegerField(default=0, db_default=0)
     known_since = models.DateTimeField(db_default=Now())
+    language = models.CharField(max_length=2, blank=True, db_default="")
+    accounts = ArrayField(models.BigIntegerField(), default=list, db_default=[], blank=True)
+    told = models.JSONField(default=dict, db_default={}, blank=True)
+    told_at = models.DateTimeField(null=True, blank=True)
+    bill_offered = models.BooleanField(default=False, db_default=False)
+    question = models.JSONField(null=True, blank=True)
+    guided_at = models.DateTimeField(null=True, blank=True)
+    busy_until = models.DateTimeField(null=True, blank=True)
 
     objects = TenantQuerySet["Phone"].as_manager()
 
@@ -60,3 +80,7 @@ class Phone(models.Model):
 
     def __str__(self) -> str:
         return f"•••• {self.number[-4:]}"
+
+    def refuses(self, programme: str) -> bool:
+        """Say whether the phone opted out of a programme, or of all."""
+        return programme in self.opted_out_of or EVERYTHING in self.opted_out_of

@@ -52,6 +52,9 @@ class SmsMode(models.Model):
     pending_number = models.CharField(max_length=16, blank=True)
     pending_until = models.DateTimeField(null=True, blank=True)
     registered = models.BooleanField(default=False)
+    stopped = models.BooleanField(
+        default=False, db_default=False, help_text="Ended by STOP from the phone, so that START brings it back."
+    )
     changed_at = models.DateTimeField(db_default=Now())
     consent_how = models.CharField(max_length=200)
     consent_text = models.TextField()

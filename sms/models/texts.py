@@ -11,6 +11,9 @@ from billing.models.ids import UUID7
 from billing.models.tenants import CustomerOwnedQuerySet
 from sms.models.lines import Line
 
+OPT_OUT_CONFIRMATION = "opt_out_confirmation"
+"""The one kind of text that a phone may still get after it opted out."""
+
 
 class Direction(models.TextChoices):
     """Which way a text went."""
@@ -28,6 +31,9 @@ class TextState(models.TextChoices):
     ACCEPTED = "accepted", "With the provider"
     DELIVERED = "delivered", "Delivered"
     FAILED = "failed", "Failed"
+    ARRIVED = "arrived", "Arrived"
+    ACTING = "acting", "Being dealt with"
+    AWAITING = "awaiting", "Waiting for a payment"
     RECEIVED = "received", "Received"
 
 
@@ -36,6 +42,9 @@ class Text(models.Model):
 
     ``status`` and ``code`` are the provider's last word; ``reason`` is ours for why it failed. The outcome of a text that
     may have gone is unknown until its provider tells: it is not sent again where that could say it twice.
+
+    A text from a phone has arrived, is dealt with (``action`` says what its words ask for, kept before it is done), and is
+    received. ``kind`` is then what it was taken for, ``rule`` why, and ``review`` why a CSR should read it.
     """
 
     id = models.UUIDField(primary_key=True, db_default=UUID7(), editable=False)
@@ -58,6 +67,18 @@ class Text(models.Model):
     reason = models.CharField(max_length=20, blank=True)
     code = models.CharField(max_length=40, blank=True)
     segments = models.PositiveSmallIntegerField(null=True)
+    expires_at = models.DateTimeField(null=True, help_text="Later than this it is not sent.")
+    media = models.PositiveSmallIntegerField(default=0, db_default=0)
+    acted_on = models.CharField(
+        max_length=5, blank=True, db_default="", help_text="The keyword on which the provider acted by itself."
+    )
+    answered = models.BooleanField(default=False, db_default=False, help_text="The provider answers it by itself.")
+    rule = models.CharField(max_length=80, blank=True, db_default="")
+    action = models.JSONField(null=True)
+    payment_id = models.UUIDField(null=True)
+    review = models.CharField(max_length=20, blank=True, db_default="")
+    reviewed_at = models.DateTimeField(null=True)
+    reviewed_by = models.CharField(max_length=120, blank=True, db_default="")
 
     objects = CustomerOwnedQuerySet["Text"].as_manager()
 
@@ -66,6 +87,13 @@ class Text(models.Model):
         indexes = [
             models.Index(fields=["line", "due_at", "id"], condition=Q(state="waiting"), name="text_due"),
             models.Index(fields=["claimed_at"], condition=Q(state="sending"), name="text_being_sent"),
+            models.Index(
+                fields=["biller", "phone", "id"], condition=Q(state__in=["arrived", "acting"]), name="text_unheard"
+            ),
+            models.Index(fields=["payment_id"], condition=Q(state="awaiting"), name="text_awaiting"),
+            models.Index(
+                fields=["biller", "id"], condition=~Q(review="") & Q(reviewed_at__isnull=True), name="text_to_review"
+            ),
             models.Index(fields=["biller", "created_at", "id"], name="text_by_time"),
             models.Index(fields=["biller", "phone", "created_at"], name="text_by_phone"),
             models.Index(fields=["customer", "created_at"], name="text_by_customer"),

@@ -8,6 +8,7 @@ Source: PBT-2 to PBT-8, PBT-13
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from django.db import transaction
@@ -54,12 +55,22 @@ class State:
         return self.number if self.registered else self.pending_number or self.number
 
 
+def _nothing(_before: State) -> None:
+    """Say nothing."""
+
+
 def insert_sms_mode(
-    *, customer: Customer, state: State, consent: Consent, actor: Actor, now: datetime.datetime | None = None
+    *,
+    customer: Customer,
+    state: State,
+    consent: Consent,
+    actor: Actor,
+    say: Callable[[State], None] = _nothing,
+    now: datetime.datetime | None = None,
 ) -> SmsMode:
     """Write a customer's first SMS mode and its update for the biller's system; no change log (PBT-8).
 
-    ``state`` is registered, or has a pending number.
+    ``state`` is registered, or has a pending number. ``say`` gets the state before and writes texts in the same transaction.
 
     :raises AlreadyInserted: the customer has one.
     """
@@ -77,6 +88,7 @@ def insert_sms_mode(
         status = "enrolled" if state.registered else "pending"
         _tell(customer, State(), state, status, OptionalSetting.INSERTED, (), actor, now)
         _note(customer, status, state, actor)
+        say(State())
     failpoint("modes.committed")
     return mode
 
@@ -84,16 +96,20 @@ def insert_sms_mode(
 def update_sms_mode(
     *,
     customer: Customer,
-    state: State,
+    state: State | Callable[[State], State],
     actor: Actor,
     consent: Consent | None = None,
     ran_out: bool = False,
+    stopped: bool = False,
+    say: Callable[[State], None] = _nothing,
     now: datetime.datetime | None = None,
 ) -> bool:
     """Change a customer's SMS mode, with its update for the biller's system and a change log for each field that changes.
 
-    A state that is as it was changes nothing and gives False (PBT-13). A number that the customer has not agreed to needs
-    ``consent``. ``ran_out`` says that nobody confirmed a number in time: that makes change logs and no update.
+    ``state`` may be a function of the state that is found. One that is as it was changes nothing and gives False (PBT-13).
+    A number that the customer has not agreed to needs
+    ``consent``. ``ran_out`` says that nobody confirmed a number in time: that makes change logs and no update. ``stopped``
+    says that the phone's own STOP ends it. ``say`` gets the state before and writes texts in the same transaction.
 
     :raises NoConsent: a number is new and nobody agreed to it.
     """
@@ -102,6 +118,8 @@ def update_sms_mode(
         customer = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
         mode = SmsMode.objects.select_for_update().get(customer=customer)
         before = State.of(mode)
+        if callable(state):
+            state = state(before)
         if state == before:
             return False
         new = {state.number, state.pending_number} - {before.number, before.pending_number, ""}
@@ -109,11 +127,13 @@ def update_sms_mode(
             raise NoConsent
         if consent is not None:
             mode.agree(consent, actor, now)
+        mode.stopped = stopped
         _put(mode, state, now)
         failpoint("modes.written")
         status = "" if ran_out else _status(before, state, actor)
         _tell(customer, before, state, status, OptionalSetting.UPDATED, _changes(before, state), actor, now)
         _note(customer, status, state, actor)
+        say(before)
     failpoint("modes.committed")
     return True
 

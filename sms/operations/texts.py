@@ -13,10 +13,10 @@ import datetime
 import logging
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
@@ -24,8 +24,9 @@ from django.utils import timezone
 from billing import audit
 from billing.actors import Actor
 from billing.failpoints import failpoint
-from sms.models import Direction, Line, Phone, SmsMode, Text, TextState
-from sms.operations import modes
+from sms.models import OPT_OUT_CONFIRMATION, Direction, Line, Phone, ProgrammeKind, Text, TextState
+from sms.operations import phones
+from sms.operations.lines import open_line
 from sms.providers.base import (
     FINAL,
     REMEDIES,
@@ -42,12 +43,8 @@ from sms.providers.base import (
     StatusReport,
     later,
 )
-from sms.providers.registry import open_provider
 
 logger = logging.getLogger(__name__)
-
-OPT_OUT_CONFIRMATION = "opt_out_confirmation"
-"""The one kind of text that a phone may still get after it opted out."""
 
 BATCH_OF_LINE = 20
 LEASE = datetime.timedelta(minutes=10)
@@ -74,33 +71,48 @@ class Tally:
         )
 
 
-def write(
-    *,
-    line: Line,
-    phone: str,
-    body: str,
-    kind: str,
-    key: str,
-    customer_id: int | None = None,
-    due_at: datetime.datetime | None = None,
-) -> bool:
-    """Write one text to a phone (E.164), inside the caller's transaction; gives whether it will be sent.
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A text to write: what is said to which phone, when it is due, and from when on it is not worth sending."""
+
+    line: Line
+    phone: Phone
+    body: str
+    kind: str
+    key: str
+    due_at: datetime.datetime
+    expires_at: datetime.datetime | None = None
+    customer_id: int | None = None
+    programme: ProgrammeKind = ProgrammeKind.PAY_BY_TEXT
+
+
+def write(*, drafts: Sequence[Draft]) -> int:
+    """Write texts, inside the caller's transaction, which holds their phones' rows; gives how many may go out.
 
     The same key again writes nothing. A phone that opted out gets the confirmation of that and nothing else, one that is
     suspended nothing at all (PBT-15).
 
-    :raises ValueError: the number is not E.164, or the body is empty or too long: the caller's mistake.
+    :raises ValueError: a number is not E.164, or a body is empty or too long: the caller's mistake.
     """
     if not connection.in_atomic_block:
         raise RuntimeError("Texts are written in the transaction that made them true.")
-    Outgoing(key, line.number, phone, body)  # what no driver takes would hold up its whole line later
-    known = Phone.objects.filter(biller_id=line.biller_id, number=phone).first()
-    if known is not None and (known.suspended_for or (known.opted_out_at and kind != OPT_OUT_CONFIRMATION)):
-        return False
-    fields = {
-        "line": line, "customer_id": customer_id, "direction": Direction.OUT, "phone": phone, "kind": kind, "body": body,
-    } | ({} if due_at is None else {"due_at": due_at})  # fmt: skip
-    return Text.objects.get_or_create(biller_id=line.biller_id, key=key, defaults=fields)[1]
+    may = [one for one in drafts if not one.phone.suspended_for]
+    may = [one for one in may if one.kind == OPT_OUT_CONFIRMATION or not one.phone.refuses(one.programme)]
+    for one in may:
+        # What no driver takes would hold up its whole line later.
+        Outgoing(one.key, one.line.number, one.phone.number, one.body)
+    Text.objects.bulk_create(
+        (
+            Text(
+                biller_id=one.line.biller_id, line=one.line, customer_id=one.customer_id, direction=Direction.OUT,
+                phone=one.phone.number, kind=one.kind, body=one.body, key=one.key, due_at=one.due_at,
+                expires_at=one.expires_at,
+            )
+            for one in may
+        ),
+        ignore_conflicts=True,
+    )  # fmt: skip
+    return len(may)
 
 
 def send_due(*, actor: Actor, now: datetime.datetime | None = None, seconds: float = 60.0) -> Tally:
@@ -109,6 +121,7 @@ def send_due(*, actor: Actor, now: datetime.datetime | None = None, seconds: flo
     while time.monotonic() < ends:
         moment = now or timezone.now()
         _give_back(moment)
+        _expire(moment)
         claimed = _claim(moment)
         if not claimed:
             break
@@ -142,7 +155,7 @@ def report(*, line: Line, report: StatusReport, actor: Actor, now: datetime.date
             _fail(text, report.reason or Reason.UNEXPLAINED, report.code, now)
         text.save()
         if status is Status.DELIVERED:
-            Phone.objects.filter(biller_id=text.biller_id, number=text.phone).update(failures=0)
+            phones.arrived(biller_id=text.biller_id, number=text.phone)
     if text.reason:
         _remedy(text, Reason(text.reason), actor, now)
     return True
@@ -156,6 +169,13 @@ def _by_key(texts: QuerySet[Text], key: str) -> Text | None:
 
 
 @transaction.atomic(durable=True)
+def _expire(now: datetime.datetime) -> None:
+    """Drop what came too late to be sent: the confirmation of an opt-out, an answer of yesterday."""
+    late = Text.objects.filter(state=TextState.WAITING, due_at__lte=now, expires_at__lt=now)
+    late.update(state=TextState.FAILED, reason=Reason.EXPIRED)
+
+
+@transaction.atomic(durable=True)
 def _claim(now: datetime.datetime) -> list[Text]:
     """Take a batch of each line that may send; ``attempts`` counts from here, so that a text that kills us ends too."""
     with connection.cursor() as cursor:
@@ -166,7 +186,10 @@ def _claim(now: datetime.datetime) -> list[Text]:
                     SELECT w.id FROM sms_text w
                     WHERE w.line_id = l.id AND w.state = 'waiting' AND w.due_at <= %s
                     ORDER BY w.due_at, w.id LIMIT %s FOR UPDATE SKIP LOCKED
-                ) due WHERE l.active AND l.stopped_for = ''
+                ) due
+                WHERE l.active AND l.stopped_for = '' AND NOT EXISTS (
+                    SELECT 1 FROM sms_programme g WHERE g.biller_id = l.biller_id AND g.stopped
+                )
             )
             UPDATE sms_text t SET state = 'sending', claimed_at = %s, attempts = t.attempts + 1
             FROM taken WHERE t.id = taken.id
@@ -189,15 +212,6 @@ def _give_back(now: datetime.datetime) -> None:
             repeats = False
         text.state, text.claimed_at = TextState.WAITING if repeats else TextState.UNKNOWN, None
         text.save(update_fields=["state", "claimed_at"])
-
-
-def open_line(line: Line) -> Provider:
-    """Give the driver of a line.
-
-    :raises sms.providers.base.Misconfigured: the line's driver or options are wrong.
-    """
-    callback = f"{settings.PUBLIC_URL}/texts/{line.guid}"
-    return open_provider(line.driver, line.options, line.secret, callback_url=callback)
 
 
 def _send(line: Line, texts: list[Text], now: datetime.datetime, actor: Actor) -> Tally:
@@ -269,53 +283,15 @@ def _remedy(text: Text, reason: Reason, actor: Actor, now: datetime.datetime) ->
     """Do what a failure asks for beside the text itself."""
     remedy = REMEDIES[reason]
     if remedy.action is Action.REVOKE_CONSENT:
-        opt_out(
-            biller_id=text.biller_id, number=text.phone, by=f"the provider: {text.code or reason}", actor=actor, now=now
-        )
+        by = f"the provider: {text.code or reason}"
+        phones.opt_out(biller=text.biller, number=text.phone, by=by, actor=actor, now=now)
     elif remedy.action is Action.STOP_SENDING:
         _stop(text.line, f"The provider refuses this number ({text.code or reason}).", actor)
     elif remedy.action in {Action.MARK_NUMBER_BAD, Action.SUSPEND_NUMBER}:
-        with transaction.atomic(durable=True):
-            phone, _new = Phone.objects.get_or_create(biller_id=text.biller_id, number=text.phone)
-            Phone.objects.filter(pk=phone.pk).update(failures=F("failures") + 1)
-            phone.refresh_from_db()
-            if phone.failures >= remedy.after and not phone.suspended_for:
-                phone.suspended_for = f"Texts do not arrive ({reason})."
-                phone.save(update_fields=["suspended_for"])
-                audit.record(
-                    actor=actor, event="phone.suspended", biller_id=text.biller_id, customer_id=text.customer_id,
-                    subject=f"phone:{phone.pk}", facts={"phone": str(phone), "reason": str(reason)},
-                )  # fmt: skip
-
-
-def opt_out(*, biller_id: int, number: str, by: str, actor: Actor, now: datetime.datetime | None = None) -> int:
-    """Take a phone's stop: nothing goes to it any more, and pay by text ends for every account that it serves or waits for.
-
-    Each account makes its own update for the biller's system (PBT-15). What waited to be sent to it is dropped. Gives how
-    many accounts were enrolled; repeating it changes nothing.
-    """
-    now = now or timezone.now()
-    with transaction.atomic(durable=True):
-        phone, _new = Phone.objects.get_or_create(biller_id=biller_id, number=number)
-        if phone.opted_out_at is None:
-            Phone.objects.filter(pk=phone.pk).update(opted_out_at=now, opted_out_by=by[:120])
-            audit.record(
-                actor=actor, event="phone.opted_out", biller_id=biller_id, subject=f"phone:{phone.pk}",
-                facts={"phone": str(phone), "by": by[:120]},
-            )  # fmt: skip
-        Text.objects.filter(
-            biller_id=biller_id, phone=number, direction=Direction.OUT, state=TextState.WAITING
-        ).exclude(kind=OPT_OUT_CONFIRMATION).update(state=TextState.FAILED, reason=Reason.UNSUBSCRIBED)
-    failpoint("texts.opted_out")
-    ended = 0
-    serving = SmsMode.objects.filter(biller_id=biller_id, number=number, registered=True)
-    waiting = SmsMode.objects.filter(biller_id=biller_id, pending_number=number)
-    for mode in (serving | waiting).select_related("customer").order_by("customer_id"):
-        before = modes.State.of(mode)
-        # A new number that refuses ends nothing at the old one, which goes on serving.
-        state = modes.run_out(before) if before.registered and before.number != number else modes.ended(before)
-        ended += modes.update_sms_mode(customer=mode.customer, state=state, actor=actor, now=now)
-    return ended
+        phones.suspend(
+            biller_id=text.biller_id, number=text.phone, reason=str(reason), after=remedy.after, actor=actor,
+            customer_id=text.customer_id,
+        )  # fmt: skip
 
 
 @transaction.atomic(durable=True)

@@ -1,0 +1,18 @@
+"""Lines: the driver of each, set up as its row says."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from sms.models import Line
+from sms.providers.base import Provider
+from sms.providers.registry import open_provider
+
+
+def open_line(line: Line) -> Provider:
+    """Give the driver of a line.
+
+    :raises sms.providers.base.Misconfigured: the line's driver or options are wrong.
+    """
+    callback = f"{settings.PUBLIC_URL}/texts/{line.guid}"
+    return open_provider(line.driver, line.options, line.secret, callback_url=callback)

@@ -1,0 +1,72 @@
+"""The face that text providers call: texts from phones, and what became of texts to them.
+
+One address for each line, which names it by its GUID. What a provider says is believed when its signature is right; it is
+stored and taken before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+from django.conf import settings
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from billing import audit, tenancy, wakes
+from billing.actors import Actor
+from sms import tasks
+from sms.models import Line
+from sms.operations import inbound
+from sms.operations import texts as operations
+from sms.operations.lines import open_line
+from sms.providers.base import Ignored, Inbound, Misconfigured, NotAuthentic, StatusReport, Webhook
+
+logger = logging.getLogger(__name__)
+
+_PROVIDER = Actor.system("text provider")
+
+
+# A provider carries no token of ours: it signs what it sends, and the driver checks that.
+@csrf_exempt
+@require_POST
+def texts(request: HttpRequest, guid: uuid.UUID) -> HttpResponse:
+    """Take what a provider tells of one line."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        line = Line.objects.select_related("biller").filter(guid=guid, active=True).first()
+    if line is None:
+        raise Http404
+    tenancy.enter([line.biller_id])
+    try:
+        provider = open_line(line)
+    except Misconfigured as error:
+        logger.error("line %s cannot hear: %s", line.pk, error)
+        return HttpResponse(status=503)
+    try:
+        # The address as the provider was told it: what a request says of itself anybody may have written.
+        told = provider.read(
+            Webhook(settings.PUBLIC_URL + request.get_full_path(), dict(request.headers), request.body)
+        )
+    except NotAuthentic as error:
+        logger.warning("a webhook of line %s was refused: %s", line.pk, error)
+        with transaction.atomic():
+            audit.record(
+                actor=_PROVIDER, event="webhook.refused", biller_id=line.biller_id, subject=f"line:{line.pk}",
+                facts={"address": request.META.get("REMOTE_ADDR", ""), "reason": str(error)[:120]},
+            )  # fmt: skip
+        return HttpResponse(status=403)
+    finally:
+        provider.close()
+    match told:
+        case Inbound():
+            answered = told.acted_on is not None and told.acted_on in provider.managed.answers
+            if inbound.store(line=line, inbound=told, answered=answered):
+                wakes.wake(tasks.hear)
+        case StatusReport():
+            operations.report(line=line, report=told, actor=_PROVIDER)
+        case Ignored(why):
+            logger.info("a webhook of line %s told nothing: %s", line.pk, why)
+    accepted = provider.acknowledgement
+    return HttpResponse(accepted.body, status=accepted.status, content_type=accepted.content_type or None)
