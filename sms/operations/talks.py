@@ -50,7 +50,13 @@ class Talk:
 
 def account_of(customer: Customer) -> Account:
     """Give a customer as a conversation knows it."""
-    return Account(str(customer.pk), customer.shown_number[-4:])
+    return Account(str(customer.pk), tail_of(customer.shown_number))
+
+
+def tail_of(number: str) -> str:
+    """Give an account number's last four letters and digits, with what stands between them."""
+    places = [place for place, sign in enumerate(number) if sign.isalnum()]
+    return number[places[-4] :] if len(places) > 4 else number
 
 
 def talk_with(phone: Phone, *, programme: Programme, now: datetime.datetime) -> Talk:
@@ -115,7 +121,12 @@ def _talk(
 
 def keep(phone: Phone, after: Conversation, *, reply: Reply | None, now: datetime.datetime) -> None:
     """Put down on a phone, unsaved, what a conversation has come to and what the reply tells of balances."""
-    phone.accounts = [int(account.reference) for account in after.accounts]
+    accounts = [int(account.reference) for account in after.accounts]
+    if accounts[: len(phone.accounts)] == phone.accounts or (
+        reply is not None and len(reply.facts.due) == len(accounts)
+    ):
+        # Otherwise the numbers that the payer was told stand for other accounts now, and are told anew before they count.
+        phone.accounts = accounts
     phone.bill_offered, phone.guided_at = after.bill_offered, after.guided_at
     phone.language = after.language.value
     phone.question = _written(after.question)

@@ -11,7 +11,7 @@ from django.db import transaction
 from billing.actors import Actor, Requestor
 from billing.models import AuditEntry, Biller
 from datapump.models import Configuration, Record
-from sms.models import Consent, Line, Phone, SmsMode, Text
+from sms.models import OPT_OUT_CONFIRMATION, Consent, Line, Phone, SmsMode, Text
 from sms.operations import modes, phones, texts
 from sms.operations.modes import State
 from sms.operations.texts import Draft, Tally
@@ -226,7 +226,7 @@ def test_the_providers_opt_out_ends_pay_by_text_for_every_account_of_the_phone(
     assert SmsMode.objects.get(pk=stranger.pk).registered
     assert Record.objects.count() - told == 3
     assert write(line, key="three") is False
-    assert write(line, "You get no more texts.", key="bye", kind=texts.OPT_OUT_CONFIRMATION) is True
+    assert write(line, "You get no more texts.", key="bye", kind=OPT_OUT_CONFIRMATION) is True
     assert phones.opt_out(biller=biller, number=PHONE, by="STOP", actor=SENDER, now=NOON) == 0
     assert Record.objects.count() - told == 3
 
