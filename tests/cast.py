@@ -69,7 +69,7 @@ from payments.models import (
     Tender,
 )
 from payments.operations import collections
-from sms.models import Line, Phone, SmsMode, Text
+from sms.models import Announcement, Line, PayLink, Phone, Programme, SmsMode, Text, Wording
 from tests.factories import (
     make_autopay,
     make_biller,
@@ -343,6 +343,10 @@ def _make_account(
     )  # fmt: skip
     line, _new = Line.objects.get_or_create(biller=biller, number="+12025550100", driver="simulator")
     Phone.objects.get_or_create(biller=biller, number="+12025550123")
+    Programme.objects.get_or_create(biller=biller, defaults={"name": biller.name[:20]})
+    Wording.objects.get_or_create(biller=biller, message="help", language="en", body="{programme}: Call {contact}. STOP to end.")
+    Announcement.objects.get_or_create(biller=biller, file=file, defaults={"done_at": timezone.now()})
+    PayLink.objects.get_or_create(biller=biller, customer=customer, defaults={"expires_at": timezone.now()})
     Text.objects.create(
         biller=biller, line=line, customer=customer, direction="out", phone="+12025550123", kind="bill_ready",
         body="Your bill is ready.", key=f"cast:{customer.pk}", state="delivered", status="delivered",

@@ -147,6 +147,7 @@ class Migration(migrations.Migration):
                             ("registration", "Registration"),
                             ("bill_ready", "Bill ready"),
                             ("bill_ready_link", "Bill ready link"),
+                            ("bill_ready_autopay", "Bill ready autopay"),
                             ("number_released", "Number released"),
                             ("unenrolled", "Unenrolled"),
                             ("opted_out", "Opted out"),
