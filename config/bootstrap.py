@@ -91,15 +91,16 @@ def install_packages(*, dev: bool) -> None:
     stamp.write_text(wanted[dev])
 
 
-def install_assets() -> None:
-    """Install the stylesheet and scripts that package-lock.json pins, with npm or with the one in a Python wheel."""
-    lock = ROOT / "package-lock.json"
-    stamp, wanted = NODE_MODULES / ".ratepayer", fingerprint(lock)
-    if stamp.exists() and stamp.read_text() == wanted:
+def install_assets(*, dev: bool) -> None:
+    """Install what package-lock.json pins, with npm or with the one in a Python wheel: assets, for tests also peers."""
+    stamp, lock = NODE_MODULES / ".ratepayer", fingerprint(ROOT / "package-lock.json")
+    wanted = {False: lock, True: f"{lock} dev"}
+    if stamp.exists() and stamp.read_text() in (wanted[dev], wanted[True]):
         return
-    say("installing the front-end assets")
-    run(*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-    stamp.write_text(wanted)
+    say("installing the front-end assets" + (" and the programs that tests talk to" if dev else ""))
+    omit = [] if dev else ["--omit=dev"]
+    run(*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", *omit)
+    stamp.write_text(wanted[dev])
 
 
 def _npm() -> list[object]:
@@ -115,7 +116,7 @@ def main(arguments: list[str]) -> None:
     """Set up; ``--dev`` adds what tests and checks need."""
     check_python()
     install_packages(dev="--dev" in arguments)
-    install_assets()
+    install_assets(dev="--dev" in arguments)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def test_packages_are_installed_by_hash_once(commands: list[list[str]]) -> None:
     assert commands[0][1:4] == ["-m", "pip", "install"]
     assert "--require-hashes" in commands[0]
     assert commands[0][-1].endswith("/requirements.txt")
-    assert commands[-1][-5:] == ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    assert commands[-1][-6:] == ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--omit=dev"]
     done = len(commands)
     bootstrap.main([])
     assert len(commands) == done
@@ -45,6 +45,7 @@ def test_what_tests_need_covers_what_runs_but_not_the_other_way(commands: list[l
     bootstrap.main([])
     bootstrap.main(["--dev"])
     assert any(command[-1].endswith("/requirements-dev.txt") for command in commands)
+    assert commands[-1][-1] == "--loglevel=error"
     done = len(commands)
     bootstrap.main([])
     assert len(commands) == done
