@@ -16,11 +16,19 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_BASIC = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+ESCAPE = "\x1b"
+GSM7 = (
+    f"@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ{ESCAPE}ÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-_EXTENSION = frozenset("\f^{}\\[~]|€")
+"""The alphabet in the order of its codes; ``ESCAPE`` is no character, it leads into the extension."""
+
+GSM7_EXTENSION: Mapping[str, int] = {
+    "\f": 0x0A, "^": 0x14, "{": 0x28, "}": 0x29, "\\": 0x2F, "[": 0x3C, "~": 0x3D, "]": 0x3E, "|": 0x40, "€": 0x65,
+}  # fmt: skip
+"""The characters that take an escape and this code."""
+
+_BASIC = frozenset(GSM7) - {ESCAPE}
 
 # What people and word processors put in without meaning it. Letters with accents are taken apart by Unicode instead.
 _REPLACEMENTS: Mapping[str, str] = {
@@ -95,17 +103,27 @@ def count(text: str) -> Count:
     """
     offender = _first_offender(text)
     encoding = Encoding.UCS2 if offender else Encoding.GSM7
-    sizes = [_size(character, encoding) for character in text]
-    units = sum(sizes)
-    if units <= _ALONE[encoding]:
-        return Count(encoding, units, 1, _ALONE[encoding] - units, offender)
-    room = _IN_PARTS[encoding]
-    segments, used = 1, 0
-    for size in sizes:
+    cut = parts(text, encoding)
+    units = _units(text, encoding)
+    room = _ALONE[encoding] if len(cut) == 1 else _IN_PARTS[encoding]
+    return Count(encoding, units, len(cut), room - _units(cut[-1], encoding), offender)
+
+
+def parts(text: str, encoding: Encoding) -> list[str]:
+    """Cut a text as it goes over the wire in this encoding: whole where it fits, else with room for a header in each.
+
+    Source: evidence 3.6.
+    """
+    if _units(text, encoding) <= _ALONE[encoding]:
+        return [text]
+    room, cut, start, used = _IN_PARTS[encoding], [], 0, 0
+    for position, character in enumerate(text):
+        size = _size(character, encoding)
         if used + size > room:
-            segments, used = segments + 1, 0
+            cut.append(text[start:position])
+            start, used = position, 0
         used += size
-    return Count(encoding, units, segments, room - used, offender)
+    return [*cut, text[start:]]
 
 
 def replacement(character: str) -> str | None:
@@ -135,7 +153,7 @@ def _first_offender(text: str) -> Offender | None:
 
 
 def _has(character: str) -> bool:
-    return character in _BASIC or character in _EXTENSION
+    return character in _BASIC or character in GSM7_EXTENSION
 
 
 def _or_itself(character: str) -> str:
@@ -143,7 +161,11 @@ def _or_itself(character: str) -> str:
     return character if found is None else found
 
 
+def _units(text: str, encoding: Encoding) -> int:
+    return sum(_size(character, encoding) for character in text)
+
+
 def _size(character: str, encoding: Encoding) -> int:
     if encoding is Encoding.GSM7:
-        return 2 if character in _EXTENSION else 1
+        return 2 if character in GSM7_EXTENSION else 1
     return 2 if ord(character) > 0xFFFF else 1

@@ -99,7 +99,10 @@ class Telephone:
     def provider(self, *, callback_url: str = "", **options: Any) -> Provider:
         """Open the driver, its time-outs short unless told otherwise."""
         merged = {"timeout": 10.0, "base_url": self.url, **options}
-        return open_provider("simulator", merged, SECRET, callback_url=callback_url or self.callback)
+        on_exchange = merged.pop("on_exchange", None)
+        return open_provider(
+            "simulator", merged, SECRET, callback_url=callback_url or self.callback, on_exchange=on_exchange
+        )
 
     def control(self, **changes: Any) -> dict[str, Any]:
         """Change switches, give all of them as they stand."""

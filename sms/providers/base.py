@@ -1,7 +1,8 @@
 """What a text provider driver is: the one door through which texts leave, and through which they come in.
 
 A driver knows its provider's wire and nothing of Django. It gets frozen texts and answers with frozen results; it reads
-the provider's webhooks and says what they tell. A text that the provider will not send is a result, never an error.
+the provider's webhooks, or listens on a connection to it, and says what it was told. A text that the provider will not
+send is a result, never an error.
 ``tests/contracts/test_providers.py`` runs the same suite over every driver; ``docs/adding-a-provider.md`` is the recipe.
 
 Phone numbers are E.164 throughout ("+12065550100"); only a sender of ours may be a short code ("72345").
@@ -13,10 +14,11 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 BODY_LONGEST = 1_600
 """Characters that every provider takes in one text; it cuts them into segments itself."""
@@ -352,4 +354,23 @@ class Provider(Protocol):
 
     def close(self) -> None:
         """Close the connections that are kept open."""
+        ...
+
+
+Hear = Callable[[Inbound | StatusReport], bool]
+"""Takes what a provider told; False where it cannot now, and the provider is to tell it again."""
+
+
+@runtime_checkable
+class Listener(Provider, Protocol):
+    """A provider that tells over a connection which we keep, instead of by webhooks."""
+
+    def listen(self, hear: Hear, *, stopping: threading.Event) -> None:
+        """Hear what the provider tells, one thing after the other, until ``stopping`` is set.
+
+        What ``hear`` raises ends it, and the provider is not answered: it tells that again. ``listening`` keeps it up.
+
+        :raises NotSent: the connection could not be made, or broke: listen again, later.
+        :raises Misconfigured: the provider does not let us in.
+        """
         ...

@@ -70,7 +70,7 @@ class Line:
             maxsize=most,
             retries=False,
             timeout=urllib3.Timeout(connect=connect_timeout, read=timeout),
-            ssl_context=_trusted(ca_file),
+            ssl_context=trusted(ca_file),
         )
         self._timeout = timeout
         self._on_exchange = on_exchange
@@ -118,7 +118,11 @@ class Line:
 
 
 @functools.cache
-def _trusted(ca_file: str | None) -> ssl.SSLContext:
+def trusted(ca_file: str | None) -> ssl.SSLContext:
+    """Give what certificates are checked against: a file of authorities, None for those of the machine.
+
+    :raises Misconfigured: the file cannot be read.
+    """
     # Reading every certificate authority of the machine takes longer than reading a webhook.
     try:
         return ssl.create_default_context(cafile=ca_file)

@@ -8,11 +8,13 @@ from typing import Any
 from sms.providers.base import Misconfigured, Provider
 from sms.providers.lines import ExchangeHook
 from sms.providers.simulator import SimulatorProvider
+from sms.providers.smpp.provider import SmppProvider
 from sms.providers.twilio import TwilioProvider
 
 DRIVERS: dict[str, Callable[..., Provider]] = {
     SimulatorProvider.name: SimulatorProvider,
     TwilioProvider.name: TwilioProvider,
+    SmppProvider.name: SmppProvider,
 }
 
 
