@@ -218,6 +218,24 @@ def test_what_cannot_be_charged_says_that_no_money_moved(world: World, outcome: 
     assert not Payment.objects.filter(state="posted").exists()
 
 
+def test_a_fee_is_asked_for_and_taken_when_confirmed(world: World) -> None:
+    world.customer()
+    Programme.objects.update(fee=Decimal("2.50"))
+    world.say("BAL")
+    (asked,) = world.say("PAY")
+    assert "A fee of $2.50 applies. Reply CONFIRM to pay $86.60" in asked
+    assert world.say("NO") == [
+        "City Water: As you asked, no payment was made. No money has been taken. Reply PAY to pay."
+    ]
+    assert Payment.objects.count() == 0
+    world.say("PAY")
+    (receipt,) = world.say("confirm")
+    assert "We took $86.60" in receipt
+    assert "including a fee of $2.50" in receipt
+    payment = Payment.objects.get()
+    assert (payment.amount, payment.fee, payment.state) == (Decimal("84.10"), Decimal("2.50"), "posted")
+
+
 def test_a_stopped_programme_charges_nothing_and_still_hears_stop(world: World) -> None:
     world.customer()
     world.say("BAL")
