@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import schemathesis
 import yaml
-from axe_playwright_python.sync_playwright import Axe
 from django.core.management import call_command
 from django.test import Client
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -20,11 +19,11 @@ from schemathesis.specs.openapi import checks
 from config.environment import ROOT
 from payments.models import Payment
 from tests.api.conftest import Town
+from tests.browsers import violations
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 REFUSAL = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 DOCUMENT = ROOT / "docs" / "openapi.yaml"
 
 
@@ -156,5 +155,4 @@ def test_page_shows_the_calls_and_tries_one(town: Town, page: Page) -> None:
     expect(page.locator(".live-responses-table tbody .response-col_status").first).to_contain_text("200")
     expect(page.locator(".live-responses-table")).to_contain_text(str(town.biller.guid))
     assert foreign == []
-    violations = Axe().run(page, options=RULES).response["violations"]
-    assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in violations] == []
+    assert violations(page) == []

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings as configured
 from django.template.loader import render_to_string
 from django.test import Client
@@ -14,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing import branding
+from tests.browsers import violations
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
     from pytest_django.live_server_helper import LiveServer
 
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 PAGES = (
     "/styleguide/",
     "/styleguide/?errors",
@@ -35,11 +34,6 @@ PAGES = (
 in_browser = [pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.billing.look")]
 
 
-def faults(page: Page) -> list[str]:
-    found = Axe().run(page, options=RULES)
-    return [f"{fault['id']}: {fault['nodes'][0]['html']}" for fault in found.response["violations"]]
-
-
 class TestInBrowser:
     pytestmark = in_browser
 
@@ -47,12 +41,12 @@ class TestInBrowser:
     def test_every_part_is_free_of_faults_in_light_and_on_a_phone_in_the_dark(self, page: Page, url: str) -> None:
         page.emulate_media(reduced_motion="reduce")
         page.goto(url)
-        assert faults(page) == []
+        assert violations(page) == []
         page.emulate_media(color_scheme="dark")
         page.set_viewport_size({"width": 320, "height": 640})
         page.wait_for_function("document.documentElement.dataset.bsTheme === 'dark'")
         assert page.evaluate("document.documentElement.scrollWidth") == 320
-        assert faults(page) == []
+        assert violations(page) == []
 
     def test_a_page_with_errors_says_so_first(self, page: Page) -> None:
         page.goto("/styleguide/?errors")

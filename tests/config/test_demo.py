@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.test import Client
 from playwright.sync_api import Page, expect
 from pytest_django import Settings
@@ -16,13 +15,13 @@ from billing.models import Biller, User
 from config.demo import people
 from config.demo.data import TOWNS
 from payments.models import Instrument
+from tests.browsers import violations
 from tests.cis import Cis
 from tests.factories import make_biller, make_customer, make_instrument, make_invoice, make_route
 from tests.processor import CONTROL_SECRET, Processor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 _SHOTS = os.environ.get("SCREENSHOTS", "")
 
 
@@ -56,8 +55,7 @@ def charge(instrument: Instrument, processor: Processor) -> str:
 def look(page: Page, name: str) -> None:
     if _SHOTS:
         page.screenshot(path=str(Path(_SHOTS) / f"{name}.png"), full_page=True)
-    found = Axe().run(page, options=_RULES).response["violations"]
-    assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == [], name
+    assert violations(page) == [], name
     width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(width) <= 0, f"{name} scrolls sideways"
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.core import mail
 from django.utils import timezone
 from playwright.sync_api import Page, expect
@@ -40,6 +39,7 @@ from payments.models import Attempt, Case, CaseKind, Channel, Instrument, Paymen
 from payments.operations import charges, enrolments
 from payments.operations.cases import open_case
 from payments.tasks import collect_run
+from tests.browsers import violations
 from tests.factories import (
     make_autopay,
     make_biller,
@@ -56,7 +56,6 @@ from tests.staff import make_staff, sign_in
 pytestmark = pytest.mark.django_db(transaction=True)
 
 _SHOTS = os.environ.get("SCREENSHOTS", "")
-_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
 
 @dataclass
@@ -112,8 +111,7 @@ def look(page: Page, name: str) -> None:
     if _SHOTS:
         page.wait_for_timeout(150)
         page.screenshot(path=str(Path(_SHOTS) / f"{name}.png"), full_page=True)
-    found = Axe().run(page, options=_RULES).response["violations"]
-    assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == [], name
+    assert violations(page) == [], name
     width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(width) <= 0, f"{name} scrolls sideways"
 

@@ -13,7 +13,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.contrib.sessions.models import Session
 from django.core.mail import EmailMessage
 from django.test import Client
@@ -25,6 +24,7 @@ from billing.models import Biller, Customer, Invoice, User
 from payments.gateways.test_numbers import ACCOUNTS, CARDS
 from payments.models import Instrument, Payment, Route
 from payments.operations import recoveries
+from tests.browsers import violations
 from tests.factories import (
     make_biller,
     make_customer,
@@ -42,7 +42,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 NO_TIME = datetime.timedelta(0)
 _SHOTS = os.environ.get("SCREENSHOTS", "")
-_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
 
 @dataclass
@@ -88,8 +87,7 @@ def look(page: Page, name: str, *, rules: bool = True) -> None:
     if _SHOTS:
         page.wait_for_timeout(150)
         page.screenshot(path=str(Path(_SHOTS) / f"{name}.png"), full_page=True)
-    found = Axe().run(page, options=_RULES).response["violations"] if rules else []
-    assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == [], name
+    assert not rules or violations(page) == [], name
     width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(width) <= 0, f"{name} scrolls sideways"
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
@@ -19,6 +18,7 @@ from billing.actors import Actor
 from billing.models import Biller, Customer, User
 from datapump.models import Endpoint, Purpose, Record, RecordType
 from datapump.operations import resends
+from tests.browsers import violations
 from tests.cis import Cis
 from tests.datapump.conftest import billed, deliver, enrol, pay, point_at
 from tests.factories import make_biller
@@ -26,7 +26,6 @@ from tests.staff import make_staff, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 _SHOTS = os.environ.get("SCREENSHOTS", "")
-_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +51,7 @@ def look(page: Page, name: str) -> None:
     if _SHOTS:
         page.wait_for_timeout(150)
         page.screenshot(path=str(Path(_SHOTS) / f"{name}.png"), full_page=True)
-    found = Axe().run(page, options=_RULES).response["violations"]
-    assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == [], name
+    assert violations(page) == [], name
     width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(width) <= 0, f"{name} scrolls sideways"
 

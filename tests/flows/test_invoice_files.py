@@ -7,28 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from billing.models import Invoice, InvoiceFile
 from billing.operations import invoice_files
 from payments.operations import carryovers
+from tests.browsers import violations
 from tests.factories import make_biller
 from tests.invoice_files import ACTOR, Bill, write
 from tests.staff import make_staff, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 _SHOTS = os.environ.get("SCREENSHOTS", "")
-_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
 
 def look(page: Page, name: str) -> None:
     """Hold a page to the accessibility rules, and keep its picture where asked."""
     if _SHOTS:
         page.screenshot(path=str(Path(_SHOTS) / f"{name}.png"), full_page=True)
-    found = Axe().run(page, options=_RULES).response["violations"]
-    assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == [], name
+    assert violations(page) == [], name
     width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(width) <= 0, f"{name} scrolls sideways"
 
