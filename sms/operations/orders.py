@@ -135,7 +135,7 @@ def _charge(
 ) -> tuple[Finding, Payment | None]:
     try:
         payment = charges.pay(
-            customer=customer, amount=amount, instrument=instrument, channel=Channel.TEXT, actor=actor,
+            customer=customer, amount=amount, fee=fee, instrument=instrument, channel=Channel.TEXT, actor=actor,
             request_key=key, now=now,
         )  # fmt: skip
     except charges.NothingDue:
