@@ -366,6 +366,11 @@ SPECTACULAR_SETTINGS = {
 SIMULATED_PROCESSOR_URL = environment.text("SIMULATED_PROCESSOR_URL", "") if not PRODUCTION else ""
 SIMULATED_CIS_URL = environment.text("SIMULATED_CIS_URL", "") if not PRODUCTION else ""
 SIMULATOR_SECRET = environment.text("SIMULATOR_SECRET", "") if not PRODUCTION else ""
+SIMULATED_TELEPHONE_URL = environment.text("SIMULATED_TELEPHONE_URL", "") if not PRODUCTION else ""
+SIMULATED_TELEPHONE_SECRET = environment.text("SIMULATED_TELEPHONE_SECRET", "") if not PRODUCTION else ""
+SIMULATED_TELEPHONE_CONTROL_SECRET = (
+    environment.text("SIMULATED_TELEPHONE_CONTROL_SECRET", "") if not PRODUCTION else ""
+)
 
 # --- DataPump ----------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""``manage.py simulate gateway|cis``: the other side of the wire, as a network service with its own book.
+"""``manage.py simulate gateway|cis|phone``: the other side of the wire, as a network service with its own book.
 
 A simulator stands for somebody else's machine. It reads no settings, opens no database of ours and starts only where
 ``DEMO=1`` says that nothing here is real.
@@ -16,6 +16,7 @@ from config import environment
 SIMULATORS = {
     "gateway": "payments.gateways.simulator_service.server",
     "cis": "datapump.connectors.cis_simulator",
+    "phone": "sms.providers.simulator_service.server",
 }
 
 
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str]) -> int:
         # In a second terminal beside the demo.
         environment.load_demo_environment()
     if not environment.flag("DEMO", default=False):
-        sys.stderr.write("A simulator moves no money and tells no biller: it starts only where DEMO=1 is set.\n")
+        sys.stderr.write(
+            "A simulator moves no money, tells no biller and reaches no telephone: it starts only where DEMO=1 is set.\n"
+        )
         return 1
     return int(importlib.import_module(SIMULATORS[kind]).main(rest))

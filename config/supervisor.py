@@ -143,6 +143,9 @@ def demo_environment() -> dict[str, str]:
         "SIMULATED_PROCESSOR_URL": processor,
         "SIMULATED_CIS_URL": f"http://127.0.0.1:{_port('cis', 8102)}",
         "SIMULATOR_SECRET": _secret("simulators"),
+        "SIMULATED_TELEPHONE_URL": f"http://127.0.0.1:{_port('telephone', 8103)}",
+        "SIMULATED_TELEPHONE_SECRET": _secret("telephone"),
+        "SIMULATED_TELEPHONE_CONTROL_SECRET": _secret("telephone-control"),
         **start_servers(),
     }
     kept = VAR / "env"
@@ -370,8 +373,8 @@ def _start_everything(environment: Mapping[str, str], running: dict[str, Process
     web = environment["PUBLIC_URL"]
     gunicorn = ("-m", "gunicorn", "config.wsgi", "--bind", web.removeprefix("http://"), "--preload")
     start("web", *gunicorn, "--worker-class", "gthread", "--workers", "2", "--threads", "8", "--log-level", "warning")
-    for name, address in (("processor", "SIMULATED_PROCESSOR_URL"), ("cis", "SIMULATED_CIS_URL")):
-        running[name].wait_for(answers(environment[address]))
+    for name in ("processor", "cis", "telephone"):
+        running[name].wait_for(answers(environment[f"SIMULATED_{name.upper()}_URL"]))
     say("loading the demo billers")
     command("load_demo", "--quiet", told=True)
     celery = ("-m", "celery", "--app", "config.celery", "--quiet")
@@ -392,10 +395,10 @@ def _set_up_django(environment: Mapping[str, str]) -> None:
 
 
 def _start_simulators(environment: Mapping[str, str], start: Callable[..., None]) -> None:
-    """Start the other side of the wire: a processor and a biller's system, each with its own book."""
+    """Start the other side of the wire: a processor, a biller's system and telephones, each with its own book."""
     simulate = ("manage.py", "simulate")
     processor, cis = environment["SIMULATED_PROCESSOR_URL"], environment["SIMULATED_CIS_URL"]
-    secret = environment["SIMULATOR_SECRET"]
+    telephone, secret = environment["SIMULATED_TELEPHONE_URL"], environment["SIMULATOR_SECRET"]
     books = VAR / "simulators"
     books.mkdir(exist_ok=True)
     start(
@@ -409,6 +412,11 @@ def _start_simulators(environment: Mapping[str, str], start: Callable[..., None]
         "cis",
         *(*simulate, "cis", "--port", cis.rpartition(":")[2], "--book", str(books / "cis.sqlite3")),
         *("--username", "ratepayer", "--password", secret, "--control-secret", secret),
+    )
+    # Its secrets are in the environment already.
+    start(
+        "telephone",
+        *(*simulate, "phone", "--port", telephone.rpartition(":")[2], "--book", str(books / "telephone.sqlite3")),
     )
 
 
