@@ -46,6 +46,7 @@ from tests.specs import (
 if TYPE_CHECKING:
     from tests.cis import Cis
     from tests.processor import Processor
+    from tests.telephone import Telephone
 
 
 # A busy machine is no fault of what is tested.
@@ -159,3 +160,19 @@ def cis(cis_service: Cis) -> Cis:
     """Give the simulated CIS, its book empty and its switches off."""
     cis_service.reset()
     return cis_service
+
+
+@pytest.fixture(scope="session")
+def telephone_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Telephone]:
+    """Run one simulated telephone network for all tests of this process that need no network of their own."""
+    from tests.telephone import Telephone
+
+    with Telephone(tmp_path_factory.mktemp("telephone")) as running:
+        yield running
+
+
+@pytest.fixture
+def telephone(telephone_service: Telephone) -> Telephone:
+    """Give the simulated telephone network, its book empty and its switches off; lines stay."""
+    telephone_service.reset()
+    return telephone_service

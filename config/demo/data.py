@@ -41,7 +41,7 @@ from billing.models import (
 )
 from billing.operations import api_tokens, billers, payers, saved_views
 from config.demo import job, people
-from config.demo.doors import Simulators
+from config.demo.doors import Simulators, Telephone
 from config.demo.job import Patience, Say
 from datapump.models import Purpose
 from datapump.operations import endpoints
@@ -60,6 +60,8 @@ from payments.operations import answers, charges, collections, enrolments, instr
 from payments.operations.charges import Started
 from payments.operations.collections import Options
 from payments.operations.routes import open_route
+from sms.models import Line
+from sms.operations.lines import callback_of
 
 ACTOR = Actor.system("manage.py load_demo")
 API_KEY = "Demonstration"
@@ -79,11 +81,13 @@ _OVERPAYING = 4
 class Town:
     """One biller: ``columns`` are those of its row, ``customers`` how many it billed last month, ``billed`` this month.
 
+    ``line`` is the number that it texts from.
     ``due_in`` are last month's due dates in days after the bill, ``by_hand`` how many customers paid without AutoPay.
     """
 
     slug: str
     columns: dict[str, Any]
+    line: str
     customers: int
     billed: int
     by_hand: int
@@ -107,6 +111,7 @@ MAPLE_FALLS = Town(
         "retry_days": [3, 5],
         "guest_secret": GuestSecret.ZIP,
     },
+    line="+18025550160",
     customers=2_600,
     billed=2_500,
     by_hand=200,
@@ -125,6 +130,7 @@ RED_MESA = Town(
         "collect_rule": CollectRule.DUE,
         "guest_secret": GuestSecret.PHONE,
     },
+    line="+15055550160",
     customers=60,
     billed=0,
     by_hand=12,
@@ -149,7 +155,7 @@ def load(
 ) -> str:
     """Make the demonstration, or what of it is missing; gives the key of its API where it was made now, else nothing.
 
-    Where everything is there only the addresses of the simulators are brought up to date.
+    Where everything is there only the addresses of the simulators and of ourselves are brought up to date.
 
     :raises config.demo.doors.SimulatorError: a simulator does not answer.
     """
@@ -158,16 +164,18 @@ def load(
         made = [_make_biller(town, simulators, route_options or {}) for town in towns]
         for person in people.STAFF:
             people.make_person(person)
-        if ApiToken.objects.filter(biller=made[0], name=API_KEY).exists():
-            return ""
-        for town, biller in zip(towns, made, strict=True):
-            _load_past(town, biller, simulators, say, now)
-        _cast_payers(made[0], simulators)
-        _enrol_by_hand(made[0], simulators, now)
-        _save_views(made[0])
-        say("telling the billers' system of the past")
-        job.deliver(billers=made, since=now, say=lambda _: None, patience=patience)
-        return api_tokens.make(biller=made[0], name=API_KEY, actor=ACTOR).key
+        key = ""
+        if not ApiToken.objects.filter(biller=made[0], name=API_KEY).exists():
+            for town, biller in zip(towns, made, strict=True):
+                _load_past(town, biller, simulators, say, now)
+            _cast_payers(made[0], simulators)
+            _enrol_by_hand(made[0], simulators, now)
+            _save_views(made[0])
+            say("telling the billers' system of the past")
+            job.deliver(billers=made, since=now, say=lambda _: None, patience=patience)
+            key = api_tokens.make(biller=made[0], name=API_KEY, actor=ACTOR).key
+        _hand_out_phones(simulators.telephone)
+        return key
 
 
 # --- Billers ---------------------------------------------------------------------------------------------------------
@@ -186,6 +194,7 @@ def _make_biller(town: Town, simulators: Simulators, route_options: dict[str, An
     ):
         _make_route(biller, name, f"{town.slug}-{kind}", tenders, simulators, route_options)
     _connect(biller, simulators)
+    _give_line(town, biller, simulators.telephone)
     return biller
 
 
@@ -212,7 +221,7 @@ def _make_route(
 
 def _connect(biller: Biller, simulators: Simulators) -> None:
     """Let a biller's updates go to the simulated CIS; what somebody changed besides stays."""
-    endpoints.configure(actor=ACTOR, biller=biller, switches={"payments": True, "paperless": True, "autopay": True})
+    endpoints.configure(actor=ACTOR, biller=biller, switches=dict.fromkeys(endpoints.SWITCHES, True))
     advanced_settings.change(
         actor=ACTOR,
         biller=biller,
@@ -230,6 +239,31 @@ def _connect(biller: Biller, simulators: Simulators) -> None:
             fields |= {"in_flight": 8, "per_envelope": 10 if purpose == Purpose.PAYMENTS else 1}
             options = {"card_modes": _MODES, "ach_modes": _MODES} if purpose == Purpose.PAYMENTS else {}
         endpoints.change(actor=ACTOR, biller=biller, purpose=purpose, fields=fields, options=options)
+
+
+def _give_line(town: Town, biller: Biller, telephone: Telephone) -> None:
+    """Give a biller its number at the simulated network, and have the network tell us of texts to it."""
+    options = {"base_url": telephone.url}
+    with transaction.atomic(durable=True):
+        line, _made = Line.objects.get_or_create(
+            biller=biller,
+            number=town.line,
+            defaults={"driver": "simulator", "options": options, "secret": telephone.secret},
+        )
+        if (line.options.get("base_url"), line.secret) != (telephone.url, telephone.secret):
+            line.options, line.secret = {**line.options, **options}, telephone.secret
+            line.save(update_fields=["options", "secret"])
+    wanted = {"number": line.number, "name": biller.name, "callback": callback_of(line)}
+    if wanted not in telephone.lines():
+        telephone.set_line(**wanted)
+
+
+def _hand_out_phones(telephone: Telephone) -> None:
+    """Give each payer of the cast a phone; one that is there stays as it is."""
+    there = {one["number"] for one in telephone.phones()}
+    for number, name in people.phones():
+        if number not in there:
+            telephone.add_phone(number, name)
 
 
 # --- The month that lies behind --------------------------------------------------------------------------------------

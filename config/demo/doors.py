@@ -1,4 +1,4 @@
-"""The control doors of the simulated processor and the simulated CIS: their books, and their switches.
+"""The control doors of the simulated processor, CIS and telephone network: their books, and their switches.
 
 These doors are the simulators' own, for whoever demonstrates or tests; no part of the product knows them.
 """
@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import quote
 
 from django.conf import settings
 
@@ -124,11 +125,69 @@ class Cis:
 
 
 @dataclass(frozen=True, slots=True)
+class Telephone:
+    """The simulated telephone network: its control door, and the secret of those who send texts over it."""
+
+    door: Door
+    secret: str
+
+    @property
+    def url(self) -> str:
+        """The address that texts are sent to."""
+        return self.door.url
+
+    def phones(self) -> list[dict[str, Any]]:
+        """Give every phone: ``number``, ``name``, ``condition``, ``texts``, ``last``."""
+        return list(self.door.ask("/phones")["phones"])
+
+    def add_phone(self, number: str, name: str) -> None:
+        """Add a phone, or give one that is there a name."""
+        self.door.ask("/phones", {"number": number, "name": name})
+
+    def set_condition(self, number: str, condition: str) -> None:
+        """Say what is wrong with a phone; empty for nothing."""
+        self.door.ask("/phones", {"number": number, "condition": condition})
+
+    def conversation(self, number: str) -> list[dict[str, Any]]:
+        """Give what a phone shows, in the order in which it came."""
+        return list(self.door.ask(f"/phones/{quote(number, safe='')}")["texts"])
+
+    def type(self, number: str, *, line: str, body: str) -> None:
+        """Type a text on a phone."""
+        self.door.ask(f"/phones/{quote(number, safe='')}/texts", {"to": line, "body": body})
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Give every line: ``number``, ``name``, ``callback``."""
+        return list(self.door.ask("/lines")["lines"])
+
+    def set_line(self, number: str, *, name: str, callback: str) -> None:
+        """Say whose a line is, and which address hears of texts to it."""
+        self.door.ask("/lines", {"number": number, "name": name, "callback": callback})
+
+    def totals(self) -> dict[str, Any]:
+        """Count what was taken, what became of it, what was typed, and the webhooks."""
+        return dict(self.door.ask("/book/totals")["totals"])
+
+    def switches(self) -> dict[str, Any]:
+        """Give every switch as it stands."""
+        return self.door.ask("/control")
+
+    def change(self, **changes: Any) -> dict[str, Any]:
+        """Change the switches that are named; gives all of them."""
+        return self.door.ask("/control", changes)
+
+    def redeliver(self) -> int:
+        """Have every webhook that was given up told again; gives how many they are."""
+        return int(self.door.ask("/control/redeliver", {})["redelivered"])
+
+
+@dataclass(frozen=True, slots=True)
 class Simulators:
-    """Both of them."""
+    """All three of them."""
 
     processor: Processor
     cis: Cis
+    telephone: Telephone
 
     @classmethod
     def of_settings(cls) -> Self:
@@ -137,4 +196,12 @@ class Simulators:
         return cls(
             Processor(Door("The simulated processor", settings.SIMULATED_PROCESSOR_URL, secret), secret),
             Cis(Door("The simulated CIS", settings.SIMULATED_CIS_URL, secret), CIS_USERNAME, secret),
+            Telephone(
+                Door(
+                    "The simulated telephone network",
+                    settings.SIMULATED_TELEPHONE_URL,
+                    settings.SIMULATED_TELEPHONE_CONTROL_SECRET,
+                ),
+                settings.SIMULATED_TELEPHONE_SECRET,
+            ),
         )

@@ -30,7 +30,10 @@ PASSWORD = "maple-falls-demo"  # noqa: S105  (shown to everybody who looks at th
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One person of the cast; ``roles`` are (slug of the biller, role), none of an administrator or a payer."""
+    """One person of the cast; ``roles`` are (slug of the biller, role), none of an administrator or a payer.
+
+    ``phone`` is their telephone at the simulated network, E.164.
+    """
 
     email: str
     name: str
@@ -38,6 +41,7 @@ class Person:
     roles: tuple[tuple[str, str], ...] = ()
     administrator: bool = False
     language: str = "en"
+    phone: str = ""
 
     @property
     def staff(self) -> bool:
@@ -61,9 +65,9 @@ OTHER_MANAGER = Person(
     "mesa@demo.example", "Joy Begay", "Biller administrator, Red Mesa", (("red-mesa", Role.ADMINISTRATOR),)
 )
 # Payers have the names of their accounts, which the invoice files choose.
-OWNER = Person("owner@demo.example", "", "Payer, owner of two accounts")
-CO_OWNER = Person("partner@demo.example", "Jo Partner", "Payer, co-owner of one of them")
-SPANISH = Person("clienta@demo.example", "", "Payer, in Spanish", language="es")
+OWNER = Person("owner@demo.example", "", "Payer, owner of two accounts", phone="+18025550171")
+CO_OWNER = Person("partner@demo.example", "Jo Partner", "Payer, co-owner of one of them", phone="+18025550172")
+SPANISH = Person("clienta@demo.example", "", "Payer, in Spanish", language="es", phone="+18025550173")
 
 STAFF = (ADMINISTRATOR, MANAGER, CSR, CSR_NO_CARDS, READER, OTHER_MANAGER)
 PAYERS = (OWNER, CO_OWNER, SPANISH)
@@ -123,6 +127,12 @@ def code_of(email: str, now: float | None = None) -> str:
 def seconds_left(now: float | None = None) -> int:
     """Give the seconds until every code is another one."""
     return int(app_settings.TOTP_PERIOD - (time.time() if now is None else now) % app_settings.TOTP_PERIOD)
+
+
+def phones() -> list[tuple[str, str]]:
+    """Give number and holder of the telephone of each payer of the cast who is there."""
+    names = dict(User.objects.filter(email__in=[one.email for one in PAYERS]).values_list("email", "name"))
+    return [(one.phone, names[one.email]) for one in PAYERS if one.email in names]
 
 
 def sign_ins(people: Iterable[Person] = (*STAFF, *PAYERS)) -> list[SignIn]:

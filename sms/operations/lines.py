@@ -14,5 +14,9 @@ def open_line(line: Line) -> Provider:
 
     :raises sms.providers.base.Misconfigured: the line's driver or options are wrong.
     """
-    callback = f"{settings.PUBLIC_URL}/texts/{line.guid}"
-    return open_provider(line.driver, line.options, line.secret, callback_url=callback)
+    return open_provider(line.driver, line.options, line.secret, callback_url=callback_of(line))
+
+
+def callback_of(line: Line) -> str:
+    """Give the public address at which a line's provider tells us of texts."""
+    return f"{settings.PUBLIC_URL}/texts/{line.guid}"

@@ -8,17 +8,21 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 import pytest
+from pytest_django import Settings
 
-from billing.models import Biller, InvoiceFile, Item, Run
+from billing.models import Biller, InvoiceFile, Item, Run, User
 from config.demo import data, job
 from config.demo.books import compare
-from config.demo.doors import Cis, Door, Processor, Simulators
-from datapump.models import Record
+from config.demo.doors import Cis, Door, Processor, Simulators, Telephone
+from datapump.models import Configuration, Record
 from payments.models import Attempt, AutoPayEnrolment, Channel, Instrument, Payment
 from payments.operations import charges
+from sms.models import Line
 from tests.cis import Cis as RunningCis
 from tests.processor import CONTROL_SECRET, SECRET
 from tests.processor import Processor as RunningProcessor
+from tests.telephone import SECRET as TELEPHONE_SECRET
+from tests.telephone import Telephone as RunningTelephone
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -58,11 +62,12 @@ def load(simulators: Simulators, said: list[str] | None = None, towns: Sequence[
 
 
 @pytest.fixture
-def simulators(processor: RunningProcessor, cis: RunningCis) -> Simulators:
+def simulators(processor: RunningProcessor, cis: RunningCis, telephone: RunningTelephone) -> Simulators:
     address = cis.url.partition("/services/")[0]
     return Simulators(
         Processor(Door("The simulated processor", processor.url, CONTROL_SECRET), SECRET),
         Cis(Door("The simulated CIS", address, cis.secret), cis.username, cis.password),
+        Telephone(Door("The simulated telephone network", telephone.url, telephone.control_secret), TELEPHONE_SECRET),
     )
 
 
@@ -197,10 +202,42 @@ def test_books_that_differ_are_told_apart(demonstration: Demonstration, cis: Run
     assert f"; and {paid.count() - 5} more" in str(disagreeing)
 
 
-def test_the_demonstration_is_made_once(demonstration: Demonstration, simulators: Simulators) -> None:
+def test_the_demonstration_is_made_once(
+    demonstration: Demonstration, simulators: Simulators, telephone: RunningTelephone, settings: Settings
+) -> None:
+    lines = list(Line.objects.order_by("biller__number"))
+    assert [(line.biller.slug, line.number, line.driver, line.secret, line.active) for line in lines] == [
+        ("maple-falls", "+18025550160", "simulator", TELEPHONE_SECRET, True),
+        ("red-mesa", "+15055550160", "simulator", TELEPHONE_SECRET, True),
+    ]
+    assert [line.options for line in lines] == [{"base_url": telephone.url}] * 2
+
+    def registered() -> dict[str, tuple[str, str]]:
+        numbers = [line.number for line in lines]
+        return {one["number"]: (one["name"], one["callback"]) for one in telephone.lines() if one["number"] in numbers}
+
+    expected = {line.number: (line.biller.name, f"{settings.PUBLIC_URL}/texts/{line.guid}") for line in lines}
+    assert registered() == expected
+    owner = User.objects.get(email="owner@demo.example").name
+    spanish = User.objects.get(email="clienta@demo.example").name
+    phones = {one["number"]: one["name"] for one in telephone.phones() if one["number"].startswith("+1802")}
+    assert phones == {"+18025550171": owner, "+18025550172": "Jo Partner", "+18025550173": spanish}
+    assert all(Configuration.objects.values_list("pay_by_text_changes", flat=True))
+    assert Configuration.objects.count() == 2
+    # A second start keeps what people changed, and brings addresses up to date.
+    Line.objects.filter(pk=lines[0].pk).update(options={**lines[0].options, "batch_limit": 7, "base_url": "http://old"})
+    telephone.set_condition("+18025550172", "blocked")
+    settings.PUBLIC_URL = "http://127.0.0.1:8123"
     assert demonstration.key.startswith("rp_")
     counts = [model.objects.count() for model in (Biller, Payment, AutoPayEnrolment, Record, InvoiceFile, Run)]
     said: list[str] = []
     assert load(simulators, said) == ""
     assert said == []
     assert [model.objects.count() for model in (Biller, Payment, AutoPayEnrolment, Record, InvoiceFile, Run)] == counts
+    again = list(Line.objects.order_by("biller__number"))
+    assert [line.guid for line in again] == [line.guid for line in lines]
+    assert again[0].options == {"base_url": telephone.url, "batch_limit": 7}
+    assert {callback for _name, callback in registered().values()} == {
+        f"http://127.0.0.1:8123/texts/{line.guid}" for line in lines
+    }
+    assert [one["condition"] for one in telephone.phones() if one["number"] == "+18025550172"] == ["blocked"]
