@@ -17,6 +17,7 @@ def introduction() -> str:
         ("Administration", f"{base}/admin/"),
         ("The processor's book", f"{base}/demo/processor"),
         ("What the biller's system heard", f"{base}/demo/cis"),
+        ("A telephone, to pay by text", f"{base}/demo/phone"),
     )
     lines = [f"{name:<32}{address}" for name, address in addresses]
     lines += ["", f"Sign in at {base}/accounts/login/ with the password {people.PASSWORD} as"]

@@ -46,7 +46,7 @@ def overview(request: HttpRequest) -> HttpResponse:
             "title": "Demonstration",
             "section": "overview",
             "places": _places(),
-            "simulators": [_standing(simulators.processor.door), _standing(simulators.cis.door)],
+            "simulators": [_standing(one.door) for one in (simulators.processor, simulators.cis, simulators.telephone)],
             "sign_ins": people.sign_ins(),
             "seconds": people.seconds_left() + 1,
             "guests": guests,
@@ -65,6 +65,7 @@ def _places() -> list[tuple[str, str, str]]:
             reverse("biller-search"),
             "Search first; accounts, payments, runs, DataPump history, reports.",
         ),
+        ("Telephone", reverse("demo-phone"), "Text with a biller as a payer does, from any of several phones."),
         ("Administration", reverse("admin:index"), "Billers, routes, reason codes, beat’s schedules."),
         ("API", reverse("api-docs"), "For machines; the demonstration’s key was printed when it was made."),
         ("Health", reverse("health"), "What a load balancer asks."),
@@ -119,7 +120,7 @@ def processor(request: HttpRequest) -> HttpResponse:
             return _processor_page(request, door, switches, form=form, faults=faults, status=422)
         door.change(**form.changes(), faults={one.name: one.setting() for one in faults})
     except SimulatorError as error:
-        return _silent(request, "The processor", "processor", error)
+        return silent(request, "The processor", "processor", error)
     messages.success(request, "The processor’s switches are set.")
     return redirect("demo-processor")
 
@@ -130,7 +131,7 @@ def heal_processor(request: HttpRequest) -> HttpResponse:
     try:
         Simulators.of_settings().processor.change(heal=True, duplicate_detection=True)
     except SimulatorError as error:
-        return _silent(request, "The processor", "processor", error)
+        return silent(request, "The processor", "processor", error)
     messages.success(request, "The processor does everything right again.")
     return redirect("demo-processor")
 
@@ -152,7 +153,7 @@ def change_methods(request: HttpRequest) -> HttpResponse:
             return _processor_page(request, door, switches, methods=form, status=422)
         changed = door.change_tokens(dict.fromkeys(tokens, form.cleaned_data["outcome"]))
     except SimulatorError as error:
-        return _silent(request, "The processor", "processor", error)
+        return silent(request, "The processor", "processor", error)
     messages.success(request, f"Methods that do something else from now on: {len(changed)}.")
     return redirect("demo-processor")
 
@@ -232,7 +233,7 @@ def cis(request: HttpRequest) -> HttpResponse:
             return _cis_page(request, door, switches, form=form, status=422)
         door.change([*_rules(switches), form.rule()], seed=switches["seed"])
     except SimulatorError as error:
-        return _silent(request, "The biller’s system", "cis", error)
+        return silent(request, "The biller’s system", "cis", error)
     messages.success(request, "The rule is in force.")
     return redirect("demo-cis")
 
@@ -243,7 +244,7 @@ def heal_cis(request: HttpRequest) -> HttpResponse:
     try:
         Simulators.of_settings().cis.change([])
     except SimulatorError as error:
-        return _silent(request, "The biller’s system", "cis", error)
+        return silent(request, "The biller’s system", "cis", error)
     messages.success(request, "The CIS does everything right again.")
     return redirect("demo-cis")
 
@@ -292,5 +293,6 @@ def _heard(row: Mapping[str, Any], moment: str) -> dict[str, Any]:
     return found
 
 
-def _silent(request: HttpRequest, title: str, section: str, error: SimulatorError) -> HttpResponse:
+def silent(request: HttpRequest, title: str, section: str, error: SimulatorError) -> HttpResponse:
+    """Say that a simulator does not answer, or refuses."""
     return render(request, "demo/silent.html", {"title": title, "section": section, "error": str(error)}, status=503)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from config.demo import pages
+from config.demo import pages, telephones
 
 urlpatterns = [
     path("", pages.overview, name="demo"),
@@ -13,4 +13,10 @@ urlpatterns = [
     path("processor/methods", pages.change_methods, name="demo-processor-methods"),
     path("cis", pages.cis, name="demo-cis"),
     path("cis/heal", pages.heal_cis, name="demo-cis-heal"),
+    path("phone", telephones.phone, name="demo-phone"),
+    path("phone/add", telephones.add_phone, name="demo-phone-add"),
+    path("phone/condition", telephones.change_condition, name="demo-phone-condition"),
+    path("phone/network", telephones.change_network, name="demo-phone-network"),
+    path("phone/heal", telephones.heal, name="demo-phone-heal"),
+    path("phone/redeliver", telephones.redeliver, name="demo-phone-redeliver"),
 ]

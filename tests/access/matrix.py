@@ -431,8 +431,9 @@ _OTHERS = [
         Door.OWN,
     ),
     _open("demo"),
-    *(_open(name, BOTH) for name in ("demo-processor", "demo-cis")),
+    *(_open(name, BOTH) for name in ("demo-processor", "demo-cis", "demo-phone")),
     *(_open(name, POST) for name in ("demo-processor-heal", "demo-processor-methods", "demo-cis-heal")),
+    *(_open(f"demo-phone-{name}", POST) for name in ("add", "condition", "network", "heal", "redeliver")),
 ]
 
 MATRIX: Mapping[str, Route] = {route.name: route for route in (*_BILLER_PORTAL, *_CUSTOMER_PORTAL, *_API, *_OTHERS)}

@@ -19,6 +19,7 @@ from tests.browsers import violations
 from tests.cis import Cis
 from tests.factories import make_biller, make_customer, make_instrument, make_invoice, make_route
 from tests.processor import CONTROL_SECRET, Processor
+from tests.telephone import Telephone
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,11 +27,13 @@ _SHOTS = os.environ.get("SCREENSHOTS", "")
 
 
 @pytest.fixture
-def town(processor: Processor, cis: Cis, settings: Settings) -> Instrument:
-    """A biller of the demonstration with its people, and one account with a card, next to both simulators."""
+def town(processor: Processor, cis: Cis, telephone: Telephone, settings: Settings) -> Instrument:
+    """A biller of the demonstration with its people, and one account with a card, next to the simulators."""
     settings.SIMULATED_PROCESSOR_URL = processor.url
     settings.SIMULATED_CIS_URL = cis.url.partition("/services/")[0]
     settings.SIMULATOR_SECRET = CONTROL_SECRET
+    settings.SIMULATED_TELEPHONE_URL = telephone.url
+    settings.SIMULATED_TELEPHONE_CONTROL_SECRET = telephone.control_secret
     maple, mesa = (make_biller(slug=town.slug, name=town.columns["name"], guest_secret="zip") for town in TOWNS)
     people.make_person(people.MANAGER)
     make_invoice(make_customer(mesa, number="70001-001"), "12.00")
@@ -134,11 +137,12 @@ def test_rules_set_on_the_page_hold_at_the_cis(client: Client, town: Instrument,
 
 def test_a_simulator_that_is_not_there_is_said(client: Client, town: Instrument, settings: Settings) -> None:
     settings.SIMULATED_PROCESSOR_URL = settings.SIMULATED_CIS_URL = "http://127.0.0.1:9"
-    for address in ("/demo/processor", "/demo/cis"):
+    settings.SIMULATED_TELEPHONE_URL = "http://127.0.0.1:9"
+    for address in ("/demo/processor", "/demo/cis", "/demo/phone"):
         answer = client.get(address)
         assert answer.status_code == 503
         assert "does not answer at http://127.0.0.1:9" in answer.content.decode()
-    assert client.get("/demo/").content.decode().count("Does not answer") == 2
+    assert client.get("/demo/").content.decode().count("Does not answer") == 3
 
 
 def test_the_cast_signs_in_with_what_the_page_shows(page: Page, town: Instrument) -> None:

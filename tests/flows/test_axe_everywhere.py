@@ -41,6 +41,7 @@ from tests.cis import Cis
 from tests.factories import make_biller, make_user
 from tests.processor import CONTROL_SECRET, Processor
 from tests.staff import client_of, make_staff
+from tests.telephone import Telephone
 
 # Who opens a page: the first of them who gets it; what is about people themselves is opened by each.
 PEOPLE: dict[Door, tuple[Who, ...]] = {
@@ -205,16 +206,21 @@ def windows(
     browser: Browser,
     processor_service: Processor,
     cis_service: Cis,
+    telephone_service: Telephone,
     django_db_setup: None,
     django_db_blocker: DjangoDbBlocker,
 ) -> Iterator[Browsing]:
     """One world, server and browser for all tests here: making them takes longer than most tests; then put the rows back."""
     processor_service.reset()
     cis_service.reset()
+    telephone_service.reset()
+    telephone_service.set_line("+18025550160", "", name="Maple Falls Utilities")
     simulators = {
         "SIMULATED_PROCESSOR_URL": processor_service.url,
         "SIMULATED_CIS_URL": cis_service.url.partition("/services/")[0],
         "SIMULATOR_SECRET": CONTROL_SECRET,
+        "SIMULATED_TELEPHONE_URL": telephone_service.url,
+        "SIMULATED_TELEPHONE_CONTROL_SECRET": telephone_service.control_secret,
     }
     server = LiveServer("localhost")
     with (

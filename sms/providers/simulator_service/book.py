@@ -36,6 +36,7 @@ create table if not exists event (
     url text not null, body text not null, state text not null default 'pending', attempts integer not null default 0,
     answer text not null default '', made_at integer not null, told_at integer
 );
+create index if not exists event_text on event (text);
 create index if not exists event_pending on event (id) where state = 'pending';
 create table if not exists opted_out (line text not null, phone text not null, primary key (line, phone)) without rowid;
 """
@@ -103,11 +104,16 @@ class Book:
         ]
 
     def conversation(self, number: str, *, after: int = 0) -> list[dict[str, Any]]:
-        """Give what a phone shows in the order in which it came: texts that arrived, and those typed on it."""
+        """Give what a phone shows in the order in which it came: texts that arrived, and those typed on it.
+
+        ``heard`` says of a text that was typed whether the line's owner was told of it; empty where nobody owns the line.
+        """
         rows = self._db.execute(
-            "select * from text where phone = ? and position > ? order by position", (number, after)
+            "select *, (select state from event where event.text = text.id and kind = 'inbound') as heard"
+            " from text where phone = ? and position > ? order by position",
+            (number, after),
         )
-        return [_shown(row) for row in rows]
+        return [{**_shown(row), "heard": row["heard"] or ""} for row in rows]
 
     def opt_out(self, line: str, phone: str) -> None:
         """Note that a phone wants nothing more from a line."""
