@@ -17,6 +17,9 @@ DRIVERS: dict[str, Callable[..., Provider]] = {
     SmppProvider.name: SmppProvider,
 }
 
+LISTENING = frozenset(name for name, driver in DRIVERS.items() if hasattr(driver, "listen"))
+"""The drivers of providers that tell over a connection (``base.Listener``)."""
+
 
 def open_provider(
     driver: str,
