@@ -12,9 +12,15 @@ from axe_playwright_python.sync_playwright import Axe
 from django.test import Client
 from playwright.sync_api import Page, expect
 from pytest_django import Settings
+from pytest_django.live_server_helper import LiveServer
 
+from billing.actors import Actor
+from sms.models import Line
+from sms.operations import inbound, texts
+from sms.operations.lines import callback_of
 from sms.providers.base import Accepted, Outgoing
-from tests.telephone import Callbacks, Telephone
+from tests.factories import make_biller
+from tests.telephone import SECRET, Callbacks, Telephone
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -93,6 +99,26 @@ def test_what_is_typed_is_heard_and_what_is_sent_appears_by_itself(
     expect(page.get_by_role("listitem").filter(has_text="Hello from the mesa")).to_be_visible()
     page.get_by_role("link", name="Ben").click()
     expect(page.get_by_text("No text yet")).to_be_visible()
+
+
+def test_the_biller_itself_answers_what_is_typed(
+    page: Page, live_server: LiveServer, telephone: Telephone, biller: Callbacks, settings: Settings
+) -> None:
+    settings.PUBLIC_URL = live_server.url
+    town = make_biller(name="Maple Falls Utilities")
+    line = Line.objects.create(
+        biller=town, number=MAPLE, driver="simulator", options={"base_url": telephone.url}, secret=SECRET
+    )
+    telephone.set_line(MAPLE, callback_of(line), name=town.name)
+    page.goto(at())
+    page.get_by_role("textbox", name="Text").fill("HELP")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("listitem").filter(has_text="HELP")).to_contain_text("Delivered")
+    assert inbound.hear_due() == 1
+    texts.send_due(actor=Actor.system("send_texts"))
+    expect(page.get_by_role("listitem").filter(has_text="STOP to end.")).to_contain_text(
+        "Maple Falls Utilities Pay by Text: PAY to pay, BAL for balance."
+    )
 
 
 def test_every_state_of_the_page_is_free_of_faults_wide_and_small(
