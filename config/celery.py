@@ -51,6 +51,11 @@ BEAT: dict[str, Entry] = {
     "Collect what is due": Entry(
         "payments.tasks.collect_due", crontab(minute="7", hour="*"), "Plans each biller's usual collect run of the day."
     ),
+    "Deposit what was authorized": Entry(
+        "payments.tasks.deposit_due",
+        crontab(minute="12", hour="*"),
+        "Plans each biller's usual deposit run of the day, where money waits for one.",
+    ),
     "Bring runs forward": Entry(
         "payments.tasks.wake_runs", timedelta(seconds=30), "Wakes a worker for every run that has not ended."
     ),

@@ -91,7 +91,7 @@ CHECKS = [
            WHERE coalesce(a.live, 0) > p.amount
               OR (p.state = 'posted' AND p.amount - coalesce(a.posted, 0) <> -coalesce(c.open, 0))
               OR (p.state IN ('failed', 'reversed') AND coalesce(a.live, 0) <> 0)
-              OR (p.state = 'processing' AND coalesce(a.posted, 0) <> 0)""",
+              OR (p.state IN ('processing', 'authorized') AND coalesce(a.posted, 0) <> 0)""",
     ),
     Check(
         "4",
@@ -183,12 +183,27 @@ CHECKS = [
         "A payment is posted exactly when one of its attempts passed, and one alone",
         "SELECT count(*) FROM payments_attempt",
         """SELECT 'payment ' || p.id FROM payments_payment p
-           LEFT JOIN (SELECT payment_id, count(*) FILTER (WHERE state = 'applied' AND result = 0) AS passed,
+           LEFT JOIN (SELECT payment_id,
+                             count(*) FILTER (WHERE state = 'applied' AND result = 0 AND command <> 'authorize') AS passed,
+                             count(*) FILTER (WHERE state = 'applied' AND result = 0 AND command = 'authorize') AS held,
                              count(*) FILTER (WHERE state IN ('open', 'answered')) AS live
                       FROM payments_attempt GROUP BY payment_id) a ON a.payment_id = p.id
            WHERE p.route_id IS NOT NULL
              AND ((p.state IN ('posted', 'reversed')) <> (coalesce(a.passed, 0) = 1)
-                  OR coalesce(a.passed, 0) > 1 OR (p.state = 'processing') <> (coalesce(a.live, 0) = 1))""",
+                  OR coalesce(a.passed, 0) > 1 OR (p.state = 'processing') <> (coalesce(a.live, 0) = 1)
+                  OR (p.state = 'authorized' AND coalesce(a.held, 0) <> 1))""",
+    ),
+    Check(
+        "held",
+        "Each authorized payment has a live authorization, and what has ended has none",
+        "SELECT count(*) FROM payments_authorization",
+        """SELECT 'payment ' || coalesce(z.payment_id, p.id) FROM payments_authorization z
+           FULL JOIN (SELECT id, biller_id, customer_id, state FROM payments_payment) p ON p.id = z.payment_id
+           WHERE (z.payment_id IS NULL AND p.state = 'authorized')
+              OR (z.payment_id IS NOT NULL AND
+                  ((z.ended_at IS NULL) <> coalesce(p.state IN ('processing', 'authorized'), false)
+                   OR z.biller_id <> p.biller_id OR z.customer_id <> p.customer_id
+                   OR (z.expired AND p.state NOT IN ('posted', 'reversed'))))""",
     ),
     Check(
         "asked",

@@ -12,10 +12,11 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count, Q, QuerySet, Sum
 
-from billing.models import Biller, Chunk, ChunkState, LedgerAccount, Run
+from billing.models import Biller, Chunk, ChunkState, LedgerAccount, Run, RunKind
 from billing.models.tenants import TenantQuerySet
 from payments.models import (
     Attempt,
+    Authorization,
     Case,
     CaseState,
     Payment,
@@ -248,7 +249,7 @@ def autopay_forecast(*, biller: Biller, start: datetime.date, end: datetime.date
 
 @dataclass(frozen=True, slots=True)
 class RunTotals:
-    """A collect run as its chunks add up; ``unknown`` was sent and has no result yet."""
+    """A run as its chunks add up; ``unknown`` was sent and has no result yet."""
 
     chunks: int
     chunks_done: int
@@ -304,9 +305,13 @@ def run_totals(run: Run) -> RunTotals:
     )
 
 
+# A payment is authorized in a run only where its deposit did not come about.
+_CAME_TO_NOTHING = (PaymentState.FAILED, PaymentState.AUTHORIZED)
+
+
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Payments of a run that failed for one reason."""
+    """Payments of a run that came to nothing for one reason."""
 
     result: int | None
     words: str
@@ -315,20 +320,32 @@ class Failures:
 
 
 def run_failures(run: Run) -> list[Failures]:
-    """Give a run's failed payments by reason, the most frequent first.
+    """Give a run's payments that came to nothing by reason, the most frequent first.
 
-    It reads the payments that the biller got while the run worked, by the index of time: none knows its run or state.
+    It reads the payments that the biller got while the run worked, by the index of time: none knows its run or state. What
+    a deposit run takes was made before it, on the days that its options name.
     """
     made = {"created_at__gte": run.created_at}
+    if run.kind == RunKind.DEPOSIT:
+        first = datetime.datetime.combine(datetime.date.fromisoformat(run.params["start"]), datetime.time.min)
+        # A business day may begin up to a day before the date in UTC.
+        made = {"created_at__gte": first.replace(tzinfo=datetime.UTC) - datetime.timedelta(days=1)}
     if run.finished_at is not None:
         made["created_at__lte"] = run.finished_at
     rows = (
-        Payment.objects.filter(biller_id=run.biller_id, run_id=run.pk, state=PaymentState.FAILED, **made)
+        Payment.objects.filter(biller_id=run.biller_id, run_id=run.pk, state__in=_CAME_TO_NOTHING, **made)
         .values_list("result", "failure")
         .annotate(count=Count("pk"), amount=Sum("amount"))
         .order_by("-count", "failure")
     )
     return [Failures(*row) for row in rows]
+
+
+def late_deposits(run: Run) -> tuple[int, Decimal]:
+    """Count what a run deposited of authorizations that had expired, which costs more, and add it up (PAY-7)."""
+    late = Authorization.objects.filter(biller_id=run.biller_id, expired=True, payment__run_id=run.pk)
+    sums = late.aggregate(count=Count("pk"), amount=Sum("payment__amount", default=_ZERO))
+    return sums["count"], sums["amount"]
 
 
 # ---- Queues ----------------------------------------------------------------------------------------------

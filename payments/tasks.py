@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from celery import shared_task
@@ -12,25 +13,32 @@ from django.utils import timezone
 from billing import tenancy
 from billing.actors import Actor
 from billing.errors import DomainError
-from billing.models import Biller, Run, RunKind, RunState
+from billing.models import Biller, Chunk, Run, RunKind, RunState
 from payments.gateways.base import GatewayError
-from payments.models import Checkpoint
-from payments.operations import collections, recoveries
+from payments.models import Authorization, Checkpoint
+from payments.operations import collections, deposits, recoveries
 
 # A task hands over after so long, so that a worker can be stopped and billers take turns.
 TURN_SECONDS = 60.0
 
 
+# How each kind of run is worked off.
+WORK: dict[str, Callable[..., Iterator[Chunk]]] = {
+    RunKind.COLLECT: collections.work,
+    RunKind.DEPOSIT: deposits.work,
+}
+
+
 @shared_task
-def collect_run(run_id: int, **_: Any) -> None:
+def work_run(run_id: int, **_: Any) -> None:
     """Work on a run for a minute, then let another task go on; harmless as often as it is asked for."""
     with tenancy.acting_for(tenancy.EVERY_BILLER):
         run = Run.objects.select_related("biller").get(pk=run_id)
     began = time.monotonic()
     with tenancy.acting_for([run.biller_id]):
-        for _chunk in collections.work(run=run, actor=Actor.system("collect")):
+        for _chunk in WORK[run.kind](run=run, actor=Actor.system(run.kind)):
             if time.monotonic() - began > TURN_SECONDS:
-                collect_run.delay(run_id)
+                work_run.delay(run_id)
                 return
 
 
@@ -48,16 +56,30 @@ def collect_due(**_: Any) -> None:
 
 
 @shared_task
+def deposit_due(**_: Any) -> None:
+    """Plan today's usual deposit run for each biller with money that waits for one, and wake workers (PAY-7)."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        held = Authorization.objects.filter(ended_at__isnull=True).order_by().values("biller_id")
+        billers = list(Biller.objects.filter(charging_stopped=False, pk__in=held))
+    now = timezone.now()
+    for biller in billers:
+        with tenancy.acting_for([biller.pk]), contextlib.suppress(DomainError):
+            options = deposits.Options.usual(biller.business_date(now))
+            deposits.plan(biller=biller, options=options, actor=Actor.system("beat"), now=now)
+    wake_runs()
+
+
+@shared_task
 def wake_runs(**_: Any) -> None:
-    """Wake a worker for every collect run that has not ended: whatever was lost, beat brings it forward."""
+    """Wake a worker for every run that has not ended: whatever was lost, beat brings it forward."""
     with tenancy.acting_for(tenancy.EVERY_BILLER):
         live = list(
-            Run.objects.filter(kind=RunKind.COLLECT, state__in=[RunState.PLANNED, RunState.WORKING])
+            Run.objects.filter(kind__in=WORK, state__in=[RunState.PLANNED, RunState.WORKING])
             .order_by("created_at")
             .values_list("pk", flat=True)
         )
     for run_id in live:
-        collect_run.delay(run_id)
+        work_run.delay(run_id)
 
 
 @shared_task

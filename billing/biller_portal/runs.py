@@ -26,7 +26,7 @@ from billing.permissions import Permission
 from payments.models import Route
 from payments.operations import collections, runs
 from payments.reports import RunTotals, run_failures, run_totals
-from payments.tasks import collect_run
+from payments.tasks import work_run
 
 LIVE = (RunState.PLANNED, RunState.WORKING)
 _ADDED_UP = 20_000
@@ -281,7 +281,7 @@ def start(request: BillerRequest, run_id: int) -> HttpResponse:
         messages.error(request, str(refused))
         return redirect("biller-run", trial.pk)
     if real.state in LIVE:
-        wakes.wake(collect_run, real.pk)
+        wakes.wake(work_run, real.pk)
         messages.success(request, "The run has started. You may leave this page; it goes on.")
     else:
         messages.warning(

@@ -20,6 +20,7 @@ class NoticeKind(models.TextChoices):
     AUTOPAY_ON = "autopay_on", "AutoPay on"
     AUTOPAY_OFF = "autopay_off", "AutoPay off"
     AUTOPAY_FAILED = "autopay_failed", "AutoPay failed"
+    PAYMENT_FAILED = "payment_failed", "Payment failed"
     PAPERLESS_ON = "paperless_on", "Paperless on"
     PAPERLESS_OFF = "paperless_off", "Paperless off"
 

@@ -16,6 +16,7 @@ class RunKind(models.TextChoices):
     """What a run does."""
 
     COLLECT = "collect", "Collect"
+    DEPOSIT = "deposit", "Deposit"
     RECOVER = "recover", "Recover"
     RESEND = "resend", "Send again"
 

@@ -20,6 +20,7 @@ from billing.errors import DomainError
 from billing.forms import WordsField
 from billing.permissions import Permission
 from payments.biller_portal.payments import attempt_status, result_in_words
+from payments.gateways.base import Command
 from payments.models import Attempt, AttemptState, Case, CaseKind, CaseState
 from payments.operations import cases
 from payments.reports import unresolved_attempts
@@ -149,6 +150,23 @@ class DecideForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 2}),
     )
 
+    def __init__(self, *args: Any, command: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if (words := _CHOICES.get(command)) is not None:
+            self.fields["outcome"].choices = words  # type: ignore[attr-defined]  # a choice field
+        if command == Command.AUTHORIZE:
+            del self.fields["approval_code"]
+
+
+# What a person can find out about attempts that do not both ask for the money and take it.
+_CHOICES = {
+    Command.AUTHORIZE: [("not_charged", "No money moves by it: fail the payment and free the bill")],
+    Command.DEPOSIT: [
+        ("charged", "It was taken: book the payment"),
+        ("not_charged", "It was not taken: leave it authorized for the next deposit"),
+    ],
+}
+
 
 class ConflictForm(forms.Form):
     """What a person found out about contradicting answers."""
@@ -199,7 +217,11 @@ def _decide(request: BillerRequest, found: Case, given: dict[str, Any]) -> None:
 
 
 def _form(found: Case, given: Any = None) -> forms.Form:
-    return ConflictForm(given) if found.kind == CaseKind.CONFLICTING_ANSWER else DecideForm(given)
+    return (
+        ConflictForm(given)
+        if found.kind == CaseKind.CONFLICTING_ANSWER
+        else DecideForm(given, command=found.attempt.command)
+    )
 
 
 def _context(request: BillerRequest, found: Case, **more: Any) -> dict[str, Any]:

@@ -171,12 +171,14 @@ class Gateway(Protocol):
 
     ``dedupe_window`` is how long the processor recognises a repeated key, ``None`` where it does not: outside of it an
     automatic resubmission is impossible. ``settle_time`` is how long after sending "absent" begins to be evidence.
-    ``batch_limit`` is how many requests one ``send`` may carry; one means online only.
+    ``authorization_life`` is how long the processor holds the money of an authorization; a deposit after it is taken as
+    well, and costs more (PAY-7). ``batch_limit`` is how many requests one ``send`` may carry; one means online only.
     """
 
     name: str
     dedupe_window: timedelta | None
     settle_time: timedelta
+    authorization_life: timedelta
     batch_limit: int
 
     def send(self, requests: Sequence[ChargeRequest]) -> Iterator[Answer | Lost]:

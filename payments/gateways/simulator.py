@@ -73,7 +73,8 @@ _LAST4 = re.compile("[0-9]{4}")
 class SimulatorGateway:
     """The simulated processor, spoken to for one merchant.
 
-    ``dedupe_window`` is in hours, ``None`` where the processor is set not to recognise repeats. Times are in seconds:
+    ``dedupe_window`` is in hours, ``None`` where the processor is set not to recognise repeats; ``authorization_life`` is
+    in hours too. Times are in seconds:
     ``timeout`` for one online request, ``batch_timeout`` for a batch, ``settle_seconds`` not less than either.
     ``public_url`` is where browsers find the processor. ``codes`` maps the processor's codes to results and goes before
     the built-in table. ``on_exchange`` is told every message sent and received, numbers masked.
@@ -90,6 +91,7 @@ class SimulatorGateway:
         merchant: str,
         secret: str,
         dedupe_window: float | None = 168.0,
+        authorization_life: float = 168.0,
         settle_seconds: float | None = None,
         timeout: float = 60.0,
         batch_timeout: float = 600.0,
@@ -112,6 +114,8 @@ class SimulatorGateway:
             raise Misconfigured("settle_seconds is shorter than a time-out: absence would say nothing")
         if dedupe_window is not None and dedupe_window <= 0:
             raise Misconfigured("dedupe_window is a number of hours above zero, or none")
+        if authorization_life <= 0:
+            raise Misconfigured("authorization_life is a number of hours above zero")
         if not merchant or not secret:
             raise Misconfigured("the processor needs a merchant and a secret")
         for code, result in (codes or {}).items():
@@ -119,6 +123,7 @@ class SimulatorGateway:
                 raise Misconfigured(f"code {code} cannot become result {result}")
         self.dedupe_window = None if dedupe_window is None else timedelta(hours=dedupe_window)
         self.settle_time = timedelta(seconds=settle)
+        self.authorization_life = timedelta(hours=authorization_life)
         self.batch_limit = batch_limit
         self._merchant = merchant
         self._timeout = timeout

@@ -1,5 +1,6 @@
 """What is stored about money on its way: routes, instruments, payments, attempts, allocations, enrolments, cases."""
 
+from payments.models.authorizations import Authorization
 from payments.models.carryovers import Carryover, CarryoverKind
 from payments.models.cases import Case, CaseKind, CaseState
 from payments.models.enrolments import AutoPayEnrolment
@@ -23,6 +24,7 @@ __all__ = [
     "AnswerCode",
     "Attempt",
     "AttemptState",
+    "Authorization",
     "AutoPayEnrolment",
     "Carryover",
     "CarryoverKind",

@@ -24,6 +24,7 @@ class PaymentState(models.TextChoices):
     """Where a payment stands."""
 
     PROCESSING = "processing", "Processing"
+    AUTHORIZED = "authorized", "Authorized"
     POSTED = "posted", "Paid"
     FAILED = "failed", "Failed"
     REVERSED = "reversed", "Reversed"

@@ -220,7 +220,7 @@ def put_back(cursor: Any, returned: Returned, /) -> str:
     for statement in (
         # What is still on its way is held again in full where it was; what was paid is paid there, as far as it had
         # moved.
-        f"""UPDATE {backs} SET amount = CASE WHEN kind <> 'pending' OR state = 'processing' THEN amount
+        f"""UPDATE {backs} SET amount = CASE WHEN kind <> 'pending' OR state IN ('processing', 'authorized') THEN amount
                                              WHEN to_state = 'posted' THEN moved ELSE 0 END""",
         f"UPDATE payments_allocation a SET state = 'void' FROM {backs} b WHERE a.id = b.to_allocation_id AND a.state <> 'void'",
         f"""UPDATE billing_item i SET allocated = i.allocated - x.paid, reserved = i.reserved - x.held
@@ -234,15 +234,15 @@ def put_back(cursor: Any, returned: Returned, /) -> str:
             SET transferred = i.transferred - x.paid - x.held, allocated = i.allocated + x.paid, reserved = i.reserved + x.held
             FROM (
                 SELECT from_item_id, coalesce(sum(amount) FILTER (WHERE state = 'posted'), 0) AS paid,
-                       coalesce(sum(amount) FILTER (WHERE state = 'processing'), 0) AS held
+                       coalesce(sum(amount) FILTER (WHERE state IN ('processing', 'authorized')), 0) AS held
                 FROM {backs} WHERE kind <> 'credit' GROUP BY from_item_id
             ) x
             WHERE i.id = x.from_item_id""",
         f"""INSERT INTO payments_allocation (biller_id, payment_id, item_id, amount, state)
             SELECT p.biller_id, b.payment_id, b.from_item_id, b.amount,
-                   CASE b.state WHEN 'processing' THEN 'pending' ELSE 'posted' END
+                   CASE b.state WHEN 'posted' THEN 'posted' ELSE 'pending' END
             FROM {backs} b JOIN payments_payment p ON p.id = b.payment_id
-            WHERE b.kind <> 'credit' AND b.amount > 0 AND b.state IN ('processing', 'posted')""",
+            WHERE b.kind <> 'credit' AND b.amount > 0 AND b.state IN ('processing', 'authorized', 'posted')""",
         f"UPDATE billing_item i SET allocated = i.allocated + b.moved FROM {backs} b"
         " WHERE b.kind = 'credit' AND i.id = b.from_item_id",
         f"UPDATE billing_item i SET allocated = i.amount FROM {backs} b WHERE i.id = b.credit_item_id",

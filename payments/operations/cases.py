@@ -11,10 +11,11 @@ from billing import audit, formats
 from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import Biller
-from payments.gateways.base import Answer, Misconfigured, Result
+from payments.gateways.base import Answer, Command, Misconfigured, Result
 from payments.models import (
     Attempt,
     AttemptState,
+    Authorization,
     Case,
     CaseKind,
     CaseState,
@@ -58,9 +59,17 @@ def close_as_charged(
 ) -> None:
     """Settle an attempt of unknown outcome as charged, on a person's evidence.
 
-    :raises CaseRefused: there is no evidence, or the attempt has ended meanwhile.
+    Not an authorization: it took no money, and without the processor's own answer it cannot be deposited.
+
+    :raises CaseRefused: there is no evidence, the attempt has ended meanwhile, or it is an authorization.
     """
     _check(case, evidence)
+    if case.attempt.command == Command.AUTHORIZE:
+        raise CaseRefused(
+            "An authorization takes no money, and cannot be deposited without the processor's answer. Let it go; what"
+            " the bank holds is given back by itself.",
+            field="outcome",
+        )
     answer = Answer(
         str(case.attempt_id),
         Result.PASS,
@@ -73,6 +82,8 @@ def close_as_charged(
 
 def close_as_not_charged(*, case: Case, evidence: str, actor: Actor, now: datetime.datetime) -> None:
     """Abandon an attempt of unknown outcome, on a person's evidence that no money moved; its payment fails.
+
+    A payment whose deposit is given up is authorized again, for the next deposit run.
 
     Not within the processor's duplicate window, where a late request could still be taken and recovery resolves it
     without anybody's help (PAY-9).
@@ -96,8 +107,10 @@ def close_as_not_charged(*, case: Case, evidence: str, actor: Actor, now: dateti
 def repeats_recognised_until(attempt: Attempt) -> datetime.datetime | None:
     """Give when the processor stops recognising a repeat of an attempt; ``None`` where it never does.
 
-    Of a route that cannot be opened the usual time is taken.
+    Nor does it matter of an authorization, by which nobody is charged. Of a route that cannot be opened the usual time is taken.
     """
+    if attempt.command == Command.AUTHORIZE:
+        return None
     try:
         window = open_route(attempt.route).dedupe_window
     except Misconfigured:
@@ -121,6 +134,8 @@ def close_conflict(*, case: Case, outcome: str, actor: Actor, now: datetime.date
 def abandon(*, attempt: Attempt, why: str, now: datetime.datetime) -> bool:
     """End an open attempt without an answer, on evidence, and fail its payment; gives False where it had ended already.
 
+    Of a deposit the money is still held: its payment waits for the next one.
+
     Nothing is deleted: the attempt keeps its 999 and says why it ended.
     """
     ended = Attempt.objects.filter(pk=attempt.pk, state=AttemptState.OPEN).update(
@@ -129,19 +144,22 @@ def abandon(*, attempt: Attempt, why: str, now: datetime.datetime) -> bool:
     if not ended:
         return False
     Checkpoint.objects.filter(payment_id=attempt.payment_id).delete()
+    held = attempt.command == Command.DEPOSIT
     Payment.objects.filter(pk=attempt.payment_id, state=PaymentState.PROCESSING).update(
-        state=PaymentState.FAILED,
-        settled_at=now,
+        state=PaymentState.AUTHORIZED if held else PaymentState.FAILED,
+        settled_at=None if held else now,
         result=Result.NO_ANSWER,
         failure=answers.words_for(Result.NO_ANSWER),
     )
-    reservations.release([attempt.payment_id])
+    if not held:
+        Authorization.objects.filter(payment_id=attempt.payment_id).update(ended_at=now)
+        reservations.release([attempt.payment_id])
     Case.objects.filter(attempt=attempt, kind=CaseKind.UNKNOWN_OUTCOME, state=CaseState.OPEN).update(
         state=CaseState.DONE, closed_at=now, closed_by="", outcome=why[:200]
     )
     audit.record(
         actor=Actor.system("recover"),
-        event="payment.failed",
+        event="payment.deposit_given_up" if held else "payment.failed",
         biller_id=attempt.biller_id,
         customer_id=attempt.payment.customer_id,
         subject=str(attempt.payment_id),

@@ -28,6 +28,7 @@ from billing.money import ZERO, quantise
 from payments.gateways.base import ChargeRequest, Command
 from payments.models import (
     Attempt,
+    Authorization,
     Channel,
     Checkpoint,
     Instrument,
@@ -107,9 +108,13 @@ def pay(
     email: str = "",
     language: str = "",
     fee: Decimal = ZERO,
+    authorize_only: bool = False,
     now: datetime.datetime | None = None,
 ) -> Payment:
     """Charge a customer's instrument and give the payment: posted, failed, or processing where the outcome is unknown.
+
+    With ``authorize_only`` the processor only holds the money of a card, and the payment is authorized until it is
+    deposited or released (:mod:`payments.operations.authorizations`, PAY-7).
 
     ``amount`` is in the biller's currency; ``item_ids`` are the items to pay, by default every open bill, oldest first.
     ``fee`` is a convenience fee that is charged on top of ``amount``, pays no item, and is the biller's income.
@@ -140,6 +145,7 @@ def pay(
         email=email,
         language=language,
         fee=fee,
+        hold=gateway.authorization_life if authorize_only else None,
         now=now,
     )
     if isinstance(started, Payment):
@@ -165,19 +171,23 @@ def start(
     now: datetime.datetime,
     language: str = "",
     fee: Decimal = ZERO,
+    hold: datetime.timedelta | None = None,
 ) -> Started | Payment:
     """Hold the items' money and commit the attempt, before the processor hears of it; see :func:`pay`.
 
+    ``hold`` is for how long the processor holds the money where it is only authorized; nothing where it is charged.
     Gives the payment itself where the key was used before.
     """
     biller: Biller = customer.biller
     amount, fee = quantise(amount, biller.currency), quantise(fee, biller.currency)
     if fee < 0:
         raise ValueError("A fee cannot be negative.")
-    fingerprint = _fingerprint(customer, amount, fee, instrument, item_ids)
+    fingerprint = _fingerprint(customer, amount, fee, instrument, item_ids, hold)
     if earlier := Payment.objects.filter(biller=biller, request_key=request_key).first():
         return _same(earlier, fingerprint)
     _check_method(customer, instrument, now)
+    if hold is not None and instrument.kind != InstrumentKind.CARD:
+        raise MethodUnusable(_("Only a card can be authorized now and charged later."), field="method")  # type: ignore[arg-type]
     # A load of invoices holds the customer while it carries old items forward: the items are looked for after it, so that
     # the bill that carries them is found.
     Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
@@ -231,13 +241,21 @@ def start(
         biller=biller,
         payment_id=payment_id,
         route_id=instrument.route_id,
-        command=Command.CHARGE,
+        command=Command.CHARGE if hold is None else Command.AUTHORIZE,
         transaction_type=TRANSACTION_TYPE.get(channel, "moto"),
         amount=amount + fee,
         created_at=now,
         sent_at=now,
     )
     Checkpoint.objects.create(payment_id=payment_id, attempt=attempt, biller=biller)
+    if hold is not None:
+        Authorization.objects.create(
+            payment_id=payment_id,
+            biller=biller,
+            customer=customer,
+            authorized_on=biller.business_date(now),
+            expires_at=now + hold,
+        )
     audit.record(
         actor=actor,
         event="payment.started",
@@ -254,7 +272,7 @@ def start(
         payment_id,
         ChargeRequest(
             key=str(attempt.pk),
-            command=Command.CHARGE,
+            command=Command(attempt.command),
             amount=attempt.amount,
             currency=biller.currency,
             token=instrument.token,
@@ -277,8 +295,11 @@ def _fingerprint(
     fee: Decimal,
     instrument: Instrument,
     item_ids: Sequence[int] | None,
+    hold: datetime.timedelta | None,
 ) -> str:
     given = f"{customer.pk}|{amount}|{fee}|{instrument.pk}|{sorted(item_ids) if item_ids is not None else ''}"
+    if hold is not None:
+        given += "|authorize"
     return hashlib.sha256(given.encode()).hexdigest()
 
 
@@ -331,7 +352,7 @@ def paid_today(*, customer: Customer, now: datetime.datetime) -> list[Payment]:
     biller = customer.biller
     recent = Payment.objects.filter(
         customer=customer,
-        state__in=[PaymentState.POSTED, PaymentState.PROCESSING],
+        state__in=[PaymentState.POSTED, PaymentState.PROCESSING, PaymentState.AUTHORIZED],
         created_at__gte=now - datetime.timedelta(days=2),
     ).order_by("-created_at", "-id")
     today = biller.business_date(now)

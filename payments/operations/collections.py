@@ -133,21 +133,12 @@ def _cut(run: Run, biller: Biller, options: Options, today: datetime.date, chunk
     """Cut what is due into chunks of whole customers, about ``chunk_size`` bills each."""
     due = _due(biller, options, today)
     limit = f"LIMIT {int(options.limit)}" if options.limit is not None else ""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            INSERT INTO billing_chunk (biller_id, run_id, number, first, last, expected, state, expected_total)
-            SELECT %s, %s, part + 1, min(customer_id), max(customer_id), count(*), 'waiting', sum(open)
-            FROM (
-                SELECT customer_id, open, (rank() OVER (ORDER BY customer_id) - 1) / %s AS part
-                FROM (
-                    SELECT i.customer_id, i.open FROM billing_item i, {_FROM} WHERE {due.sql} ORDER BY i.customer_id {limit}
-                ) due
-            ) parts
-            GROUP BY part
-            """,
-            [biller.pk, run.pk, chunk_size, *due.params],
-        )
+    runs.cut(
+        run=run,
+        source=f"SELECT i.customer_id, i.open FROM billing_item i, {_FROM} WHERE {due.sql} ORDER BY i.customer_id {limit}",
+        params=due.params,
+        chunk_size=chunk_size,
+    )
 
 
 def work(*, run: Run, actor: Actor, now: datetime.datetime | None = None) -> Iterator[Chunk]:

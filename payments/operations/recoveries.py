@@ -11,7 +11,8 @@ Source: PAY-3, PAY-9, PAY-10; the design's five rules, 4 and 5.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ from django.utils import timezone
 from billing.actors import Actor
 from billing.failpoints import failpoint
 from billing.models import Biller
-from payments.gateways.base import Answer, ChargeRequest, Command, Gateway, GatewayError
+from payments.gateways.base import Answer, ChargeRequest, Command, Gateway, GatewayError, Result
 from payments.models import Attempt, AttemptState, CaseKind, Route
 from payments.operations import settlements
 from payments.operations.cases import abandon, open_case
@@ -201,14 +202,24 @@ def _resend(biller: Biller, gateway: Gateway, attempts: Sequence[Attempt], actor
                 sent_at=timezone.now()
             )
         failpoint("recover.resending")
-        results = list(gateway.send([_message(attempt, biller) for attempt in part]))
+        references = _references(part)
+        results = list(gateway.send([_message(attempt, biller, references) for attempt in part]))
         # "Not sent" now says nothing of the first sending: those stay open and are looked up again.
         answers = [result for result in results if isinstance(result, Answer)]
         settled += settlements.settle(biller=biller, answers=answers, actor=actor, now=timezone.now())
     return settled
 
 
-def _message(attempt: Attempt, biller: Biller) -> ChargeRequest:
+def _references(attempts: Sequence[Attempt]) -> dict[uuid.UUID, str]:
+    """Give, by payment, the processor's references of the authorizations that deposits are about."""
+    deposited = [attempt.payment_id for attempt in attempts if attempt.command == Command.DEPOSIT]
+    held = Attempt.objects.filter(
+        payment__in=deposited, command=Command.AUTHORIZE, state=AttemptState.APPLIED, result=Result.PASS
+    )
+    return dict(held.values_list("payment_id", "processor_reference"))
+
+
+def _message(attempt: Attempt, biller: Biller, references: Mapping[uuid.UUID, str]) -> ChargeRequest:
     instrument = attempt.payment.instrument
     if instrument is None:
         raise RuntimeError("An attempt without an instrument cannot be sent again.")
@@ -221,6 +232,7 @@ def _message(attempt: Attempt, biller: Biller) -> ChargeRequest:
         tender=instrument.kind,
         transaction_type=attempt.transaction_type,
         account=attempt.payment.customer.shown_number,
+        reference=references.get(attempt.payment_id, ""),
     )
 
 

@@ -14,9 +14,9 @@ import datetime
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -97,6 +97,26 @@ def plan(
         )
     run.refresh_from_db()
     return run
+
+
+def cut(*, run: Run, source: str, params: Sequence[Any], chunk_size: int) -> None:
+    """Cut what is due into chunks of whole customers, about ``chunk_size`` each, inside the caller's transaction.
+
+    ``source`` is SQL that gives the customer and the amount of each thing that is due.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO billing_chunk (biller_id, run_id, number, first, last, expected, state, expected_total)
+            SELECT %s, %s, part + 1, min(customer_id), max(customer_id), count(*), 'waiting', sum(amount)
+            FROM (
+                SELECT customer_id, amount, (rank() OVER (ORDER BY customer_id) - 1) / %s AS part
+                FROM ({source}) AS due (customer_id, amount)
+            ) parts
+            GROUP BY part
+            """,
+            [run.biller_id, run.pk, chunk_size, *params],
+        )
 
 
 def work(*, run: Run, actor: Actor, take: Callable[[Chunk], bool]) -> Iterator[Chunk]:

@@ -27,7 +27,7 @@ from billing.models import Biller, Chunk, Entry, Item, ItemKind, LedgerAccount, 
 from billing.operations import notices
 from datapump.models import RecordType
 from datapump.operations import records
-from payments.gateways.base import Answer, Result
+from payments.gateways.base import Answer, Command, Result
 from payments.models import Channel, Payment
 from payments.models.payments import ANSWERED_OFFSET, confirmation_of
 from payments.operations import deadlocks, reservations
@@ -35,15 +35,19 @@ from payments.operations.answers import record_answers, words_for
 
 _Key = TypeVar("_Key", bound=Hashable)
 
+# The processor did nothing, for no fault of the payer: what it held or what is due may be asked for again.
+NOT_REACHED = (int(Result.NO_ANSWER), int(Result.SERVICE_UNAVAILABLE), int(Result.TECHNICAL_PROBLEM))
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What one settling changed: payments posted and failed, in number and money without fees."""
+    """What one settling changed: payments posted and failed, in number and money without fees, and those that are held."""
 
     posted: int = 0
     posted_total: Decimal = Decimal("0.00")
     failed: int = 0
     failed_total: Decimal = Decimal("0.00")
+    authorized: int = 0
 
     def __add__(self, other: Settled) -> Settled:
         return Settled(
@@ -51,7 +55,17 @@ class Settled:
             self.posted_total + other.posted_total,
             self.failed + other.failed,
             self.failed_total + other.failed_total,
+            self.authorized + other.authorized,
         )
+
+
+class _Applied(NamedTuple):
+    """An attempt whose answer is taking effect."""
+
+    attempt_id: str
+    payment_id: str
+    result: int
+    command: str
 
 
 class _Moved(NamedTuple):
@@ -113,24 +127,27 @@ def _take_effect(
             f"""
             UPDATE payments_attempt SET state = 'applied', result = result - {ANSWERED_OFFSET}
             WHERE id = ANY(%s::uuid[]) AND biller_id = %s AND state = 'answered'
-            RETURNING id::text, payment_id::text, result
+            RETURNING id::text, payment_id::text, result, command
             """,
             [sets.array(attempt_ids), biller.pk],
         )
-        applied = cursor.fetchall()
+        applied = [_Applied(*row) for row in cursor.fetchall()]
         if not applied:
             return Settled()
         cursor.execute(
             "DELETE FROM payments_checkpoint WHERE payment_id = ANY(%s::uuid[])",
-            [sets.array(row[1] for row in applied)],
+            [sets.array(one.payment_id for one in applied)],
         )
-        passed = [row for row in applied if row[2] == Result.PASS]
+        passed = [one for one in applied if one.result == Result.PASS and one.command != Command.AUTHORIZE]
+        held = [one for one in applied if _still_held(one)]
+        failed = [one for one in applied if one.result != Result.PASS and not _still_held(one)]
         settled = Settled()
         if passed:
             settled += _post(biller, passed, actor=actor, now=now)
         failpoint("settle.posted")
-        if len(passed) < len(applied):
-            failed = [(row[1], row[2]) for row in applied if row[2] != Result.PASS]
+        if held:
+            settled += _hold(held, actor=actor)
+        if failed:
             settled += _fail(biller, failed, actor=actor, now=now)
         if len(applied) > 1:
             audit.record(
@@ -143,9 +160,59 @@ def _take_effect(
     return settled
 
 
-def _post(biller: Biller, passed: Sequence[tuple[str, str, int]], *, actor: Actor, now: datetime.datetime) -> Settled:
-    """Post payments whose money moved, given as (attempt, payment, result); the caller holds their attempts."""
-    ids = sets.array(row[1] for row in passed)
+def _still_held(one: _Applied) -> bool:
+    """Whether the processor holds the money and has not moved it: just authorized, or never asked to deposit."""
+    if one.command == Command.AUTHORIZE:
+        return one.result == Result.PASS
+    return one.command == Command.DEPOSIT and one.result in NOT_REACHED
+
+
+def _hold(held: Sequence[_Applied], *, actor: Actor) -> Settled:
+    """Let payments wait for a deposit, with what they reserved; why the last one did not come about stands on them."""
+    ids = sets.array(one.payment_id for one in held)
+    why = [
+        (one.payment_id, [one.result, "" if one.result == Result.PASS else str(words_for(one.result))]) for one in held
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE payments_payment p
+            SET state = 'authorized', result = (g.given -> p.id::text ->> 0)::smallint,
+                failure = g.given -> p.id::text ->> 1,
+                approval_code = (SELECT a.approval_code FROM payments_attempt a WHERE a.payment_id = p.id
+                                 AND a.state = 'applied' AND a.result = 0 AND a.command = 'authorize')
+            FROM (SELECT %s::jsonb AS given) g
+            WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing'
+            RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee
+            """,
+            [sets.keyed(why), ids],
+        )
+        payments = [_Moved(*row) for row in cursor.fetchall()]
+    if len(payments) != len(held):
+        raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
+    # Only a deposit that did not come about has a chunk.
+    _count_in_chunks(payments, "declined")
+    if len(held) == 1:
+        _audit_one(held[0].payment_id, "payment.authorized", actor)
+    return Settled(authorized=len(payments))
+
+
+def _end_authorizations(ended: Sequence[_Applied], now: datetime.datetime) -> None:
+    """Close the authorizations that attempts used up, and mark those that had expired when they were deposited."""
+    attempts = [one.attempt_id for one in ended if one.command in {Command.AUTHORIZE, Command.DEPOSIT}]
+    if not attempts:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE payments_authorization z SET ended_at = %s, expired = a.result = 0 AND a.sent_at > z.expires_at"
+            " FROM payments_attempt a WHERE a.id = ANY(%s::uuid[]) AND z.payment_id = a.payment_id",
+            [now, sets.array(attempts)],
+        )
+
+
+def _post(biller: Biller, passed: Sequence[_Applied], *, actor: Actor, now: datetime.datetime) -> Settled:
+    """Post payments whose money moved; the caller holds their attempts."""
+    ids = sets.array(one.payment_id for one in passed)
     with connection.cursor() as cursor:
         # An attempt takes effect once, so one of their ids is a key that no other posting can have.
         cursor.execute(
@@ -153,10 +220,10 @@ def _post(biller: Biller, passed: Sequence[tuple[str, str, int]], *, actor: Acto
             " SELECT %s, %s, %s, %s, (SELECT run_id FROM payments_payment WHERE id = %s) RETURNING id",
             [
                 biller.pk,
-                f"receipts:{min(row[0] for row in passed)}",
+                f"receipts:{min(one.attempt_id for one in passed)}",
                 PostingKind.RECEIPTS,
                 biller.business_date(now),
-                passed[0][1],
+                passed[0].payment_id,
             ],
         )
         (posting,) = cursor.fetchone()
@@ -165,7 +232,8 @@ def _post(biller: Biller, passed: Sequence[tuple[str, str, int]], *, actor: Acto
             UPDATE payments_payment p
             SET state = 'posted', posting_id = %s, settled_at = %s, result = 0,
                 approval_code = (SELECT a.approval_code FROM payments_attempt a
-                                 WHERE a.payment_id = p.id AND a.state = 'applied' AND a.result = 0)
+                                 WHERE a.payment_id = p.id AND a.state = 'applied' AND a.result = 0
+                                   AND a.command <> 'authorize')
             WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing'
             RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee
             """,
@@ -174,6 +242,7 @@ def _post(biller: Biller, passed: Sequence[tuple[str, str, int]], *, actor: Acto
         payments = [_Moved(*row) for row in cursor.fetchall()]
         if len(payments) != len(passed):
             raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
+        _end_authorizations(passed, now)
         # What is summed here came with the rows; to sum it in PostgreSQL would read each payment once more for each sum.
         _change(
             "billing_customer",
@@ -228,19 +297,19 @@ def _post(biller: Biller, passed: Sequence[tuple[str, str, int]], *, actor: Acto
         params=[ids],
     )
     if len(passed) == 1:
-        _audit_one(passed[0][1], "payment.posted", actor)
+        _audit_one(passed[0].payment_id, "payment.posted", actor)
     return Settled(posted=len(payments), posted_total=sum((one.amount for one in payments), Decimal("0.00")))
 
 
 def _fail(
     biller: Biller,
-    failures: list[tuple[str, int]],
+    failures: Sequence[_Applied],
     *,
     actor: Actor,
     now: datetime.datetime,
 ) -> Settled:
     """Fail payments whose money did not move and let go of what they held; the caller holds their attempts."""
-    ids = sets.array(payment_id for payment_id, _ in failures)
+    ids = sets.array(one.payment_id for one in failures)
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -251,12 +320,13 @@ def _fail(
             WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing'
             RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee
             """,
-            [now, sets.keyed((pk, [result, str(words_for(result))]) for pk, result in failures), ids],
+            [now, sets.keyed((one.payment_id, [one.result, str(words_for(one.result))]) for one in failures), ids],
         )
         payments = [_Moved(*row) for row in cursor.fetchall()]
         if len(payments) != len(failures):
             raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
-        reservations.release([payment_id for payment_id, _ in failures])
+        _end_authorizations(failures, now)
+        reservations.release([one.payment_id for one in failures])
         retries = biller.retry_days
         # Never reached: the next run may take the bill again. Soft: on the biller's retry days. Hard: not again (PAY-5).
         cursor.execute(
@@ -273,11 +343,7 @@ def _fail(
                 retries,
                 ids,
                 Channel.AUTOPAY,
-                [
-                    int(Result.NO_ANSWER),
-                    int(Result.SERVICE_UNAVAILABLE),
-                    int(Result.TECHNICAL_PROBLEM),
-                ],
+                list(NOT_REACHED),
             ],
         )
     _count_in_chunks(payments, "declined")
@@ -294,8 +360,21 @@ def _fail(
             [int(Result.NO_ANSWER), int(Result.SERVICE_UNAVAILABLE)],
         ],
     )
+    # Who authorized it is not there any more when the deposit is declined.
+    if deposits := [one.payment_id for one in failures if one.command == Command.DEPOSIT]:
+        notices.write_from(
+            kind=NoticeKind.PAYMENT_FAILED,
+            source="""
+                SELECT biller_id, customer_id, 'payment-failed:' || id AS key,
+                       jsonb_strip_nulls(jsonb_build_object(
+                           'payment', id, 'amount', amount::text, 'currency', currency, 'reason', failure,
+                           'email', nullif(email, ''), 'language', nullif(language, ''))) AS facts,
+                       nullif(email, '') AS email
+                FROM payments_payment WHERE id = ANY(%s::uuid[])""",
+            params=[sets.array(deposits)],
+        )
     if len(failures) == 1:
-        _audit_one(failures[0][0], "payment.failed", actor)
+        _audit_one(failures[0].payment_id, "payment.failed", actor)
     return Settled(failed=len(payments), failed_total=sum((one.amount for one in payments), Decimal("0.00")))
 
 

@@ -38,7 +38,7 @@ from payments.gateways.test_numbers import CARDS
 from payments.models import Attempt, Case, CaseKind, Channel, Instrument, Payment, PaymentState, Route
 from payments.operations import charges, enrolments
 from payments.operations.cases import open_case
-from payments.tasks import collect_run
+from payments.tasks import work_run
 from tests.browsers import violations
 from tests.factories import (
     make_autopay,
@@ -294,7 +294,7 @@ def test_a_collection_run_is_tried_reviewed_started_and_watched(
     run = Run.objects.get(dry_run=False)
     assert (run.state, run.asked_by) == (RunState.PLANNED, "Dana Whitfield")
     look(page, "run-planned")
-    collect_run(run.pk)
+    work_run(run.pk)
     # The page asks again by itself.
     expect(page.locator("#run")).to_contain_text("4 of 4 bills")
     expect(page.locator("#run")).to_contain_text("$150.00")

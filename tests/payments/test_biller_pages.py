@@ -32,7 +32,7 @@ from payments.models import (
     Route,
 )
 from payments.operations import charges, collections
-from payments.tasks import collect_run
+from payments.tasks import work_run
 from tests.factories import (
     make_autopay,
     make_biller,
@@ -449,7 +449,7 @@ def test_a_run_is_tried_first_and_then_started_with_the_same_options(
     real = Run.objects.get(dry_run=False)
     assert collections.options_of(real) == collections.options_of(trial) and real.state == RunState.PLANNED
     assert "every 2s" in client.get(page("biller-run", real.pk)).content.decode()
-    collect_run(real.pk)
+    work_run(real.pk)
     after = client.get(page("biller-run", real.pk))
     assert [(one["label"], one["value"], one["note"]) for one in after.context["stats"]] == [
         ("Bills to collect", "3", "$150.00"), ("Sent", "3", "$150.00"), ("Taken", "2", "$100.00"),
@@ -538,7 +538,7 @@ def test_a_run_is_stopped_once_and_only_by_who_may(client: Client, biller: Bille
     assert "Stop the run" not in csr.get(page("biller-run", run.pk)).content.decode()
     client.post(page("biller-run-stop", run.pk))
     assert "Stopping" in client.get(page("biller-run", run.pk)).content.decode()
-    collect_run(run.pk)
+    work_run(run.pk)
     run.refresh_from_db()
     assert run.state == RunState.STOPPED and not Payment.objects.exists()
     with nothing_changes(Run):

@@ -26,6 +26,7 @@ from payments.gateways.simulator_service.codes import (
     APPROVED,
     AVS_CODES,
     CVV_CODE,
+    EXPIRED,
     FORMAT_ERROR,
     INVALID_CONTENT,
     MESSAGES,
@@ -42,7 +43,8 @@ create table if not exists token (
 create table if not exists entry (
     id integer primary key, merchant text not null, key text not null, command text not null, minor integer not null,
     currency text not null, token text not null, tender text not null, type text not null, account text not null,
-    parent integer, code text not null, at integer not null, repeats integer not null default 0
+    parent integer, code text not null, at integer not null, repeats integer not null default 0,
+    expired integer not null default 0
 );
 create index if not exists entry_key on entry (merchant, key);
 create index if not exists entry_parent on entry (parent) where parent is not null;
@@ -93,6 +95,7 @@ class Entry(NamedTuple):
     code: str
     at: int
     repeats: int
+    expired: int = 0  # 1 where it deposits an authorization that had expired
 
     @property
     def amount(self) -> str:
@@ -105,7 +108,7 @@ class Entry(NamedTuple):
         return {
             "key": self.key,
             "code": self.code,
-            "message": MESSAGES.get(self.code, "Declined"),
+            "message": EXPIRED if self.expired else MESSAGES.get(self.code, "Declined"),
             "approval_code": f"{self.id * 7919 % 1_000_000:06d}" if approved else "",
             "reference": reference_of(self.id),
             "amount": self.amount,
@@ -123,6 +126,9 @@ class Book:
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
         self._db.executescript(SCHEMA)
+        # A book that was begun before authorizations could expire goes on.
+        if "expired" not in {row[1] for row in self._db.execute("pragma table_info(entry)")}:
+            self._db.execute("alter table entry add column expired integer not null default 0")
         # For the length of one transaction.
         self._next = 1
         self._known_tokens: dict[str, Token | None] = {}
@@ -163,7 +169,7 @@ class Book:
                     return {"key": entry.key, "error": "this key was used for another message"}
                 return entry.answer()
         entry = self._decide(merchant, message, switches, now)
-        self._db.execute("insert into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", entry)
+        self._db.execute("insert into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", entry)
         return entry.answer()
 
     def _decide(self, merchant: str, message: Mapping[str, Any], switches: Switches, now: int) -> Entry:
@@ -195,7 +201,12 @@ class Book:
             code=code,
             at=now,
             repeats=0,
+            expired=int(command == "deposit" and code == APPROVED and self._expired(parent, now, switches)),
         )
+
+    def _expired(self, parent: int | None, now: int, switches: Switches) -> bool:
+        row = self._db.execute("select at from entry where id = ?", (parent,)).fetchone()
+        return row is not None and now - row[0] > switches.authorization_seconds * 1_000_000
 
     def _code(self, merchant: str, text: Mapping[str, str], minor: int, parent: int | None, switches: Switches) -> str:
         command = text["command"]
@@ -385,7 +396,7 @@ class Book:
             select merchant, key, min(command), min(minor), min(currency), min(token), min(tender), min(type),
                    min(account), count(*), sum(code = ? and command in ('charge', 'deposit', 'refund')),
                    sum(repeats),
-                   min(case when code = ? then '' else code end), min(at), max(at), min(id)
+                   min(case when code = ? then '' else code end), min(at), max(at), min(id), max(expired)
             from entry where ? is null or merchant = ? group by merchant, key order by min(id)
             """,
             (APPROVED, APPROVED, merchant, merchant),
@@ -408,6 +419,7 @@ class Book:
                 "first_at": moment(row[13]),
                 "last_at": moment(row[14]),
                 "reference": reference_of(row[15]),
+                "expired": bool(row[16]),
             }
             for row in found
         ]

@@ -28,6 +28,9 @@ MESSAGES: dict[str, str] = {
     "503": "Service unavailable",
 }
 
+# Said of an approved deposit whose authorization had expired: the money is taken, and it costs the merchant more.
+EXPIRED = "Approved, the authorization had expired"
+
 # What a token does when it is used: outcome -> code. "verify_only" passes verification and soft declines every charge;
 # "refused" never becomes a usable token.
 OUTCOMES: dict[str, str] = {

@@ -65,6 +65,7 @@ class Switches:
 
     duplicate_detection: bool = True
     duplicate_window_seconds: float = 7 * 24 * 3600.0
+    authorization_seconds: float = 7 * 24 * 3600.0  # a deposit after it is taken, and marked as expired
     minimum: Decimal = Decimal("0.01")
     v_code: str | None = None  # answers every message about money with this code, known or not
     avs: str | None = None  # fails the address check of cards that would pass: address, location or zip
@@ -111,6 +112,8 @@ class Switches:
                     accepted[name] = value
                 case "duplicate_window_seconds":
                     accepted[name] = _number(name, value, most=366 * 24 * 3600.0)
+                case "authorization_seconds":
+                    accepted[name] = _number(name, value, most=366 * 24 * 3600.0)
                 case "minimum":
                     accepted[name] = _amount(value)
                 case "v_code":
@@ -147,6 +150,7 @@ class Switches:
         return {
             "duplicate_detection": self.duplicate_detection,
             "duplicate_window_seconds": self.duplicate_window_seconds,
+            "authorization_seconds": self.authorization_seconds,
             "minimum": str(self.minimum),
             "v_code": self.v_code,
             "avs": self.avs,
