@@ -16,6 +16,7 @@ from payments.models import (
     Allocation,
     AnswerCode,
     Attempt,
+    Authorization,
     AutoPayEnrolment,
     Carryover,
     Case,
@@ -179,6 +180,16 @@ class CheckpointAdmin(ReadOnly):
     list_display = ("pk", "biller")
     list_select_related = ("biller",)
     list_filter = ("biller",)
+
+
+@admin.register(Authorization)
+class AuthorizationAdmin(ReadOnly):
+    """Money that processors hold for payments until it is deposited."""
+
+    list_display = ("pk", "biller", "customer", "authorized_on", "expires_at", "ended_at", "expired")
+    list_select_related = ("biller", "customer")
+    list_filter = ("expired", "biller")
+    search_fields = ("payment", "customer")
 
 
 @admin.register(Allocation)

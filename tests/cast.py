@@ -56,6 +56,7 @@ from payments.models import (
     AllocationState,
     Attempt,
     AttemptState,
+    Authorization,
     AutoPayEnrolment,
     Carryover,
     Case,
@@ -97,6 +98,7 @@ class Account:
     payment: Payment  # posted
     stuck: Payment  # its outcome is not known, and it is a case
     by_guest: Payment  # failed
+    held: Payment  # authorized
     case: Case
     link: PayerLink
     owner: User
@@ -357,6 +359,16 @@ def _make_account(
     by_guest = _make_payment(customer, spare, "1.00", PaymentState.FAILED, None)
     Payment.objects.filter(pk=by_guest.pk).update(channel=Channel.GUEST, failure="The card was declined.", result=5)
     by_guest.refresh_from_db()
+    held = _make_payment(customer, card, "2.00", PaymentState.AUTHORIZED, None)
+    Authorization.objects.create(
+        biller=biller, customer=customer, payment=held, authorized_on=now.date() - datetime.timedelta(days=1),
+        expires_at=now + datetime.timedelta(days=6),
+    )  # fmt: skip
+    Attempt.objects.create(
+        biller=biller, payment=held, route=route, command="authorize", transaction_type="S", amount=held.amount,
+        state=AttemptState.APPLIED, result=0, approval_code="A2", processor_reference="P2", message="Approved",
+        sent_at=now, answered_at=now,
+    )  # fmt: skip
     Attempt.objects.create(
         biller=biller, payment=payment, route=route, command="charge", transaction_type="S", amount=payment.amount,
         state=AttemptState.APPLIED, result=0, approval_code="A1", processor_reference="P1", message="Approved",
@@ -395,6 +407,7 @@ def _make_account(
         payment=payment,
         stuck=stuck,
         by_guest=by_guest,
+        held=held,
         case=case,
         link=link,
         owner=owner,

@@ -172,6 +172,7 @@ def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
         past_due=sum((item.open for item in items if item.due_on and item.due_on < today), start=ZERO),
         payments=payments,
         on_its_way=[payment for payment in payments if payment.state == PaymentState.PROCESSING],
+        authorized=[payment for payment in payments if payment.state == PaymentState.AUTHORIZED],
         entries=[drawn(entry) for entry in entries],
         links=links,
         today=today,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+from django.db.models import Q
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -52,7 +53,9 @@ def happened(customer: Customer, *, before: datetime.datetime | None, limit: int
     bills = Invoice.objects.filter(customer=customer, **made).select_related("file").order_by("-created_at")[:limit]
     found += [_bill(invoice, customer) for invoice in bills]
 
-    collected = Payment.objects.filter(customer=customer, channel=Channel.AUTOPAY, **made).select_related("instrument")
+    # What a run took: by AutoPay, or of payments that were authorized before.
+    taken = Q(channel=Channel.AUTOPAY) | Q(authorization__ended_at__isnull=False)
+    collected = Payment.objects.filter(taken, customer=customer, **made).select_related("instrument")
     found += [
         _collected(payment)
         for payment in collected.order_by("-created_at", "-pk")[:limit]
@@ -97,7 +100,7 @@ def _collected(payment: Payment) -> dict[str, Any]:
         case _:
             words, tone, icon = f"A payment of {amount} with {payment.instrument} is on its way", "busy", "arrow-path"
     # Placed by when it was begun, as it was read, so that no page shows it twice.
-    return {"at": payment.created_at, "text": words, "who": "AutoPay", "tone": tone, "icon": icon, "url": url}
+    return {"at": payment.created_at, "text": words, "who": payment.made_by, "tone": tone, "icon": icon, "url": url}
 
 
 def _message(delivery: NoticeDelivery, customer: Customer) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Collection runs: the list, the form that plans one, the review before it starts, the page that shows it running."""
+"""Collect and deposit runs: the list, the forms that plan them, the review before one starts, the page that shows it."""
 
 from __future__ import annotations
 
-import datetime
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -19,13 +19,13 @@ from django.views.decorators.http import require_POST
 from billing import charts, formats, lists, statuses, wakes
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.links import url_if_any
+from billing.biller_portal.run_options import DepositForm, OptionsForm
 from billing.errors import DomainError
-from billing.forms import DayField, MoneyField
 from billing.models import Chunk, Run, RunKind, RunState
 from billing.permissions import Permission
 from payments.models import Route
-from payments.operations import collections, runs
-from payments.reports import RunTotals, run_failures, run_totals
+from payments.operations import collections, deposits, runs
+from payments.reports import RunTotals, late_deposits, run_failures, run_totals
 from payments.tasks import work_run
 
 LIVE = (RunState.PLANNED, RunState.WORKING)
@@ -81,15 +81,17 @@ class RunList(StaffPage, lists.ListPage[Run]):
         lists.Day("day", "Business day", "business_date"),
         lists.Moment("started", "Begun", "created_at"),
         lists.Tag("status", "Status", run_status, noun="run"),
-        lists.Number("planned", "Bills", "expected_count"),
-        lists.Amount("planned_amount", "Planned", "expected_amount", currency="biller.currency"),
+        lists.Number("planned", "Planned", "expected_count"),
+        lists.Amount("planned_amount", "Money planned", "expected_amount", currency="biller.currency"),
         lists.Number("taken", "Taken", "passed"),
         lists.Amount("taken_amount", "Money taken", "passed_amount", currency="biller.currency"),
         lists.Number("declined", "Declined", "declined"),
         lists.Column("by", "Asked by", "asked_by"),
     )
     empty_heading = "No runs yet"
-    empty_text = "Runs start by themselves every day for what AutoPay has to collect, or here by hand."
+    empty_text = (
+        "Runs start by themselves every day for what AutoPay has to collect and what is to deposit, or here by hand."
+    )
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Give the biller's runs with the sums of their chunks."""
@@ -111,124 +113,53 @@ class RunList(StaffPage, lists.ListPage[Run]):
         return {"may_run": self.request.may(Permission.RUN), "charging_stopped": self.request.biller.charging_stopped}
 
 
-class OptionsForm(forms.Form):
-    """What a collect run takes (PAY-6)."""
-
-    window = forms.ChoiceField(
-        label="Which bills",
-        choices=[
-            ("usual", "Collection date today or yesterday"),
-            ("days", "Collection date in the last days"),
-            ("dates", "Collection dates that I enter"),
-            ("rebill", "Every open bill, whatever its collection date"),
-        ],
-        initial="usual",
-        widget=forms.RadioSelect,
-    )
-    days = forms.IntegerField(
-        label="Days before today",
-        min_value=0,
-        max_value=366,
-        required=False,
-        help_text="For “in the last days”; 0 is today only.",
-        widget=forms.NumberInput(attrs={"class": "width-4"}),
-    )
-    start = DayField(label="First collection date", required=False)
-    end = DayField(label="Last collection date", required=False)
-    status = forms.ChoiceField(
-        label="Accounts",
-        choices=[("active", "Active accounts"), ("inactive", "Inactive and closed accounts")],
-        initial="active",
-    )
-    route = forms.ModelChoiceField(
-        label="Route", queryset=Route.objects.none(), required=False, empty_label="Every route"
-    )
-    tender = forms.ChoiceField(
-        label="Tender",
-        choices=[("", "Cards and bank accounts"), ("card", "Cards"), ("ach", "Bank accounts")],
-        required=False,
-    )
-    limit = forms.IntegerField(
-        label="At most so many bills",
-        min_value=1,
-        max_value=1_000_000,
-        required=False,
-        help_text="To try a run out. Empty: all of them.",
-        widget=forms.NumberInput(attrs={"class": "width-10"}),
-    )
-    again = forms.BooleanField(
-        label="Run although the same run was made today",
-        required=False,
-        help_text="A bill that was collected or is on its way is never taken twice, whatever you choose here.",
-    )
-
-    def __init__(self, *args: Any, request: BillerRequest, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        routes = Route.objects.filter(biller=request.biller, active=True).order_by("name")
-        self.fields["route"].queryset = routes  # type: ignore[attr-defined]  # a model choice field
-        self.fields["minimum"] = MoneyField(
-            label="Least amount",
-            currency=request.biller.currency,
-            required=False,
-            help_text="Empty: what the payment rules say.",
-        )
-        self.order_fields(["window", "days", "start", "end", "status", "route", "tender", "minimum", "limit", "again"])
-
-    def clean(self) -> dict[str, Any]:
-        """Hold the window together."""
-        given = super().clean() or self.cleaned_data
-        window = given.get("window")
-        if window == "days" and given.get("days") is None and "days" not in self.errors:
-            self.add_error("days", "Enter a number of days")
-        if window == "dates":
-            for name, words in (("start", "Enter the first date"), ("end", "Enter the last date")):
-                if given.get(name) is None and name not in self.errors:
-                    self.add_error(name, words)
-            if given.get("start") and given.get("end") and given["end"] < given["start"]:
-                self.add_error("end", "The last date must be the first one or a later one")
-        return given
-
-    def options(self, today: datetime.date, now: datetime.datetime) -> collections.Options:
-        """Give the options as the operation takes them."""
-        given = self.cleaned_data
-        start, end = today - datetime.timedelta(days=1), today
-        if given["window"] == "days":
-            start = today - datetime.timedelta(days=given["days"])
-        elif given["window"] == "dates":
-            start, end = given["start"], given["end"]
-        return collections.Options(
-            start=start,
-            end=end,
-            status=given["status"],
-            route_id=given["route"].pk if given["route"] else None,
-            tender=given["tender"],
-            rebill=given["window"] == "rebill",
-            minimum=given["minimum"],
-            limit=given["limit"],
-            repeat=f"{now:%H%M%S}" if given["again"] else "",
-        )
-
-
 @biller_page(Permission.RUN)
 def new(request: BillerRequest) -> HttpResponse:
     """Draw the form; a POST reckons what the run would take, without taking anything, and leads to the review."""
     form = OptionsForm(request.POST if request.method == "POST" else None, request=request)
     if request.method == "POST" and form.is_valid():
         now = timezone.now()
-        try:
-            trial = collections.plan(
-                biller=request.biller,
-                options=form.options(request.biller.business_date(now), now),
-                actor=request.actor,
-                now=now,
-                dry_run=True,
-            )
-        except DomainError as refused:
-            form.add_error(None, str(refused))
-        else:
+        options = form.options(request.biller.business_date(now), now)
+        trial = _tried(
+            form,
+            lambda: collections.plan(
+                biller=request.biller, options=options, actor=request.actor, now=now, dry_run=True
+            ),
+        )
+        if trial is not None:
             return redirect("biller-run", trial.pk)
     context = {"title": "Start a collection run", "section": "runs", "form": form, "biller": request.biller}
     return render(request, "biller_portal/runs/new.html", context, status=422 if form.is_bound else 200)
+
+
+@biller_page(Permission.RUN)
+def new_deposit(request: BillerRequest) -> HttpResponse:
+    """Draw the form of a deposit run; a POST reckons what it would take and leads to the review."""
+    form = DepositForm(request.POST if request.method == "POST" else None, request=request)
+    if request.method == "POST" and form.is_valid():
+        now = timezone.now()
+        options = form.options(request.biller.business_date(now), now)
+        trial = _tried(
+            form,
+            lambda: deposits.plan(biller=request.biller, options=options, actor=request.actor, now=now, dry_run=True),
+        )
+        if trial is not None:
+            return redirect("biller-run", trial.pk)
+    context = {"title": "Start a deposit run", "section": "runs", "form": form}
+    return render(request, "biller_portal/runs/new_deposit.html", context, status=422 if form.is_bound else 200)
+
+
+def _tried(form: forms.Form, plan: Callable[[], Run]) -> Run | None:
+    try:
+        return plan()
+    except DomainError as refused:
+        form.add_error(None, str(refused))
+        return None
+
+
+_TRIALS: dict[str, str] = {RunKind.COLLECT: "Trial of a collection", RunKind.DEPOSIT: "Trial of a deposit"}
+# What a run counts.
+_THINGS: dict[str, str] = {RunKind.COLLECT: "bill", RunKind.DEPOSIT: "payment"}
 
 
 @biller_page(Permission.VIEW)
@@ -243,7 +174,7 @@ def run(request: BillerRequest, run_id: int) -> HttpResponse:
     if found.dry_run:
         real = _started_from(found)
     context = {
-        "title": f"{'Trial of a collection' if found.dry_run else found.get_kind_display()} run {found.pk}",
+        "title": f"{_TRIALS.get(found.kind, 'Trial of a') if found.dry_run else found.get_kind_display()} run {found.pk}",
         "section": "runs",
         "run": found,
         "status": run_status(found),
@@ -258,6 +189,8 @@ def run(request: BillerRequest, run_id: int) -> HttpResponse:
         "progress": _progress(found, totals, request.biller.currency),
         "chart": _chart(found, totals) if totals.sent else None,
         # While it runs the page asks every two seconds: reasons of a large run are added up when it has ended.
+        "thing": _THINGS.get(found.kind, "bill"),
+        "new_url": reverse("biller-run-new-deposit" if found.kind == RunKind.DEPOSIT else "biller-run-new"),
         "failures": run_failures(found) if totals.declined and (not live or totals.sent <= _ADDED_UP) else [],
         "payments_url": f"{reverse('biller-payments')}?run={found.pk}",
         "here": reverse("biller-run", args=[found.pk]),
@@ -274,9 +207,7 @@ def start(request: BillerRequest, run_id: int) -> HttpResponse:
         messages.error(request, "This run was started already.")
         return redirect("biller-run", trial.pk)
     try:
-        real = collections.plan(
-            biller=request.biller, options=collections.options_of(trial), actor=request.actor, now=timezone.now()
-        )
+        real = _planned(trial, request)
     except DomainError as refused:
         messages.error(request, str(refused))
         return redirect("biller-run", trial.pk)
@@ -288,6 +219,14 @@ def start(request: BillerRequest, run_id: int) -> HttpResponse:
             request, "The same run was made today already, and this is it. To run again, plan it with “Run although …”."
         )
     return redirect("biller-run", real.pk)
+
+
+def _planned(trial: Run, request: BillerRequest) -> Run:
+    """Plan the run that a trial reviewed."""
+    given: dict[str, Any] = {"biller": request.biller, "actor": request.actor, "now": timezone.now()}
+    if trial.kind == RunKind.DEPOSIT:
+        return deposits.plan(options=deposits.options_of(trial), **given)
+    return collections.plan(options=collections.options_of(trial), **given)
 
 
 @require_POST
@@ -334,6 +273,14 @@ def _facts(found: Run) -> list[tuple[str, object]]:
             ("Least amount", str(options.minimum) if options.minimum is not None else "As the payment rules say"),
             ("At most", f"{formats.number(options.limit)} bills" if options.limit else "All that are due"),
         ]
+    if found.kind == RunKind.DEPOSIT and given:
+        chosen = deposits.options_of(found)
+        only = Route.objects.filter(pk=chosen.route_id).first() if chosen.route_id else None
+        facts += [
+            ("Authorized", f"{formats.day(chosen.start)} to {formats.day(chosen.end)}"),
+            ("Route", str(only) if only else "Every route"),
+            ("At most", f"{formats.number(chosen.limit)} payments" if chosen.limit else "All that are held"),
+        ]
     facts += [
         ("Asked by", found.asked_by),
         ("Begun", formats.moment(found.started_at or found.created_at)),
@@ -347,13 +294,16 @@ def _stats(found: Run, totals: RunTotals, currency: str) -> list[dict[str, Any]]
         note = formats.money(amount, currency) if amount is not None else ""
         return {"label": label, "value": formats.number(count), "note": note, "tone": tone if count else ""}
 
-    planned = stat("Bills to collect", totals.expected, totals.expected_total)
+    deposit = found.kind == RunKind.DEPOSIT
+    planned = stat("Payments to deposit" if deposit else "Bills to collect", totals.expected, totals.expected_total)
     if found.dry_run:
         return [planned]
+    late = [stat("Expired, cost more", *late_deposits(found), "warning")] if deposit else []
     return [
         planned,
         stat("Sent", totals.sent, totals.sent_total),
         stat("Taken", totals.passed, totals.passed_total, "good"),
+        *late,
         stat("Declined", totals.declined, totals.declined_total, "bad"),
         stat("No result yet", totals.unknown, totals.unknown_total, "warning" if found.state not in LIVE else ""),
     ]
@@ -361,12 +311,13 @@ def _stats(found: Run, totals: RunTotals, currency: str) -> list[dict[str, Any]]
 
 def _progress(found: Run, totals: RunTotals, currency: str) -> dict[str, Any]:
     taken = formats.money(totals.passed_total, currency)
+    planned = formats.number(totals.expected)
     return {
         "label": str(statuses.status("run", run_status(found)).text),
         "done": totals.passed + totals.declined if totals.expected else totals.chunks_done,
         "total": totals.expected or totals.chunks,
         "words": (
-            f"{formats.number(totals.passed + totals.declined)} of {formats.number(totals.expected)} bills, "
+            f"{formats.number(totals.passed + totals.declined)} of {planned} {_THINGS.get(found.kind, 'bill')}s, "
             f"{taken} taken, {formats.number(totals.chunks_done)} of {formats.number(totals.chunks)} parts"
         ),
         # The page around it asks again, not this part alone.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
+from django.utils import timezone
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field, inline_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
@@ -29,7 +30,7 @@ from payments.models import (
     PaymentState,
     Tender,
 )
-from payments.operations import charges
+from payments.operations import authorizations, charges
 
 # What a client reads instead of our numbers.
 CHANNELS = {Channel(value): Channel(value).name.lower() for value in Channel.values}
@@ -56,6 +57,11 @@ class PaymentRequest(Shape):
         min_length=1,
         max_length=100,
         help_text="The invoices to pay, by id; without it every open one, oldest first.",
+    )
+    authorize_only = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text="Have the bank hold the money of a card and take it later: by the daily deposit run, or by a deposit.",
     )
     email = serializers.EmailField(
         required=False,
@@ -113,10 +119,19 @@ class AllocationShape(Shape):
         return allocation.item.invoice.number if allocation.item.invoice else ""
 
 
+class AuthorizationShape(Shape):
+    """Until when the bank holds the money of a payment that is deposited later."""
+
+    authorized_on = serializers.DateField(help_text="The biller's business day.")
+    expires_at = serializers.DateTimeField()
+    expired = serializers.BooleanField(help_text="It had expired when it was deposited, which costs the biller more.")
+
+
 class PaymentDetail(PaymentShape):
-    """A payment with what it settles."""
+    """A payment with what it settles, and its authorization where it was authorized first."""
 
     allocations = AllocationShape(many=True)
+    authorization = AuthorizationShape(allow_null=True)
 
 
 _DECLINED_SHAPE = inline_serializer(
@@ -155,7 +170,7 @@ class PaymentsView(ApiView):
         request=PaymentRequest,
         parameters=[HEADER, REPLAYED],
         responses={
-            201: OpenApiResponse(PaymentDetail, description="Paid."),
+            201: OpenApiResponse(PaymentDetail, description="Paid; or authorized, where only that was asked for."),
             202: OpenApiResponse(
                 PaymentDetail,
                 description="The processor has not said yet whether it charged: ask for the payment until it is posted "
@@ -187,15 +202,18 @@ class PaymentsView(ApiView):
                 request_key=request_key,
                 item_ids=_items(customer, given["invoices"]) if "invoices" in given else None,
                 email=given["email"],
+                authorize_only=given["authorize_only"],
             )
-        return self._answer(_read(self.biller, payment.pk))
+        return _answer(self, payment.pk, went=201)
 
-    def _answer(self, payment: Payment) -> Response:
-        shown = PaymentDetail(payment, context=self.context()).data
-        if payment.state == PaymentState.FAILED:
-            refusal = {"code": DECLINED, "message": payment.failure, "field": None}
-            return Response({"error": refusal, "payment": shown}, status=402)
-        return Response(shown, status=202 if payment.state == PaymentState.PROCESSING else 201)
+
+def _answer(view: ApiView, pk: uuid.UUID, *, went: int) -> Response:
+    payment = _read(view.biller, pk)
+    shown = PaymentDetail(payment, context=view.context()).data
+    if payment.state == PaymentState.FAILED:
+        refusal = {"code": DECLINED, "message": payment.failure, "field": None}
+        return Response({"error": refusal, "payment": shown}, status=402)
+    return Response(shown, status=202 if payment.state == PaymentState.PROCESSING else went)
 
 
 class PaymentView(ApiView):
@@ -207,9 +225,52 @@ class PaymentView(ApiView):
         return self.show(PaymentDetail, self.find(_detailed(), pk=pk))
 
 
+class DepositView(ApiView):
+    """The deposit of an authorized payment."""
+
+    @extend_schema(
+        operation_id="payments_deposit",
+        request=None,
+        parameters=[HEADER, REPLAYED],
+        responses={
+            200: OpenApiResponse(
+                PaymentDetail,
+                description="Paid; or still authorized, with its failure, where the processor could not be reached.",
+            ),
+            202: OpenApiResponse(
+                PaymentDetail,
+                description="The processor has not said yet whether it took the money: ask for the payment until it is "
+                "posted, authorized or failed.",
+            ),
+            402: OpenApiResponse(_DECLINED_SHAPE, description="It did not go through; no money was taken."),
+        },
+        tags=["payments"],
+    )
+    def post(self, request: Request, pk: uuid.UUID) -> Response:
+        """Take the money of an authorized payment now."""
+        payment = self.find(Payment.objects.all(), pk=pk)
+
+        def act(_key: str) -> Response:
+            authorizations.deposit(payment=payment, actor=self.actor)
+            return _answer(self, pk, went=200)
+
+        return once(self, operation="deposit", given={"payment": str(pk)}, act=act)
+
+
+class ReleaseView(ApiView):
+    """The release of an authorized payment."""
+
+    @extend_schema(operation_id="payments_release", request=None, responses=PaymentDetail, tags=["payments"])
+    def post(self, request: Request, pk: uuid.UUID) -> Response:
+        """Give an authorized payment up: it fails, and the bank gives the held money back by itself."""
+        payment = self.find(Payment.objects.all(), pk=pk)
+        authorizations.release(payment=payment, actor=self.actor, now=timezone.now())
+        return self.show(PaymentDetail, _read(self.biller, pk))
+
+
 def _detailed() -> Any:
     allocations = Allocation.objects.select_related("item__invoice").order_by("pk")
-    return Payment.objects.select_related("customer", "instrument").prefetch_related(
+    return Payment.objects.select_related("customer", "instrument", "authorization").prefetch_related(
         Prefetch("allocations", queryset=allocations)
     )
 

@@ -159,7 +159,7 @@ class DecideForm(forms.Form):
 
 
 # What a person can find out about attempts that do not both ask for the money and take it.
-_CHOICES = {
+_CHOICES: dict[str, list[tuple[str, str]]] = {
     Command.AUTHORIZE: [("not_charged", "No money moves by it: fail the payment and free the bill")],
     Command.DEPOSIT: [
         ("charged", "It was taken: book the payment"),

@@ -31,7 +31,7 @@ from payments.biller_portal.methods import TokenForm, add_from, entry, on_file
 from payments.biller_portal.payments import money_words, payment_or_404
 from payments.customer_portal.card_entry import kinds_for
 from payments.gateways.base import GatewayError
-from payments.models import Channel, Instrument, InstrumentState, Payment, PaymentState
+from payments.models import Channel, Instrument, InstrumentKind, InstrumentState, Payment, PaymentState
 from payments.operations import charges, dues
 
 STEPS = ["Amount", "Method", "Review", "Receipt"]
@@ -188,6 +188,11 @@ class ReviewForm(forms.Form):
     email = forms.EmailField(
         label="Send the receipt to", required=False, help_text="Empty: to the account’s own address, where it has one."
     )
+    authorize_only = forms.BooleanField(
+        label="Authorize now, take the money later",
+        required=False,
+        help_text="The bank holds the money. It is taken by the deposit run of tomorrow, or sooner on the payment’s page.",
+    )
     again = forms.BooleanField(
         label="The customer knows of the payment above and wants to pay again",
         error_messages={"required": "Ask the customer first: something was paid today already."},
@@ -208,6 +213,8 @@ def review(request: BillerRequest, customer_id: int) -> HttpResponse:
     form = ReviewForm(request.POST if request.method == "POST" else None)
     if not paid_today:
         del form.fields["again"]
+    if chosen.method.kind != InstrumentKind.CARD:
+        del form.fields["authorize_only"]
     if request.method == "POST" and form.is_valid():
         paid = _pay(request, customer, chosen, form)
         if paid is not None:
@@ -243,6 +250,7 @@ def _pay(request: BillerRequest, customer: Customer, chosen: Chosen, form: Revie
             request_key=chosen.key,
             item_ids=[one.pk for one in chosen.items] if chosen.items is not None else None,
             email=form.cleaned_data["email"],
+            authorize_only=form.cleaned_data.get("authorize_only", False),
         )
     except DomainError as refused:
         words = str(refused)
@@ -268,6 +276,7 @@ def done(request: BillerRequest, customer_id: int, payment_id: uuid.UUID) -> Htt
         "again_url": f"{reverse('biller-account-pay-method', args=[customer.pk])}?{Chosen(payment.amount).query()}",
         "title": {
             PaymentState.POSTED: "Paid",
+            PaymentState.AUTHORIZED: "Authorized, not taken yet",
             PaymentState.FAILED: "The payment did not go through",
             PaymentState.REVERSED: "The payment was returned",
         }.get(PaymentState(payment.state), "The outcome is not known yet"),

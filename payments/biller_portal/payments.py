@@ -7,24 +7,28 @@ from typing import Any
 
 import django_filters
 from django import forms
+from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.views.decorators.http import require_POST
 
 from billing import formats, lists, statuses
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.accounts import AccountList, account_url, drawn
 from billing.biller_portal.links import url_if_any
+from billing.errors import DomainError
 from billing.models import AuditEntry, Customer
 from billing.permissions import Permission
 from datapump.models import Record
-from payments.gateways.base import Result
+from payments.gateways.base import GatewayError, Result
 from payments.models import (
     AllocationState,
     Attempt,
     AttemptState,
+    Authorization,
     Channel,
     Payment,
     PaymentState,
@@ -32,6 +36,7 @@ from payments.models import (
     Tender,
 )
 from payments.models.payments import ANSWERED_OFFSET, CHECKPOINT
+from payments.operations import authorizations
 from payments.reports import UNRESOLVED_AFTER, confirmation_bounds
 
 # Every result code in words for staff (PAY-1).
@@ -108,6 +113,16 @@ def _failure(payment: Payment) -> str | None:
     return payment.failure.rstrip(".") or None
 
 
+def _authorization(payment: Payment) -> Authorization | None:
+    return getattr(payment, "authorization", None)
+
+
+def late_words(payment: Payment) -> str:
+    """Say that a payment's authorization had expired when it was deposited; empty where it had not or there was none."""
+    held = _authorization(payment)
+    return "Deposited after the authorization had expired: costs more" if held is not None and held.expired else ""
+
+
 _COMMON: tuple[lists.Column[Payment], ...] = (
     lists.Moment("when", "When", "created_at"),
     lists.Link(
@@ -131,6 +146,7 @@ _IN_THE_FILE: tuple[lists.Column[Payment], ...] = (
     lists.Column("route", "Route", "route", shown=False),
     lists.Moment("settled", "Settled", "settled_at", shown=False),
     lists.Column("approval_code", "Approval code", "approval_code", shown=False),
+    lists.Column("deposit", "Deposit", late_words, shown=False),
     lists.Column("payment", "Payment", "id", shown=False),
 )
 
@@ -160,7 +176,7 @@ class PaymentList(StaffPage, lists.ListPage[Payment]):
     def get_queryset(self, request: HttpRequest) -> Any:
         """Give the biller's payments."""
         mine = Payment.objects.visible_to(request.user).filter(biller=self.request.biller)
-        return mine.select_related("customer", "instrument", "route")
+        return mine.select_related("customer", "instrument", "route", "authorization")
 
 
 class AccountPayments(AccountList[Payment]):
@@ -174,13 +190,15 @@ class AccountPayments(AccountList[Payment]):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Give the account's payments."""
-        return Payment.objects.filter(customer=self.customer).select_related("instrument", "route")
+        return Payment.objects.filter(customer=self.customer).select_related("instrument", "route", "authorization")
 
 
 def payment_or_404(request: BillerRequest, payment_id: uuid.UUID) -> Payment:
     """Give the biller's payment; another biller's is not found, like one that does not exist."""
     mine = Payment.objects.visible_to(request.user).filter(biller=request.biller)
-    return get_object_or_404(mine.select_related("customer", "instrument", "route", "biller"), pk=payment_id)
+    return get_object_or_404(
+        mine.select_related("customer", "instrument", "route", "biller", "authorization"), pk=payment_id
+    )
 
 
 @biller_page(Permission.VIEW)
@@ -208,6 +226,8 @@ def payment(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
         "record_url": url_if_any("biller-datapump-record", record.pk) if record else "",
         "entries": [drawn(entry) for entry in entries],
         "money": money_words(found),
+        "late": late_words(found),
+        "may_take": request.may(Permission.TAKE_PAYMENT),
     }
     return render(request, "biller_portal/payments/payment.html", context)
 
@@ -222,6 +242,11 @@ def money_words(payment: Payment) -> str:
             return f"{amount} was taken and is booked."
         case PaymentState.FAILED:
             return "No money has been taken."
+        case PaymentState.AUTHORIZED:
+            return (
+                f"The bank holds {amount} and nothing has been taken. The bill is kept for this payment until the money is"
+                " deposited or released."
+            )
         case PaymentState.REVERSED:
             return f"{amount} was taken and has been given back."
     unknown = f"It is not known yet whether {amount} was taken. The processor is asked until it is."
@@ -238,6 +263,7 @@ def _facts(payment: Payment) -> list[tuple[str, object]]:
         ("Channel", payment.get_channel_display()),
         ("Made by", payment.made_by),
         ("Made", formats.moment(payment.created_at)),
+        *_held(payment),
         ("Settled", formats.moment(payment.settled_at) if payment.settled_at else ""),
         ("Approval code", payment.approval_code),
         ("Route", str(payment.route) if payment.route else ""),
@@ -245,6 +271,74 @@ def _facts(payment: Payment) -> list[tuple[str, object]]:
         ("Payment id", str(payment.pk)),
     ]
     return [(label, value) for label, value in facts if value]
+
+
+def _held(payment: Payment) -> list[tuple[str, object]]:
+    held = _authorization(payment)
+    if held is None:
+        return []
+    until = formats.moment(held.expires_at)
+    return [
+        ("Authorized on", formats.day(held.authorized_on)),
+        (
+            "Authorization until",
+            f"{until}, expired" if held.ended_at is None and held.expires_at < timezone.now() else until,
+        ),
+        ("Deposit", late_words(payment)),
+        ("Deposited in", f"Run {payment.run_id}" if payment.run_id and payment.state == PaymentState.POSTED else ""),
+    ]
+
+
+@require_POST
+@biller_page(Permission.TAKE_PAYMENT)
+def deposit(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
+    """Take the money of an authorized payment now."""
+    found = payment_or_404(request, payment_id)
+    try:
+        taken = authorizations.deposit(payment=found, actor=request.actor)
+    except DomainError as refused:
+        messages.error(request, str(refused))
+    except GatewayError:
+        messages.error(request, "The way to the payment processor is set up wrongly. Tell an administrator.")
+    else:
+        if taken.state == PaymentState.AUTHORIZED:
+            messages.error(request, f"{taken.failure} The money is still held; deposit it later.")
+        elif taken.state == PaymentState.POSTED:
+            messages.success(request, "The money was taken.")
+        elif taken.state == PaymentState.FAILED:
+            messages.error(request, f"{taken.failure} No money has been taken.")
+    return redirect("biller-payment", found.pk)
+
+
+@biller_page(Permission.TAKE_PAYMENT)
+def release(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
+    """Ask, then give up an authorized payment."""
+    found = payment_or_404(request, payment_id)
+    back = reverse("biller-payment", args=[found.pk])
+    if request.method == "POST":
+        try:
+            authorizations.release(payment=found, actor=request.actor, now=timezone.now())
+            messages.success(request, "The payment was released. Nothing is taken.")
+        except DomainError as refused:
+            messages.error(request, str(refused))
+        return redirect(back)
+    held = _authorization(found)
+    until = f", by {formats.moment(held.expires_at)} at the latest" if held else ""
+    context = {
+        "title": f"Release payment {found.confirmation}?",
+        "section": "payments",
+        "question": "The bill is free to be paid otherwise, and this payment is never taken. The processor cannot be told:"
+        f" the bank gives the held money back by itself{until}.",
+        "rows": [
+            ("Account", str(found.customer), ""),
+            ("Amount", formats.money(found.amount, found.currency), ""),
+            ("Method", str(found.instrument or ""), ""),
+        ],
+        "button": "Release the payment",
+        "danger": True,
+        "back_url": back,
+    }
+    return render(request, "biller_portal/confirm.html", context)
 
 
 @biller_page(Permission.VIEW)

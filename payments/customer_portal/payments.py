@@ -340,6 +340,8 @@ def payment(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
     match found.state:
         case PaymentState.PROCESSING:
             title, template = _("Your payment is being processed"), "payment_processing"
+        case PaymentState.AUTHORIZED:
+            title, template = _("Your payment is authorized"), "payment_authorized"
         case PaymentState.FAILED:
             title, template = _("Your payment did not go through"), "payment_failed"
         case _:
@@ -416,7 +418,8 @@ def _of_this_guest(request: AccountRequest, found: Payment) -> bool:
 
 
 def _on_its_way(request: AccountRequest) -> list[Payment]:
-    waiting = Payment.objects.filter(customer=request.customer, state=PaymentState.PROCESSING).order_by("-created_at")
+    held = [PaymentState.PROCESSING, PaymentState.AUTHORIZED]
+    waiting = Payment.objects.filter(customer=request.customer, state__in=held).order_by("-created_at")
     return list(waiting[:5])
 
 

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_noop
 
 from billing import audit, sets
 from billing.actors import Actor
-from billing.errors import DomainError
+from billing.errors import Conflict, DomainError
 from billing.failpoints import failpoint
 from billing.models import Biller
 from payments.gateways.base import ChargeRequest, Command
@@ -41,7 +41,7 @@ DEPOSITABLE = (
 RELEASED = gettext_noop("The biller decided not to take this payment.")
 
 
-class NotAuthorized(DomainError):
+class NotHeld(Conflict):
     """The payment's money is not held, or somebody is depositing it."""
 
     default = "This payment is not waiting for a deposit. Look at it again."
@@ -137,7 +137,7 @@ def deposit(*, payment: Payment, actor: Actor, now: datetime.datetime | None = N
     One that was deposited or is being deposited is given as it stands, so that asking twice deposits once. Where the
     processor cannot be reached it stays authorized.
 
-    :raises NotAuthorized: its money is not held.
+    :raises NotHeld: its money is not held.
     :raises RouteSwitchedOff: its route is not active.
     :raises payments.operations.charges.ChargingStopped: the biller's switch is on.
     :raises payments.gateways.base.Misconfigured: the route is set up wrongly; an operator must mend it.
@@ -145,7 +145,7 @@ def deposit(*, payment: Payment, actor: Actor, now: datetime.datetime | None = N
     now = now or timezone.now()
     found = Payment.objects.select_related("biller", "route").get(pk=payment.pk)
     if found.route is None:
-        raise NotAuthorized
+        raise NotHeld
     if not found.route.active:
         raise RouteSwitchedOff
     # Before anything is held: a route that is set up wrongly must not leave an attempt behind.
@@ -171,7 +171,7 @@ def _take_one(payment: Payment, actor: Actor, now: datetime.datetime) -> Taken |
         state = Payment.objects.select_for_update(no_key=True).get(pk=payment.pk).state
         if state in {PaymentState.POSTED, PaymentState.PROCESSING} and _asked_to_deposit(payment):
             return None
-        raise NotAuthorized
+        raise NotHeld
     audit.record(
         actor=actor,
         event="payment.depositing",
@@ -194,13 +194,13 @@ def release(*, payment: Payment, actor: Actor, now: datetime.datetime) -> Paymen
     No processor is told, because none can be: the bank gives the money back when the authorization expires. A release
     that is asked for twice is made once.
 
-    :raises NotAuthorized: its money is not held.
+    :raises NotHeld: its money is not held.
     """
     found = Payment.objects.select_for_update(of=("self",), no_key=True).get(pk=payment.pk)
     if found.state == PaymentState.FAILED and found.failure == RELEASED:
         return found
     if found.state != PaymentState.AUTHORIZED:
-        raise NotAuthorized
+        raise NotHeld
     found.state, found.settled_at, found.result, found.failure = PaymentState.FAILED, now, None, RELEASED
     found.save(update_fields=["state", "settled_at", "result", "failure"])
     Authorization.objects.filter(payment=found).update(ended_at=now)

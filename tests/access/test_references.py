@@ -81,6 +81,7 @@ REFERENCES = [
         _ID, nothing=NO_UUID,
     ),
     Reference(Who.DANA, "biller-run-new", lambda at: at.town.route.pk, given={"window": "usual", "status": "active", "route": ...}),
+    Reference(Who.DANA, "biller-run-new-deposit", lambda at: at.town.route.pk, given={"window": "usual", "route": ...}),
     Reference(Who.OLIVE, "customer-bills", lambda at: at.account.customer.pk, "account={}", whose=_PAYER),
     Reference(Who.OLIVE, "customer-payments", lambda at: at.account.customer.pk, "account={}", whose=_PAYER),
     Reference(

@@ -35,6 +35,7 @@ from payments.models import (
     Allocation,
     AnswerCode,
     Attempt,
+    Authorization,
     Carryover,
     Case,
     Checkpoint,
@@ -94,6 +95,9 @@ def make_everything(n: int) -> None:
         amount=payment.amount,
     )
     Checkpoint.objects.create(biller=biller, payment=payment, attempt=attempt)
+    Authorization.objects.create(
+        biller=biller, customer=customer, payment=payment, authorized_on=timezone.localdate(), expires_at=timezone.now()
+    )
     Allocation.objects.create(biller=biller, payment=payment, item=item, amount=payment.amount)
     Carryover.objects.create(
         biller=biller, payment=payment, kind="posted", invoice=invoice, from_item=item, amount=9, moved=9

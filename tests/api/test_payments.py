@@ -73,6 +73,7 @@ def test_payment_is_taken_once_and_read_back(town: Town, processor: Processor) -
         "allocations": [
             {"invoice": town.invoice.pk, "invoice_number": town.invoice.number, "amount": "84.10", "state": "posted"}
         ],
+        "authorization": None,
     }
     assert town.machine.get(f"payments/{payment.pk}/").json() == taken
     assert processor.charges() == {str(Attempt.objects.get().pk): 1}
@@ -91,6 +92,45 @@ def test_repeated_call_gets_the_same_answer_and_charges_nothing(town: Town, proc
     assert pay(town, amount="84.1").json() == first.json()
     assert books() == before
     assert processor.charges() == {str(Attempt.objects.get().pk): 1}
+
+
+@pytest.mark.spec("PAY-7")
+def test_card_is_authorized_and_deposited_later_or_released(town: Town, processor: Processor) -> None:
+    held = pay(town, authorize_only=True)
+    payment = Payment.objects.get()
+    assert (held.status_code, held.json()["state"], held.json()["settled_at"]) == (201, "authorized", None)
+    assert held.json()["allocations"][0]["state"] == "pending"
+    until = payment.authorization.expires_at
+    assert held.json()["authorization"] == {
+        "authorized_on": str(town.customer.biller.business_date(payment.created_at)),
+        "expires_at": until.isoformat().replace("+00:00", "Z"),
+        "expired": False,
+    }
+    assert [row["id"] for row in town.machine.get("payments/", state="authorized").json()["results"]] == [
+        str(payment.pk)
+    ]
+    assert sum(processor.charges().values()) == 0
+    # The bill is kept for it.
+    assert error(pay(town, "key-2")) == (422, "already_being_paid", None)
+
+    def deposit(key: str = "deposit-1") -> Answer:
+        return town.machine.send("POST", f"payments/{payment.pk}/deposit/", {}, idempotency_key=key)
+
+    taken = deposit()
+    assert (taken.status_code, taken.json()["state"]) == (200, "posted")
+    assert (deposit().json(), deposit("deposit-2").json()["state"]) == (taken.json(), "posted")
+    assert sum(processor.charges().values()) == 1
+    release = f"payments/{payment.pk}/release/"
+    assert error(town.machine.send("POST", release, {})) == (409, "not_held", None)
+
+    make_invoice(town.customer, "20.00")
+    other = pay(town, "key-3", amount="20.00", authorize_only=True).json()["id"]
+    released = town.machine.send("POST", f"payments/{other}/release/", {})
+    assert (released.status_code, released.json()["state"]) == (200, "failed")
+    assert released.json()["failure"] == "The biller decided not to take this payment."
+    refused = town.machine.send("POST", f"payments/{other}/deposit/", {}, idempotency_key="deposit-3")
+    assert error(refused) == (409, "not_held", None)
+    assert sum(processor.charges().values()) == 1
 
 
 def test_key_with_other_input_is_refused(town: Town) -> None:

@@ -69,6 +69,12 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
     NoticeKind.AUTOPAY_ON: {"method": "Visa •••• 4242", "first": "2026-12-05", "consent": "I authorize this."},
     NoticeKind.AUTOPAY_OFF: {"method": "Visa •••• 4242"},
     NoticeKind.AUTOPAY_FAILED: {"amount": "84.10", "currency": "USD", "reason": "The bank declined the payment."},
+    NoticeKind.PAYMENT_FAILED: {
+        "payment": "01a1dfb4-97a0-7d69-b5a5-000000000001",
+        "amount": "84.10",
+        "currency": "USD",
+        "reason": "The bank declined the payment.",
+    },
     NoticeKind.PAPERLESS_ON: {},
     NoticeKind.PAPERLESS_OFF: {},
 }

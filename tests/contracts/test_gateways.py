@@ -57,6 +57,8 @@ class Bench(Protocol):
     def charges(self) -> dict[str, int]: ...
     def settle(self) -> None: ...
     def close_response_file(self) -> str: ...
+    def expire_authorizations(self) -> None: ...
+    def deposited_late(self) -> set[str]: ...
 
 
 class SimulatorBench:
@@ -92,6 +94,13 @@ class SimulatorBench:
 
     def close_response_file(self) -> str:
         return self.processor.close_response_file(MERCHANT)
+
+    def expire_authorizations(self) -> None:
+        self.processor.control(authorization_seconds=0.001)
+        time.sleep(0.01)
+
+    def deposited_late(self) -> set[str]:
+        return {row["key"] for row in self.processor.book(MERCHANT)["rows"] if row["expired"]}
 
 
 BENCHES = {"simulator": SimulatorBench}
@@ -244,6 +253,48 @@ def test_an_authorization_is_deposited_once_and_up_to_its_amount(bench: Bench) -
     second, result = deposit("12.34")
     assert result == Result.LOGICAL_PROBLEM
     assert bench.charges() == {authorization.key: 0, too_much: 0, first: 1, second: 0}
+
+
+@pytest.mark.spec("PAY-7")
+def test_an_expired_authorization_is_deposited_all_the_same(bench: Bench) -> None:
+    gateway = bench.open()
+    assert gateway.authorization_life > timedelta(0)
+    token = bench.token("approve")
+    held = [charge(token, command=Command.AUTHORIZE) for _ in range(2)]
+    authorized = [answer for answer in gateway.send(held) if isinstance(answer, Answer)]
+
+    def deposit(number: int) -> str:
+        request = charge(token, command=Command.DEPOSIT, reference=authorized[number].processor_reference)
+        answer = only(gateway.send([request]))
+        assert isinstance(answer, Answer)
+        assert answer.result == Result.PASS
+        return request.key
+
+    in_time = deposit(0)
+    bench.expire_authorizations()
+    late = deposit(1)
+    assert {key: bench.charges()[key] for key in (in_time, late)} == {in_time: 1, late: 1}
+    assert bench.deposited_late() == {late}
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "drop_before"])
+@pytest.mark.spec("PAY-3", "PAY-7")
+def test_a_deposit_without_an_answer_is_looked_up_and_its_repeat_takes_the_money_once(bench: Bench, fault: str) -> None:
+    gateway = bench.open()
+    token = bench.token("approve")
+    authorization = charge(token, command=Command.AUTHORIZE)
+    authorized = only(gateway.send([authorization]))
+    assert isinstance(authorized, Answer)
+    request = charge(token, command=Command.DEPOSIT, reference=authorized.processor_reference)
+    bench.strike(fault)
+    assert error_of(only(gateway.send([request]))) is OutcomeUnknown
+    found = {one.key: one for one in gateway.lookup([authorization.key, request.key])}
+    assert isinstance(found[authorization.key], Answer)
+    assert isinstance(found[request.key], Answer if fault == "drop_after" else Absent)
+    again = only(gateway.send([request]))
+    assert isinstance(again, Answer)
+    assert again.result == Result.PASS
+    assert bench.charges() == {authorization.key: 0, request.key: 1}
 
 
 @pytest.mark.spec("PAY-1")

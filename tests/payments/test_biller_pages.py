@@ -22,6 +22,7 @@ from payments.gateways.base import Result
 from payments.models import (
     Allocation,
     Attempt,
+    Authorization,
     AutoPayEnrolment,
     Case,
     Channel,
@@ -129,6 +130,45 @@ def test_a_key_with_another_amount_charges_nothing(client: Client, biller: Bille
     with nothing_changes():
         # The key leads to what came of it; the other amount is not looked at.
         assert "/pay/done/" in client.post(review(card, "20.00", key), {})["location"]
+
+
+@pytest.mark.spec("PAY-7")
+def test_a_csr_authorizes_now_and_takes_the_money_later_or_releases_it(
+    client: Client, biller: Biller, processor: Processor
+) -> None:
+    card, other = owing(biller, processor), owing(biller, processor, amount="20.00")
+    assert "Authorize now, take the money later" in client.get(review(card)).content.decode()
+    done = client.post(review(card), {"authorize_only": "on"}, follow=True).content.decode()
+    assert "The bank holds $84.10 and nothing has been taken." in done
+    assert "Authorized, not taken yet" in done
+    payment = Payment.objects.get()
+    assert payment.state == PaymentState.AUTHORIZED
+    assert "A payment is authorized" in client.get(page("biller-account", card.customer_id)).content.decode()
+    shown = client.get(page("biller-payment", payment.pk)).content.decode()
+    assert "Authorized, not taken yet" in shown and "Authorization until" in shown and "Release it" in shown
+    reader = client_of(make_staff(biller, Role.READ_ONLY))
+    assert "Release it" not in reader.get(page("biller-payment", payment.pk)).content.decode()
+    with nothing_changes():
+        for name in ("biller-payment-deposit", "biller-payment-release"):
+            assert reader.post(page(name, payment.pk)).status_code == 403
+        assert "gives the held money back by itself" in (
+            client.get(page("biller-payment-release", payment.pk)).content.decode()
+        )
+    # It had expired when it was taken.
+    Authorization.objects.update(expires_at=timezone.now() - datetime.timedelta(hours=1))
+    taken = client.post(page("biller-payment-deposit", payment.pk), follow=True).content.decode()
+    assert "The money was taken." in taken and "Deposited after the authorization had expired: costs more" in taken
+    line = client.get(page("biller-payments", format="csv")).getvalue().decode().splitlines()[1]
+    assert "Deposited after the authorization had expired: costs more" in line
+    client.post(review(other, "20.00"), {"authorize_only": "on"})
+    held = Payment.objects.get(state="authorized")
+    released = client.post(page("biller-payment-release", held.pk), follow=True).content.decode()
+    assert "The payment was released." in released and "The biller decided not to take this payment." in released
+    assert Item.objects.get(customer=other.customer).reserved == Decimal("0.00")
+    assert sorted(processor.charges().values()) == [0, 0, 1]
+    # A bank account cannot be authorized: nobody is asked.
+    Instrument.objects.update(kind="bank")
+    assert "Authorize now" not in client.get(review(other, "20.00")).content.decode()
 
 
 def test_one_bill_alone_can_be_paid(client: Client, biller: Biller, processor: Processor) -> None:
@@ -472,6 +512,37 @@ def test_a_run_is_tried_first_and_then_started_with_the_same_options(
     with nothing_changes(Chunk):
         again = client.post(page("biller-run-start", trial.pk), follow=True)
     assert "The same run was made today already" in again.content.decode()
+
+
+@pytest.mark.spec("PAY-7")
+def test_a_deposit_run_is_tried_first_and_then_started_with_the_same_options(
+    client: Client, biller: Biller, processor: Processor
+) -> None:
+    for amount, days in (("10.00", 1), ("20.00", 9)):
+        card = owing(biller, processor, amount=amount)
+        charges.pay(
+            customer=card.customer, amount=Decimal(amount), instrument=card, channel=Channel.API,
+            actor=Actor.system("tests"), request_key=amount, authorize_only=True,
+            now=timezone.now() - datetime.timedelta(days=days),
+        )  # fmt: skip
+    refused = client.post(page("biller-run-new-deposit"), {"window": "dates", "start": "11/22/2026"})
+    assert refused.status_code == 422 and "end" in refused.context["form"].errors
+    with nothing_changes_but_trail():
+        trial = client.post(page("biller-run-new-deposit"), {"window": "usual"})["location"]
+    shown = client.get(trial).content.decode()
+    assert "The run would take 2 payments of <span" in shown and "Deposit <span" in shown
+    client.post(page("biller-run-start", trial.split("/")[-2]))
+    real = Run.objects.get(dry_run=False)
+    assert (real.kind, real.state) == ("deposit", RunState.PLANNED)
+    work_run(real.pk)
+    after = client.get(page("biller-run", real.pk))
+    assert [(one["label"], one["value"], one["note"]) for one in after.context["stats"]] == [
+        ("Payments to deposit", "2", "$30.00"), ("Sent", "2", "$30.00"), ("Taken", "2", "$30.00"),
+        ("Expired, cost more", "1", "$20.00"), ("Declined", "0", "$0.00"), ("No result yet", "0", "$0.00"),
+    ]  # fmt: skip
+    assert "2 of 2 payments, $30.00 taken" in after.content.decode()
+    listed = client.get(page("biller-payments", run=real.pk)).context["listing"].rows
+    assert {one.state for one in listed} == {"posted"} and len(listed) == 2
 
 
 @contextmanager

@@ -65,6 +65,8 @@ FAULTS = {
     "11": "UPDATE billing_item SET currency = 'EUR'",
     "once": "UPDATE payments_attempt SET result = 8",
     "asked": "UPDATE payments_attempt SET amount = amount + 2.95",
+    "held": "INSERT INTO payments_authorization (payment_id, biller_id, customer_id, authorized_on, expires_at)"
+    " SELECT id, biller_id, customer_id, now(), now() FROM payments_payment",
     "live": "INSERT INTO payments_checkpoint SELECT payment_id, id, biller_id FROM payments_attempt",
     "told": "UPDATE datapump_record SET facts = jsonb_set(facts, '{amount}', '\"1.00\"')",
     "ref": "UPDATE payments_payment SET route_id = route_id + 1000",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -14,26 +12,8 @@ from billing import tenancy
 from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import Biller, Chunk, CustomerStatus, Run
-from payments.models import Route
+from payments.management.arguments import billers_named, date_of, day, money, route_named
 from payments.operations import collections
-
-
-def day(text: str) -> datetime.date | int:
-    """Read a date, or a number of days before today."""
-    try:
-        return int(text) if text.lstrip("-").isdigit() else datetime.date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a date such as 2026-11-22 nor a number of days."
-        ) from None
-
-
-def money(text: str) -> Decimal:
-    """Read an amount."""
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an amount.") from None
 
 
 class Command(BaseCommand):
@@ -55,28 +35,17 @@ class Command(BaseCommand):
         parser.add_argument("--again", default="", help="A word that tells this run from an earlier one of today.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with tenancy.acting_for(tenancy.EVERY_BILLER):
-            wanted = (
-                Biller.objects.all() if options["biller"] == "all" else Biller.objects.filter(slug=options["biller"])
-            )
-            billers = list(wanted)
-        if not billers:
-            raise CommandError(f"There is no biller {options['biller']!r}.")
-        for biller in billers:
+        for biller in billers_named(options["biller"]):
             with tenancy.acting_for([biller.pk]):
                 self._collect(biller, options)
 
     def _collect(self, biller: Biller, options: dict[str, Any]) -> None:
         now = timezone.now()
         today = biller.business_date(now)
-        route = None
-        if options["route"]:
-            route = Route.objects.filter(biller=biller, name=options["route"]).first()
-            if route is None:
-                raise CommandError(f"{biller} has no route {options['route']!r}.")
+        route = route_named(biller, options["route"])
         chosen = collections.Options(
-            start=_date(options["start"], today),
-            end=_date(options["end"], today),
+            start=date_of(options["start"], today),
+            end=date_of(options["end"], today),
             status=CustomerStatus.INACTIVE if options["inactive"] else CustomerStatus.ACTIVE,
             route_id=route.pk if route else None,
             tender=options["pay_type"],
@@ -103,7 +72,3 @@ class Command(BaseCommand):
             )
         run = Run.objects.get(pk=run.pk)
         self.stdout.write(f"{biller}: run {run.pk} is {run.get_state_display().lower()}. {run.failure}".rstrip())
-
-
-def _date(given: datetime.date | int, today: datetime.date) -> datetime.date:
-    return today - datetime.timedelta(days=given) if isinstance(given, int) else given

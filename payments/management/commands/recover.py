@@ -11,6 +11,7 @@ from billing import tenancy
 from billing.actors import Actor
 from billing.models import Biller
 from payments.gateways.base import GatewayError
+from payments.management.arguments import billers_named
 from payments.operations import recoveries
 
 
@@ -26,15 +27,8 @@ class Command(BaseCommand):
         parser.add_argument("--now", action="store_true", help="Look up young attempts too, without a pause.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with tenancy.acting_for(tenancy.EVERY_BILLER):
-            wanted = (
-                Biller.objects.all() if options["biller"] == "all" else Biller.objects.filter(slug=options["biller"])
-            )
-            billers = list(wanted)
-        if not billers:
-            raise CommandError(f"There is no biller {options['biller']!r}.")
         actor = Actor.system("manage.py recover")
-        for biller in billers:
+        for biller in billers_named(options["biller"]):
             with tenancy.acting_for([biller.pk]):
                 self._recover(biller, actor, options)
 
