@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS))
-@pytest.mark.spec("PAY-2", "PAY-3", "PAY-10", "PAY-23", "MSP-23")
+@pytest.mark.spec("PAY-2", "PAY-3", "PAY-7", "PAY-10", "PAY-23", "MSP-23")
 def test_nobody_is_charged_twice_and_nothing_is_lost(seed: int, processor: Processor, cis: Cis) -> None:
     worlds.run(seed, processor, cis)
 

@@ -1,5 +1,6 @@
 """A world to crash: one biller with a file of bills, a processor and a CIS that lose answers, and workers that die.
 
+Some bills are paid by AutoPay in one message, others are authorized first and deposited later.
 Everything a seed does follows from its number: which faults, how often, where each worker is killed. A worker is a
 process of its own, killed by SIGKILL; what goes on after it is another process. At the end the world heals: no faults,
 no kills, recovery and delivery until nothing changes. Then the three books, which share nothing, are compared.
@@ -7,6 +8,7 @@ no kills, recovery and delivery until nothing changes. Then the three books, whi
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import io
 import os
@@ -27,8 +29,8 @@ from billing.actors import Actor
 from billing.models import Biller, Chunk, Invoice, InvoiceFile, Item, Run
 from datapump.models import Purpose, Record
 from payments.books import findings
-from payments.models import Attempt, Case, Instrument, Payment, Route
-from payments.operations import collections, recoveries
+from payments.models import Attempt, Case, Channel, Instrument, Payment, Route
+from payments.operations import charges, collections, deposits, recoveries
 from payments.operations.collections import Options
 from tests.cis import Cis
 from tests.crash import steps
@@ -45,6 +47,15 @@ POINTS = {
         "settle.posted",
         "settle.applied",
         "collect.settled",
+    ),
+    "authorize": ("pay.checkpointed", "pay.answered", "settle.recorded", "settle.applied"),
+    "deposit": (
+        "deposit.checkpointed",
+        "deposit.answered",
+        "settle.recorded",
+        "settle.posted",
+        "settle.applied",
+        "deposit.settled",
     ),
     "recover": ("recover.looked_up", "recover.resending", "settle.recorded", "settle.posted", "settle.applied"),
     "deliver": steps.DELIVER_POINTS,
@@ -86,6 +97,8 @@ class World:
         self.customers = draw.randint(4, 14)
         self.chunk_size = draw.randint(2, 6)
         self.online = draw.random() < 0.3
+        # So many of the customers give a card to hold before AutoPay comes to their bill.
+        self.held = draw.randint(0, self.customers // 2)
 
     def build(self) -> None:
         """Make the biller, its customers with AutoPay, and set the two outside systems to lose answers."""
@@ -125,9 +138,12 @@ class World:
             ],
         )
         self.file, self.totals, accounts = steps.receive_file(self.biller, self.customers, self.seed)
+        cards = []
         for token, account in zip(tokens, accounts, strict=True):
             customer = make_customer(self.biller, number=account)
-            make_autopay(customer, make_instrument(customer, self.route, token))
+            cards.append(make_instrument(customer, self.route, token))
+            make_autopay(customer, cards[-1])
+        self.cards = cards[: self.held]
         self.processor.control(duplicate_detection=self.deduplicates, seed=self.seed, faults=self._processor_faults())
         self.cis.control(*steps.cis_rules(self.random, self.fault_rate), seed=self.seed)
 
@@ -157,6 +173,38 @@ class World:
         for _chunk in collections.work(run=run, actor=ACTOR):
             pass
 
+    def authorize(self) -> None:
+        """Hold the cards of some customers, each under one key, whoever asks how often."""
+        held = [card.pk for card in self.cards]
+        for card in Instrument.objects.filter(pk__in=held).select_related("customer__biller", "route").order_by("pk"):
+            owed = Item.objects.filter(customer=card.customer).first()
+            if owed is None:
+                continue
+            # Paid by AutoPay, being paid, or declined before: then there is nothing to hold.
+            with contextlib.suppress(charges.AlreadyBeingPaid):
+                charges.pay(
+                    customer=card.customer,
+                    amount=owed.amount,
+                    instrument=card,
+                    channel=Channel.CSR,
+                    actor=ACTOR,
+                    request_key=f"hold-{card.pk}",
+                    item_ids=[owed.pk],
+                    authorize_only=True,
+                )
+
+    def deposit(self) -> None:
+        """Deposit what is held, each worker in a run of its own."""
+        run = deposits.plan(
+            biller=self.biller,
+            options=deposits.Options(start=self.today, end=self.today, repeat=str(os.getpid())),
+            actor=ACTOR,
+            now=timezone.now(),
+            chunk_size=self.chunk_size,
+        )
+        for _chunk in deposits.work(run=run, actor=ACTOR):
+            pass
+
     def recover(self) -> None:
         nothing = datetime.timedelta(0)
         recoveries.recover(biller=self.biller, actor=ACTOR, least_age=nothing, pause=nothing)
@@ -173,11 +221,14 @@ class World:
         """Work with workers that die, one to three of each kind at once, at places the seed chooses."""
         for step, work in (
             ("load", self.load),
+            ("authorize", self.authorize),
             ("collect", self.collect),
             ("recover", self.recover),
+            ("deposit", self.deposit),
             ("collect", self.collect),
             ("deliver", self.deliver),
             ("recover", self.recover),
+            ("deposit", self.deposit),
             ("deliver", self.deliver),
         ):
             for _ in range(self.random.randint(1, 2)):
@@ -246,13 +297,16 @@ class World:
             time.sleep(0.1)
             steps.pass_time(self.biller)
             self._work_in_processes("heal", self.recover, [""])
+            self._work_in_processes("heal", self.deposit, [""])
             self._work_in_processes("heal", self.deliver, [""])
 
     def _quiet(self) -> bool:
         open_attempts = Attempt.objects.unfinished().filter(biller=self.biller)
         with_case = Case.objects.filter(biller=self.biller, state="open").values("attempt_id")
         waiting = Record.objects.filter(biller=self.biller, state__in=["waiting", "sending", "retrying"])
-        return not open_attempts.exclude(pk__in=with_case).exists() and not waiting.exists()
+        held = Payment.objects.filter(biller=self.biller, state="authorized")
+        unfinished = open_attempts.exclude(pk__in=with_case)
+        return not unfinished.exists() and not waiting.exists() and not held.exists()
 
     # --- The verdict
 
@@ -283,7 +337,8 @@ class World:
                 wrong.append(f"charge {key} is {payment.state} here, and no case is open")
         wrong += [f"customer {pk} was charged {n} times for one bill" for pk, n in charged_customers.items() if n > 1]
         for key, attempt in attempts.items():
-            if payments[attempt.payment_id].state == "posted" and key not in book and attempt.state == "applied":
+            moved = attempt.state == "applied" and attempt.result == 0 and attempt.command != "authorize"
+            if payments[attempt.payment_id].state == "posted" and key not in book and moved:
                 wrong.append(f"payment {attempt.payment_id} is posted and was never charged")
         if self.deduplicates and cases:
             wrong.append(f"{len(cases)} cases although the processor recognises repeats")
