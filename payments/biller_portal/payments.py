@@ -331,7 +331,7 @@ def release(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
         f" the bank gives the held money back by itself{until}.",
         "rows": [
             ("Account", str(found.customer), ""),
-            ("Amount", formats.money(found.amount, found.currency), ""),
+            ("Amount", formats.money(found.total, found.currency), ""),
             ("Method", str(found.instrument or ""), ""),
         ],
         "button": "Release the payment",

@@ -382,6 +382,17 @@ def test_a_deposit_is_committed_at_999_before_the_processor_hears_of_it_and_a_de
 
 
 @pytest.mark.spec("PAY-7")
+def test_a_fee_is_held_and_deposited_with_its_payment(biller: Biller, processor: Processor) -> None:
+    payment = authorize(owing(biller, processor), fee=Decimal("2.95"))
+    made = run(biller)
+    assert standing(payment) == ("posted", 0, True, False)
+    assert list(Attempt.objects.values_list("amount", flat=True)) == [Decimal("87.05")] * 2
+    assert reports.run_totals(made).sent_total == reports.run_totals(made).passed_total == Decimal("84.10")
+    assert [(one["payments"], one["amount"]) for one in processor.book()["totals"]] == [(1, "87.05")]
+    assert_books_hold()
+
+
+@pytest.mark.spec("PAY-7")
 def test_one_is_deposited_now_once_or_released(biller: Biller, processor: Processor) -> None:
     one, two = authorize(owing(biller, processor, "10.00"), days_ago=0), authorize(owing(biller, processor, "20.00"))
     assert authorizations.deposit(payment=one, actor=SYSTEM).state == "posted"
