@@ -15,6 +15,7 @@ from typing import Literal
 
 import pytest
 from django.core import mail
+from django.db.models import F
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
@@ -35,7 +36,7 @@ from billing.models import (
 )
 from datapump.models import Record
 from payments.gateways.test_numbers import CARDS
-from payments.models import Attempt, Case, CaseKind, Channel, Instrument, Payment, PaymentState, Route
+from payments.models import Attempt, Authorization, Case, CaseKind, Channel, Instrument, Payment, PaymentState, Route
 from payments.operations import charges, enrolments
 from payments.operations.cases import open_case
 from payments.tasks import work_run
@@ -302,6 +303,41 @@ def test_a_collection_run_is_tried_reviewed_started_and_watched(
     look(page, "run-done")
     page.get_by_role("link", name="Payments that failed").click()
     expect(page.locator(".list-position")).to_have_text("1–1 of 1")
+
+
+@pytest.mark.spec("PAY-7")
+def test_a_card_is_authorized_and_its_money_is_taken_by_a_deposit_run(
+    page: Page, town: Town, live_server: LiveServer, processor: Processor
+) -> None:
+    sign_in(page, town.dana, live_server)
+    page.goto(f"/biller/accounts/{town.customer.pk}/pay/method/?amount=125.30")
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_label("Authorize now, take the money later").check()
+    look(page, "authorize-review")
+    page.get_by_role("button", name="Pay $125.30").click()
+    expect(page.locator("#outcome")).to_contain_text("The bank holds the money")
+    look(page, "authorized")
+    page.get_by_role("link", name="Payment in detail").click()
+    look(page, "payment-authorized")
+    page.get_by_role("link", name="Release it").click()
+    look(page, "payment-release")
+    Authorization.objects.update(
+        authorized_on=F("authorized_on") - 8, expires_at=timezone.now() - datetime.timedelta(days=1)
+    )
+    page.goto("/biller/runs/")
+    page.get_by_role("link", name="Start a deposit run").click()
+    look(page, "deposit-new")
+    page.get_by_role("button", name="Show what it would take").click()
+    expect(page.locator("#run")).to_contain_text("The run would take 1 payment of $125.30 together")
+    page.get_by_role("button", name="Deposit $125.30 now").click()
+    work_run(Run.objects.get(dry_run=False).pk)
+    expect(page.locator("#run")).to_contain_text("1 of 1 payments")
+    expect(page.locator("#run")).to_contain_text("Expired, cost more")
+    look(page, "deposit-done")
+    page.get_by_role("link", name="Payments of this run").click()
+    page.goto(f"/biller/payments/{Payment.objects.get().pk}/")
+    expect(page.locator("main")).to_contain_text("Deposited after the authorization had expired: costs more")
+    look(page, "payment-deposited-late")
 
 
 def test_a_case_is_decided_with_evidence(page: Page, town: Town, live_server: LiveServer, processor: Processor) -> None:
