@@ -346,7 +346,9 @@ def _make_account(
     line, _new = Line.objects.get_or_create(biller=biller, number="+12025550100", driver="simulator")
     Phone.objects.get_or_create(biller=biller, number="+12025550123")
     Programme.objects.get_or_create(biller=biller, defaults={"name": biller.name[:20]})
-    Wording.objects.get_or_create(biller=biller, message="help", language="en", body="{programme}: Call {contact}. STOP to end.")
+    Wording.objects.get_or_create(
+        biller=biller, message="help", language="en", body="{programme}: Call {contact}. STOP to end."
+    )
     Announcement.objects.get_or_create(biller=biller, file=file, defaults={"done_at": timezone.now()})
     PayLink.objects.get_or_create(biller=biller, customer=customer, defaults={"expires_at": timezone.now()})
     Text.objects.create(
