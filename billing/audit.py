@@ -53,6 +53,7 @@ SENTENCES: dict[str, Any] = {
     "invoice_file.received": _("Received invoice file %(name)s"),
     "invoice_file.refused": _("Refused invoice file %(name)s: %(reason)s"),
     "invoice_file.withdrawn": _("Withdrew invoice file %(name)s"),
+    "line.resumed": _("Let the texts from %(line)s go out again"),
     "line.stopped": _("Stopped sending texts: %(reason)s"),
     "membership.changed": _("Gave %(email)s the role %(role)s"),
     "membership.invited": _("Invited %(email)s as %(role)s"),

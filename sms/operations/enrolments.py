@@ -169,9 +169,12 @@ def confirm(*, biller: Biller, number: str, actor: Actor, key: str = "", now: da
 def confirm_customer(*, customer: Customer, actor: Actor, now: datetime.datetime | None = None) -> None:
     """Confirm a customer's pending registration without the phone, as an operator who tries things out does (PBT-12).
 
+    It is recorded as the payer's own word, with the operator's name.
+
     :raises NothingPending: nothing waits, or it is too late.
     """
     mode = SmsMode.objects.filter(customer=customer).exclude(pending_number="").first()
+    actor = replace(actor, requestor=Requestor.PAYER, label=f"{actor.label}, for the payer")
     if mode is None or not confirm(biller=customer.biller, number=mode.pending_number, actor=actor, now=now):
         raise NothingPending
 

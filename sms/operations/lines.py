@@ -1,12 +1,22 @@
-"""Lines: the driver of each, set up as its row says."""
+"""Lines: the driver of each, set up as its row says, and letting one send again that was stopped."""
 
 from __future__ import annotations
 
 from django.conf import settings
+from django.db import transaction
 
+from billing import audit, formats
+from billing.actors import Actor
+from billing.errors import DomainError
 from sms.models import Line
 from sms.providers.base import Provider
 from sms.providers.registry import open_provider
+
+
+class NotStopped(DomainError):
+    """The line sends."""
+
+    default = "Texts go out from this number already."
 
 
 def open_line(line: Line) -> Provider:
@@ -20,3 +30,17 @@ def open_line(line: Line) -> Provider:
 def callback_of(line: Line) -> str:
     """Give the public address at which a line's provider tells us of texts."""
     return f"{settings.PUBLIC_URL}/texts/{line.guid}"
+
+
+@transaction.atomic(durable=True)
+def resume(*, line: Line, actor: Actor) -> None:
+    """Let a line that was stopped send again, because somebody put right what was wrong; what waited goes out.
+
+    :raises NotStopped: nothing had stopped it.
+    """
+    if not Line.objects.filter(pk=line.pk).exclude(stopped_for="").update(stopped_for=""):
+        raise NotStopped
+    audit.record(
+        actor=actor, event="line.resumed", biller_id=line.biller_id, subject=f"line:{line.pk}",
+        facts={"line": formats.phone(line.number), "reason": line.stopped_for},
+    )  # fmt: skip

@@ -35,6 +35,9 @@ MAY: dict[str, set[str]] = {
     "mfa_authenticator": {"delete"},
     "payments_answercode": {"add", "change", "delete"},
     "payments_route": {"add", "change"},
+    "sms_line": {"add", "change"},
+    "sms_programme": {"add", "change"},
+    "sms_wording": {"add", "change", "delete"},
 }
 ACTIONS = ("changelist", "add", "change", "delete", "history")
 MODELS = sorted(f"{model._meta.app_label}_{model._meta.model_name}" for model in admin.site._registry)

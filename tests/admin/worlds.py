@@ -42,6 +42,7 @@ from payments.models import (
     Exchange,
     Payment,
 )
+from sms.models import PENDING_FOR, Announcement, Line, PayLink, Phone, Programme, SmsMode, Text, Wording
 from tests.factories import (
     TODAY,
     make_autopay,
@@ -133,6 +134,26 @@ def make_everything(n: int) -> None:
     Delivery.objects.create(
         biller=biller, record=record, envelope=envelope, at=NOW, milliseconds=3, outcome="refused", words="No."
     )
+    line = Line.objects.create(biller=biller, number="+15055550100", driver="simulator", secret=SECRET)
+    Programme.objects.create(biller=biller, name="City Water")
+    Wording.objects.create(biller=biller, message="help", language="en", body="{programme}: Call {contact}.")
+    Phone.objects.create(biller=biller, number="+15055550123", suspended_for="Texts do not arrive (blocked).")
+    SmsMode.objects.create(
+        biller=biller, customer=customer, pending_number="+15055550123", pending_until=timezone.now() + PENDING_FOR,
+        consent_requestor=2, consented_at=NOW,
+    )  # fmt: skip
+    Text.objects.create(
+        biller=biller,
+        line=line,
+        customer=customer,
+        direction="out",
+        phone="+15055550123",
+        kind="help",
+        body="Help.",
+        key="1",
+    )
+    PayLink.objects.create(biller=biller, customer=customer, expires_at=NOW)
+    Announcement.objects.create(biller=biller, file=file)
     common = {"username": "x", "ip_address": f"192.0.2.{n}", "user_agent": "x", "path_info": "/accounts/login/"}
     AccessAttempt.objects.create(failures_since_start=1, **common)
     AccessFailureLog.objects.create(**common)
