@@ -55,6 +55,7 @@ SENTENCES: dict[str, Any] = {
     "invoice_file.withdrawn": _("Withdrew invoice file %(name)s"),
     "line.resumed": _("Let the texts from %(line)s go out again"),
     "line.stopped": _("Stopped sending texts: %(reason)s"),
+    "line.warned": _("Was warned about the biller's texts: %(reason)s"),
     "membership.changed": _("Gave %(email)s the role %(role)s"),
     "membership.invited": _("Invited %(email)s as %(role)s"),
     "membership.ended": _("Took %(email)s off the biller's people"),

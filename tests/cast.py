@@ -126,6 +126,7 @@ class Town:
     trial: Run
     run: Run
     resend: Run
+    line: Line
     token: ApiToken
     view: SavedView
     membership: Membership  # Sam's
@@ -291,6 +292,7 @@ def _make_town(name: str, slug: str, domain: str, amount: str, found: dict[str, 
         trial=runs[0],
         run=runs[1],
         resend=runs[2],
+        line=Line.objects.get(biller=biller),
         token=token,
         view=SavedView.objects.create(
             biller=biller, user=people["sam"], page="payments", name="Mine", query="state=failed"
@@ -343,7 +345,10 @@ def _make_account(
         consent_text="Texts about your bills.", consent_version="1", consent_by=owner.name,
         consent_requestor=Requestor.CSR, consented_at=now,
     )  # fmt: skip
-    line, _new = Line.objects.get_or_create(biller=biller, number="+12025550100", driver="simulator")
+    line, _new = Line.objects.get_or_create(
+        biller=biller, number="+12025550100", driver="simulator",
+        defaults={"options": {"base_url": "http://127.0.0.1:9"}, "secret": found.setdefault("secret of the line", "line-secret-1")},
+    )  # fmt: skip
     Phone.objects.get_or_create(biller=biller, number="+12025550123")
     Programme.objects.get_or_create(biller=biller, defaults={"name": biller.name[:20]})
     Wording.objects.get_or_create(

@@ -243,6 +243,10 @@ class Message(enum.StrEnum):
     UNAVAILABLE = "unavailable"
 
 
+UNASKED = frozenset({Message.BILL_READY, Message.BILL_READY_LINK, Message.BILL_READY_AUTOPAY})
+"""Messages that answer nobody: they keep the hours and count against what a phone may get in a day."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What a message is about; those that its wording names are set. Amounts are in the biller's currency.

@@ -19,7 +19,7 @@ class Line(models.Model):
     """One number of a biller at a text provider: the driver, its options and its secret.
 
     ``guid`` binds the encrypted secret to this row and stands in the address of the provider's webhook. ``stopped_for``
-    says why nothing is sent; empty, texts go out.
+    says why nothing is sent; empty, texts go out. ``warned_of`` is for somebody to look into; texts go out meanwhile.
     """
 
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, related_name="lines")
@@ -30,6 +30,9 @@ class Line(models.Model):
     secret = EncryptedTextField(bound_to=("guid",), blank=True)
     active = models.BooleanField(default=True)
     stopped_for = models.CharField(max_length=200, blank=True)
+    warned_of = models.CharField(
+        max_length=200, blank=True, db_default="", help_text="What a carrier last held against our words or sender."
+    )
 
     objects = TenantQuerySet["Line"].as_manager()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from billing import audit, formats
 from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import Biller
+from sms import quiet_hours
 from sms.conversations import Language, Reply, wordings
 from sms.models import Line, Programme, ProgrammeKind, Wording
 
@@ -72,6 +74,13 @@ def offered(biller: Biller) -> tuple[Voice, Line]:
     if line is None or voice.programme.stopped:
         raise NotOffered
     return voice, line
+
+
+def open_from(now: datetime.datetime, *, programme: Programme, number: str) -> datetime.datetime:
+    """Give the first moment at which a text that nobody asked for may go to a number."""
+    return quiet_hours.next_open(
+        now, number=number, home=programme.biller.zone, opens=programme.opens, closes=programme.closes
+    )
 
 
 @transaction.atomic(durable=True)

@@ -18,15 +18,11 @@ from typing import Any
 from django.db.models import Count
 
 from billing.models import Customer
-from sms import quiet_hours
 from sms.conversations import Account, Conversation, Language, Message, Reply, Standing
-from sms.conversations.states import Asked, Question
+from sms.conversations.states import UNASKED, Asked, Question
 from sms.models import OPT_OUT_CONFIRMATION, Line, Phone, Programme, SmsMode, Text, TextState
-from sms.operations.programmes import Voice
+from sms.operations.programmes import Voice, open_from
 from sms.operations.texts import Draft
-
-UNASKED = frozenset({Message.BILL_READY, Message.BILL_READY_LINK, Message.BILL_READY_AUTOPAY})
-"""Messages that answer nobody: they keep the hours and count against what a phone may get in a day."""
 
 # A confirmation of an opt-out goes at once, or not at all (evidence 3.4).
 CONFIRMED_WITHIN = datetime.timedelta(minutes=5)
@@ -170,9 +166,7 @@ def draft(
     programme = voice.programme
     due_at, expires_at = now, now + _FRESH
     if reply.message in UNASKED:
-        due_at = quiet_hours.next_open(
-            now, number=phone.number, home=programme.biller.zone, opens=programme.opens, closes=programme.closes
-        )
+        due_at = open_from(now, programme=programme, number=phone.number)
         expires_at = due_at + _FRESH
     kind = str(reply.message)
     if reply.message in {Message.OPTED_OUT, Message.OPTED_OUT_CANCEL}:

@@ -24,9 +24,11 @@ from django.utils import timezone
 from billing import audit
 from billing.actors import Actor
 from billing.failpoints import failpoint
+from sms.conversations.states import UNASKED
 from sms.models import OPT_OUT_CONFIRMATION, Direction, Line, Phone, ProgrammeKind, Text, TextState
 from sms.operations import phones
 from sms.operations.lines import open_line
+from sms.operations.programmes import open_from, programme_of
 from sms.providers.base import (
     FINAL,
     REMEDIES,
@@ -272,9 +274,13 @@ def _fail(text: Text, reason: Reason, code: str, now: datetime.datetime) -> None
     """Put down why a text did not arrive; it waits for another try where that may help."""
     remedy = REMEDIES[reason]
     text.reason, text.code = reason, code[:40]
-    if remedy.retries and text.attempts <= remedy.retries:
+    if remedy.action is Action.BACK_OFF:
+        text.attempts -= 1  # nothing is wrong with the text, and it waits until it is worth nothing
+    if remedy.action is Action.BACK_OFF or (remedy.retries and text.attempts <= remedy.retries):
         text.state, text.due_at = TextState.WAITING, now + remedy.apart
         text.status, text.provider_id = "", ""
+        if text.kind in UNASKED:
+            text.due_at = open_from(text.due_at, programme=programme_of(text.biller), number=text.phone)
     else:
         text.state = TextState.FAILED
 
@@ -286,7 +292,15 @@ def _remedy(text: Text, reason: Reason, actor: Actor, now: datetime.datetime) ->
         by = f"the provider: {text.code or reason}"
         phones.opt_out(biller=text.biller, number=text.phone, by=by, actor=actor, now=now)
     elif remedy.action is Action.STOP_SENDING:
-        _stop(text.line, f"The provider refuses this number ({text.code or reason}).", actor)
+        # What the carriers hold against a biller holds for whatever number it sends from.
+        for line in Line.objects.filter(biller_id=text.biller_id, active=True):
+            _stop(line, f"The provider refuses this biller's texts ({text.code or reason}).", actor)
+    elif remedy.action is Action.ALERT_BILLER:
+        _warn(
+            text.line,
+            f"A carrier holds “{text.kind}” back ({text.code or reason}): see to its words and campaign.",
+            actor,
+        )
     elif remedy.action in {Action.MARK_NUMBER_BAD, Action.SUSPEND_NUMBER}:
         phones.suspend(
             biller_id=text.biller_id, number=text.phone, reason=str(reason), after=remedy.after, actor=actor,
@@ -302,6 +316,17 @@ def _stop(line: Line, why: str, actor: Actor) -> None:
         audit.record(
             actor=actor, event="line.stopped", biller_id=line.biller_id, subject=f"line:{line.pk}",
             facts={"reason": why[:200]},
+        )  # fmt: skip
+
+
+@transaction.atomic(durable=True)
+def _warn(line: Line, of: str, actor: Actor) -> None:
+    """Have somebody look into what a carrier holds against a line's texts."""
+    if Line.objects.filter(pk=line.pk).exclude(warned_of=of[:200]).update(warned_of=of[:200]):
+        logger.error("line %s of biller %s: %s", line.pk, line.biller_id, of)
+        audit.record(
+            actor=actor, event="line.warned", biller_id=line.biller_id, subject=f"line:{line.pk}",
+            facts={"reason": of[:200]},
         )  # fmt: skip
 
 

@@ -417,6 +417,7 @@ def _allauth(names: str, door: Door, verbs: frozenset[str] = BOTH, **more: Any) 
 # What belongs to nobody, or to whoever is signed in.
 _OTHERS = [
     _open("health"),
+    _open("texts", POST, picks={"guid": lambda at: at.town.line.guid}, own_rules=True),
     _open("accent-css", fixed={"accent": "0b5394"}),
     _open("biller-logo", fixed={"slug": "maple-falls"}),
     _open("set_language", BOTH, given=lambda _: {"language": "es"}),
