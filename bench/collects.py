@@ -41,9 +41,9 @@ def run(*, scale: float = 1.0, rounds: int = 5) -> None:
     """Measure and print; ``scale`` makes every size smaller or larger."""
     bills, peer_bills = int(20_000 * scale), int(1_000 * scale)
     from billing import tenancy
-    from payments.operations import collections
+    from payments.operations import runs
 
-    setattr(collections, "open_route", lambda route: PassingGateway())  # noqa: B010  (the processor is what is left out)
+    setattr(runs, "open_route", lambda route: PassingGateway())  # noqa: B010  (the processor is what is left out)
     days = 2 * rounds + 3
     biller_id, _sizes = _make(rounds, bills, peer_bills)
     with tenancy.acting_for([biller_id]):
