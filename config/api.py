@@ -44,6 +44,7 @@ urlpatterns = [
     path("", include("billing.api.urls")),
     path("", include("payments.api.urls")),
     path("", include("datapump.api.urls")),
+    path("", include("sms.api.urls")),
     path("openapi.yaml", Document.as_view(), name="api-openapi"),
     path("docs/", Page.as_view(), name="api-docs"),
     re_path(r"", Nowhere.as_view(), name="api-nowhere"),

@@ -354,6 +354,8 @@ SPECTACULAR_SETTINGS = {
         "InstrumentState": "payments.models.InstrumentState",
         "InstrumentKind": "payments.models.InstrumentKind",
         "RecordState": "datapump.models.RecordState",
+        "TextState": "sms.models.TextState",
+        "PayByTextState": "sms.api.enrolments.STATES",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

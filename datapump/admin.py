@@ -256,8 +256,8 @@ class RecordAdmin(ReadOnly):
 class ChangeLogAdmin(ReadOnly):
     """What changed, to read."""
 
-    list_display = ("at", "biller", "customer", "field", "old", "new", "made_by", "record")
-    list_select_related = ("biller", "customer", "record")
+    list_display = ("at", "biller", "customer", "field", "old", "new", "made_by", "datapump_id")
+    list_select_related = ("biller", "customer")
     ordering = ("-id",)
 
 

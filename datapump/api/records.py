@@ -11,15 +11,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing import formats
+from billing.actors import Requestor
 from billing.api.invoices import CustomerRef
-from billing.api.views import Account, ApiView, PeriodQuery, Shape, page_of
+from billing.api.views import Account, ApiView, PageQuery, PeriodQuery, Shape, page_of
 from billing.lists.keysets import write_cursor
 from billing.models import Customer
 from datapump import reports
-from datapump.models import Outcome, Record, RecordState, RecordType
+from datapump.models import ChangeLog, Outcome, Record, RecordState, RecordType
 from datapump.operations import resends
 
 # What a client reads instead of our numbers.
+DOORS = {requestor.value: requestor.name.lower() for requestor in Requestor}
 TYPES = {RecordType(value): RecordType(value).name.lower() for value in RecordType.values}
 _BY_NAME = {name: type_ for type_, name in TYPES.items()}
 _ORDER = ("-created_at", "-pk")
@@ -74,11 +76,22 @@ class RecordShape(Shape):
 class ChangeLogShape(Shape):
     """One field that changed."""
 
+    datapump_id = serializers.SerializerMethodField(help_text="The update that told of it; 0 where none did.")
     field = serializers.CharField()
     old = Masked()
     new = Masked()
+    requestor = serializers.SerializerMethodField(help_text="Through which door it came.")
     made_by = serializers.CharField()
     at = serializers.DateTimeField()
+
+    def get_datapump_id(self, change: ChangeLog) -> str:
+        """Give the update's id."""
+        return change.datapump_id
+
+    @extend_schema_field(serializers.ChoiceField(choices=sorted(DOORS.values())))
+    def get_requestor(self, change: ChangeLog) -> str:
+        """Name the door."""
+        return DOORS[change.requestor]
 
 
 class TryShape(Shape):
@@ -160,6 +173,19 @@ class SendAgainView(ApiView):
         """Have an update sent again, before anything later of its customer; one that is on its way is refused."""
         resends.send_again(actor=self.actor, record=self.find(Record.objects.all(), pk=pk))
         return _detail(self, pk)
+
+
+class ChangeLogsView(ApiView):
+    """What has changed of one customer."""
+
+    @extend_schema(
+        operation_id="change_logs_list", parameters=[PageQuery], responses=page_of(ChangeLogShape), tags=["datapump"]
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        """Give the changes of a customer's enrolments, the newest first, also those that no update told of."""
+        chosen = self.query(PageQuery)
+        rows = ChangeLog.objects.filter(customer=self.customer(pk))
+        return self.page(rows, ChangeLogShape, order=("-at", "-pk"), chosen=chosen)
 
 
 def _detail(view: ApiView, pk: uuid.UUID) -> Response:

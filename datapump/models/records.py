@@ -142,6 +142,11 @@ class ChangeLog(models.Model):
     def __str__(self) -> str:
         return f"{self.field}: {self.old} → {self.new}"
 
+    @property
+    def datapump_id(self) -> str:
+        """The id of the update that it belongs to; 0 where it belongs to none (PBT-7)."""
+        return str(self.record_id or 0)
+
 
 class Envelope(models.Model):
     """One call to an endpoint: what was sent and what came back, credentials masked. Aged out; its deliveries stay.

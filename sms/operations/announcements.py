@@ -20,7 +20,7 @@ from billing.models import Customer, FileState, Invoice, InvoiceFile, Item, Item
 from payments.models import AutoPayEnrolment, Instrument, InstrumentState
 from payments.operations import dues
 from sms.conversations import answer, findings
-from sms.models import Announcement, Line, Phone, SmsMode
+from sms.models import Announcement, Line, Phone, SmsMode, Text
 from sms.operations import links, programmes, talks, texts
 from sms.operations.enrolments import NotEnrolled
 from sms.operations.programmes import Voice
@@ -66,13 +66,17 @@ def _announce(file: InvoiceFile, now: datetime.datetime) -> int:
         failpoint("announcements.told")
 
 
-def send_now(*, customer: Customer, actor: Actor, now: datetime.datetime | None = None) -> None:
+def send_now(*, customer: Customer, actor: Actor, key: str = "", now: datetime.datetime | None = None) -> None:
     """Text an enrolled customer's bill, because somebody asked for it; only the hours are kept, not the day's limit.
+
+    The same ``key`` again texts nothing.
 
     :raises NotEnrolled: pay by text is not on.
     :raises NothingToTell: nothing is due.
     :raises programmes.NotOffered: the biller offers no pay by text.
     """
+    if key and Text.objects.filter(biller_id=customer.biller_id, key=key).exists():
+        return
     now = now or timezone.now()
     voice, line = programmes.offered(customer.biller)
     mode = SmsMode.objects.filter(customer=customer, registered=True).select_related("customer__biller").first()
@@ -80,7 +84,7 @@ def send_now(*, customer: Customer, actor: Actor, now: datetime.datetime | None 
         raise NotEnrolled
     newest = Invoice.objects.filter(customer=customer).order_by("-pk").first()
     with transaction.atomic(durable=True):
-        key = f"bill:{newest.pk if newest else 0}:{now.isoformat()}"
+        key = key or f"bill:{newest.pk if newest else 0}:{now.isoformat()}"
         if not newest or not _write([(mode, newest)], voice, line, now, capped=False, key=key):
             raise NothingToTell
         audit.record(

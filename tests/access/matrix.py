@@ -18,6 +18,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test.client import MULTIPART_CONTENT
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from sms.models import Text
 from tests.access.walks import CARD_TO_ENTER, READY, Place, Where, Who
 
 # ---- People ------------------------------------------------------------------------------------------------------------
@@ -401,6 +402,19 @@ _API = [
         given=lambda at: {"instrument": at.account.spare.pk, "agreed": True, "how": "On the web form."},
     ),
     _api("paperless", "GET HEAD PUT", pick=PICKS["customer_id"], given=lambda _: {"enrolled": True}),
+    _api(
+        "pay-by-text",
+        "GET HEAD PUT DELETE",
+        pick=PICKS["customer_id"],
+        given=lambda _: {
+            "number": "(202) 555-0199",
+            "consent": {"how": "On the web form.", "text": "I agree to texts.", "version": "1"},
+        },
+    ),
+    _api("bill-by-text", "POST", pick=PICKS["customer_id"]),
+    _api("texts"),
+    _api("text", pick=lambda at: Text.objects.filter(customer=at.account.customer).values_list("pk", flat=True)[0]),
+    _api("change-logs", pick=PICKS["customer_id"]),
     _api("datapump-records"),
     _api("datapump-record", pick=PICKS["record_id"]),
     _api("datapump-send-again", "POST", pick=PICKS["record_id"]),

@@ -8,6 +8,7 @@ import pytest
 
 from billing.models import Biller, Customer, Invoice
 from payments.models import Instrument, Route
+from sms.models import Line
 from tests.api.machines import Machine
 from tests.factories import make_biller, make_customer, make_endpoint, make_instrument, make_invoice, make_route
 from tests.processor import Processor
@@ -33,6 +34,7 @@ def make_town(processor: Processor, number: str = "35909-001") -> Town:
     invoice = make_invoice(customer, "84.10")
     route = make_route(biller, processor.url)
     instrument = make_instrument(customer, route, processor.token(route.merchant))
+    Line.objects.create(biller=biller, number="+15055550100", driver="simulator", secret="unused")
     return Town(biller, customer, invoice, route, instrument, Machine(biller))
 
 

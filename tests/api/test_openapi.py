@@ -18,7 +18,10 @@ from schemathesis.specs.openapi import checks
 
 from config.environment import ROOT
 from payments.models import Payment
+from sms.models import Consent, SmsMode, Text
+from sms.operations import enrolments
 from tests.api.conftest import Town
+from tests.api.machines import OPERATOR
 from tests.browsers import violations
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -84,8 +87,12 @@ def test_no_input_breaks_a_call_or_makes_it_answer_what_the_document_does_not_sa
     That a call is well formed does not mean that it is granted: an unknown account is refused like a bad one.
     """
     operation = OPERATIONS[name]
+    enrolments.enrol(
+        customer=town.customer, number="+15055550123", consent=Consent("By phone.", "Texts.", "1"), actor=OPERATOR
+    )
     known = {
-        "invoices": town.invoice.pk, "customers": town.customer.pk, "instruments": str(town.instrument.pk)
+        "invoices": town.invoice.pk, "customers": town.customer.pk, "instruments": str(town.instrument.pk),
+        "texts": str(Text.objects.get().pk),
     }.get(operation.path.split("/")[3])  # fmt: skip
     theirs = books_of(other_town)
 
@@ -120,6 +127,8 @@ def books_of(town: Town) -> list[Any]:
         *Payment.objects.filter(biller=town.biller).values_list("pk", "state"),
         *town.customer.instruments.values_list("pk", "state", "is_default"),
         town.biller.customers.values_list("paperless", "balance").get(),
+        *SmsMode.objects.filter(biller=town.biller).values_list("number", "registered"),
+        Text.objects.filter(biller=town.biller).count(),
     ]
 
 

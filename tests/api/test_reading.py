@@ -228,7 +228,8 @@ def test_payment_message_file_and_update_read_as_they_are() -> None:
         "id": str(record.pk), "type": "paperless", "customer": whose, "state": "failed", "made_by": "Ann CSR",
         "before": "Off", "after": "On", "delivered_at": None, "attempts": 1, "failure": "Refused.", "held_by": None,
         "change_logs": [
-            {"field": "phone", "old": "(•••) •••-0123", "new": "On", "made_by": "Ann CSR", "at": "2026-11-22T17:00:00Z"}
+            {"datapump_id": str(record.pk), "field": "phone", "old": "(•••) •••-0123", "new": "On", "requestor": "csr",
+             "made_by": "Ann CSR", "at": "2026-11-22T17:00:00Z"}
         ],
         "tries": [
             {"at": "2026-11-22T17:00:00Z", "milliseconds": 31, "status": None, "outcome": "not_sent",
