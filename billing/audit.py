@@ -55,6 +55,7 @@ SENTENCES: dict[str, Any] = {
     "invoice_file.withdrawn": _("Withdrew invoice file %(name)s"),
     "line.resumed": _("Let the texts from %(line)s go out again"),
     "line.stopped": _("Stopped sending texts: %(reason)s"),
+    "line.warning_dismissed": _("Saw to what a carrier held against the texts from %(line)s: %(reason)s"),
     "line.warned": _("Was warned about the biller's texts: %(reason)s"),
     "membership.changed": _("Gave %(email)s the role %(role)s"),
     "membership.invited": _("Invited %(email)s as %(role)s"),
@@ -83,6 +84,7 @@ SENTENCES: dict[str, Any] = {
     "phone.opted_out": _("The phone %(phone)s gets no more texts, by %(by)s"),
     "phone.resumed": _("Sends to the phone %(phone)s again"),
     "phone.suspended": _("Sends nothing more to the phone %(phone)s: %(reason)s"),
+    "programme.changed": _("Changed the text programme: %(fields)s"),
     "programme.resumed": _("Let the texts of %(programme)s go out again"),
     "programme.stopped": _("Stopped the texts of %(programme)s"),
     "run.finished": _("Finished the run"),
@@ -90,7 +92,10 @@ SENTENCES: dict[str, Any] = {
     "run.stopped": _("Asked the run to stop"),
     "secrets.rotated": _("Encrypted %(count)s secrets under the newest key"),
     "setting.changed": _("Changed setting %(number)s"),
+    "text.reviewed": _("Read a text from %(phone)s that nobody had understood: %(note)s"),
     "webhook.refused": _("Refused what %(address)s said in a text provider's name: %(reason)s"),
+    "wording.changed": _("Changed the words of the text “%(message)s” (%(language)s)"),
+    "wording.removed": _("Went back to the usual words of the text “%(message)s” (%(language)s)"),
 }
 
 

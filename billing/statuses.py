@@ -141,6 +141,28 @@ STATUSES: dict[str, dict[str, Status]] = {
         "sent": Status(_("Sent"), _G, "check-circle"),
         "failed": Status(_("Failed"), _X, "x-circle"),
     },
+    # sms.Mode; without an enrolment there is none.
+    "pay_by_text": {
+        "none": Status(_("Never enrolled"), _Q, "minus-circle"),
+        "pending": Status(
+            _("Waiting for a confirmation"), _W, "clock", _("Waiting for a confirmation until %(detail)s")
+        ),
+        "enrolled": Status(_("Enrolled"), _G, "check-circle"),
+        "unenrolled": Status(_("Unenrolled"), _Q, "no-symbol"),
+    },
+    # sms.TextState.
+    "text": {
+        "waiting": Status(_("Waiting"), _Q, "clock", _("Waiting – goes out at %(detail)s")),
+        "sending": Status(_("Sending"), _B, "arrow-up-tray"),
+        "unknown": Status(_("Not known yet"), _W, "question-mark-circle"),
+        "accepted": Status(_("With the provider"), _B, "paper-airplane"),
+        "delivered": Status(_("Delivered"), _G, "check-circle"),
+        "failed": Status(_("Did not arrive"), _X, "x-circle"),
+        "arrived": Status(_("Arrived"), _B, "inbox-arrow-down"),
+        "acting": Status(_("Being dealt with"), _B, "arrow-path"),
+        "awaiting": Status(_("Waiting for a payment"), _B, "banknotes"),
+        "received": Status(_("Received"), _G, "inbox"),
+    },
     # billing.CustomerStatus.
     "customer": {
         "active": Status(_("Active"), _G, "check-circle"),

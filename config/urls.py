@@ -23,6 +23,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("biller/", include("billing.biller_portal.urls")),
     path("biller/", include("payments.biller_portal.urls")),
     path("biller/", include("datapump.biller_portal.urls")),
+    path("biller/", include("sms.biller_portal.urls")),
     path("", include("billing.customer_portal.urls")),
     path("", include("payments.customer_portal.urls")),
 ]

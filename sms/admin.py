@@ -11,8 +11,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from billing import formats
 from billing.admin.pages import Audited, ReadOnly, ask, each, operator
-from sms.conversations import Language, Message, Reply
-from sms.conversations.wordings import UnknownField
+from sms.conversations import Language, Message
 from sms.models import Announcement, Line, PayLink, Phone, Programme, SmsMode, Text, Wording
 from sms.operations import enrolments, lines, phones, programmes
 from sms.providers.base import Misconfigured, ProviderError
@@ -154,18 +153,16 @@ class ProgrammeAdmin(Audited):
 
 
 class WordingForm(_WordingForm):
-    """A biller's words, tried once before they are kept."""
+    """A biller's words, held to what their message must say before they are kept."""
 
     def clean(self) -> dict[str, Any]:
-        """Refuse words that name a field which the message does not have."""
+        """Refuse words that lack something, or name a field which the message does not have."""
         given = super().clean() or self.cleaned_data
-        biller, message = given.get("biller"), given.get("message")
-        if biller and message and "body" in given:
-            voice = programmes.Voice(programmes.programme_of(biller), {(message, Language.ENGLISH): given["body"]})
-            try:
-                voice.words(Reply(Message(message)), Language.ENGLISH)
-            except UnknownField as wrong:
-                self.add_error("body", str(wrong))
+        biller, message, language = given.get("biller"), given.get("message"), given.get("language")
+        if biller and message and language and "body" in given:
+            voice = programmes.Voice(programmes.programme_of(biller), {})
+            for flaw in programmes.flaws_of(voice, Message(message), Language(language), given["body"]):
+                self.add_error("body", flaw.words)
         return given
 
 

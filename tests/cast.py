@@ -105,6 +105,7 @@ class Account:
     delivery: NoticeDelivery
     record: Record
     failed: Record
+    text: Text  # from the phone, and waits to be read
 
 
 @dataclass(slots=True)
@@ -360,6 +361,10 @@ def _make_account(
         biller=biller, line=line, customer=customer, direction="out", phone="+12025550123", kind="bill_ready",
         body="Your bill is ready.", key=f"cast:{customer.pk}", state="delivered", status="delivered",
     )  # fmt: skip
+    text = Text.objects.create(
+        biller=biller, line=line, customer=customer, direction="in", phone="+12025550123", kind="unknown", state="received",
+        body="What is this?", key=f"cast:{customer.pk}:in", rule="nothing", review="unknown",
+    )  # fmt: skip
     payment = _make_payment(customer, card, amount, PaymentState.POSTED, run, settled_at=now)
     _settle(payment, paid_bill)
     stuck = _make_payment(customer, spare, "1.00", PaymentState.PROCESSING, None)
@@ -421,6 +426,7 @@ def _make_account(
         delivery=delivery,
         record=record,
         failed=failed,
+        text=text,
     )
 
 

@@ -20,6 +20,7 @@ from billing.models import AuditEntry, Customer, CustomerStatus, Item, PayerLink
 from billing.money import ZERO
 from billing.permissions import Permission
 from payments.models import AutoPayEnrolment, Payment, PaymentState
+from sms.models import Mode, SmsMode
 
 _RECENT = "recent_accounts"
 _RECENT_MOST = 8
@@ -30,6 +31,7 @@ TABS = (
     ("Bills", "biller-account-bills"),
     ("Payments", "biller-account-payments"),
     ("Enrolments", "biller-account-enrolments"),
+    ("Pay by text", "biller-account-text"),
     ("Methods", "biller-account-methods"),
     ("Messages", "biller-account-messages"),
     ("DataPump", "biller-account-datapump"),
@@ -54,6 +56,9 @@ _LOOKS = (
     ("payment", "busy", "banknotes"),
     ("autopay", "quiet", "arrow-path"),
     ("paperless", "quiet", "envelope"),
+    ("pay_by_text", "quiet", "device-phone-mobile"),
+    ("phone", "quiet", "device-phone-mobile"),
+    ("text", "quiet", "chat-bubble-left-right"),
     ("instrument", "quiet", "credit-card"),
     ("payer", "quiet", "user"),
     ("notice", "quiet", "paper-airplane"),
@@ -113,6 +118,11 @@ def _flags(customer: Customer, autopay: AutoPayEnrolment | None) -> list[dict[st
         flags.append({"label": "AutoPay", "tone": "good" if usable else "warning", "icon": "arrow-path"})
     if customer.paperless:
         flags.append({"label": "Paperless", "tone": "good", "icon": "envelope"})
+    texting = SmsMode.objects.filter(customer=customer).first()
+    if texting and texting.mode != Mode.UNENROLLED:
+        on = texting.mode == Mode.ENROLLED
+        label = "Pay by text" if on else "Pay by text waits for a YES"
+        flags.append({"label": label, "tone": "good" if on else "warning", "icon": "device-phone-mobile"})
     if customer.blocks_card:
         flags.append({"label": "Cards blocked", "tone": "bad", "icon": "no-symbol"})
     if customer.blocks_bank:

@@ -22,6 +22,7 @@ from billing.permissions import Permission
 from datapump.models import Record, RecordState, RecordType
 from payments.models import Payment
 from payments.reports import payments_matching, queues
+from sms.reports import to_review
 
 MOST = 25
 CAP = 999
@@ -123,6 +124,12 @@ def _queues(request: BillerRequest) -> list[dict[str, Any]]:
         _queue("Failed updates", failed.order_by()[: CAP + 1].count(), f"{datapump}?state=failed" if datapump else ""),
         _queue("Open cases", money.cases, reverse("biller-cases"), "outcome unknown, needs a person"),
         _queue("Unresolved attempts", money.unresolved, reverse("biller-unresolved"), "being looked up"),
+        _queue(
+            "Texts to read",
+            to_review(biller).order_by()[: CAP + 1].count(),
+            url_if_any("biller-text-reviews"),
+            "nobody understood them",
+        ),
         _queue(
             "Refused files",
             refused.order_by()[: CAP + 1].count(),

@@ -26,6 +26,7 @@ TABS = (
     ("Payment rules", "biller-rules"),
     ("Stop switch", "biller-charging"),
     ("DataPump", "biller-datapump-settings"),
+    ("Text programme", "biller-text-settings"),
     ("People", "biller-people"),
     ("API keys", "biller-api-keys"),
     ("Audit", "biller-audit"),

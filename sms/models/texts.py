@@ -79,6 +79,7 @@ class Text(models.Model):
     review = models.CharField(max_length=20, blank=True, db_default="")
     reviewed_at = models.DateTimeField(null=True)
     reviewed_by = models.CharField(max_length=120, blank=True, db_default="")
+    review_note = models.CharField(max_length=200, blank=True, db_default="", help_text="What was done about it.")
 
     objects = CustomerOwnedQuerySet["Text"].as_manager()
 

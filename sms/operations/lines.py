@@ -19,6 +19,12 @@ class NotStopped(DomainError):
     default = "Texts go out from this number already."
 
 
+class NotWarned(DomainError):
+    """Nothing is held against the line's texts."""
+
+    default = "No carrier holds anything against the texts from this number."
+
+
 def open_line(line: Line) -> Provider:
     """Give the driver of a line.
 
@@ -43,4 +49,18 @@ def resume(*, line: Line, actor: Actor) -> None:
     audit.record(
         actor=actor, event="line.resumed", biller_id=line.biller_id, subject=f"line:{line.pk}",
         facts={"line": formats.phone(line.number), "reason": line.stopped_for},
+    )  # fmt: skip
+
+
+@transaction.atomic(durable=True)
+def dismiss_warning(*, line: Line, actor: Actor) -> None:
+    """Forget what a carrier held against a line's texts, because somebody saw to it; the next one warns anew.
+
+    :raises NotWarned: there is no warning.
+    """
+    if not Line.objects.filter(pk=line.pk).exclude(warned_of="").update(warned_of=""):
+        raise NotWarned
+    audit.record(
+        actor=actor, event="line.warning_dismissed", biller_id=line.biller_id, subject=f"line:{line.pk}",
+        facts={"line": formats.phone(line.number), "reason": line.warned_of},
     )  # fmt: skip

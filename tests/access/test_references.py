@@ -62,6 +62,7 @@ REFERENCES = [
     Reference(Who.SAM, "biller-datapump", lambda at: at.account.record.pk, "q={}", nothing=NO_UUID),
     Reference(Who.SAM, "biller-datapump", lambda at: at.account.customer.number, "q={}"),
     Reference(Who.SAM, "biller-datapump-newer", lambda at: at.account.customer.number, "since=2026-01-01T00:00:00Z&q={}"),
+    Reference(Who.SAM, "biller-texts", lambda at: at.account.customer.number, "q={}"),
     Reference(Who.SAM, "biller-search", lambda at: at.account.customer.number, "q={}"),
     Reference(Who.SAM, "biller-search", lambda at: at.account.customer.display_number, "q={}"),
     Reference(Who.SAM, "biller-search", lambda at: at.account.customer.email, "q={}", nothing="nobody@nowhere.example"),

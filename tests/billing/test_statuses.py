@@ -13,6 +13,7 @@ from billing import statuses
 from billing.models import ChunkState, CustomerStatus, FileState, NoticeState, RunState
 from datapump.models import Delivery, RecordState
 from payments.models import AttemptState, CaseState, InstrumentState, PaymentState
+from sms.models import Mode, TextState
 
 STORED = {
     "record": RecordState.values,
@@ -26,9 +27,17 @@ STORED = {
     "chunk": ChunkState.values,
     "notice": NoticeState.values,
     "customer": CustomerStatus.values,
+    "pay_by_text": [str(one) for one in Mode],
+    "text": TextState.values,
 }
 # What pages work out and no column holds.
-WORKED_OUT = {"record": {"on_hold"}, "attempt": {"unresolved"}, "instrument": {"expired"}, "run": {"stopping"}}
+WORKED_OUT = {
+    "record": {"on_hold"},
+    "attempt": {"unresolved"},
+    "instrument": {"expired"},
+    "run": {"stopping"},
+    "pay_by_text": {"none"},
+}
 
 
 @pytest.mark.parametrize("noun", STORED)

@@ -66,6 +66,7 @@ LEADS_ON = {
     "mfa_authenticate": "only after a password; opened below",
     "set_language": "takes a choice and goes back",
     "biller-case-close": "the form stands on the case's page",
+    "biller-text-close": "the form stands on the text's page",
     "biller-person-invite": "the button stands on the people's page",
     "api-nowhere": "every address of the API that is none",
 }

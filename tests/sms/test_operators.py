@@ -257,8 +257,10 @@ def test_programmes_words_and_phones(client: Client, biller: Biller) -> None:
     given = {"biller": str(biller.pk), "programme": "pay_by_text", "message": "help", "language": "en"}
     refused = client.post(add, {**given, "body": "{programme}: Call {surprise}."})
     assert "is no field of this message" in refused.content.decode()
+    assert "Msg &amp; data rates may apply" in refused.content.decode()
     assert Wording.objects.count() == 0
-    assert client.post(add, {**given, "body": "{programme}: Call {contact}. STOP to end."}).status_code == 302
+    body = "{programme}: Call {contact}. Msg frequency varies. Msg & data rates may apply. STOP to end."
+    assert client.post(add, {**given, "body": body}).status_code == 302
     assert entries()[-1][2] == "Added the wording Help (en)"
 
     phone = Phone.objects.create(

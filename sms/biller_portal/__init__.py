@@ -1,0 +1,1 @@
+"""The biller portal's pages about texting."""
