@@ -70,7 +70,7 @@ _LOOKS = (
 
 def customer_or_404(request: BillerRequest, pk: int) -> Customer:
     """Give the biller's customer; another biller's is not found, like one that does not exist."""
-    mine = Customer.objects.visible_to(request.user).filter(biller=request.biller).select_related("biller")
+    mine = Customer.objects.visible_to(request.user).filter(biller=request.biller).select_related("biller", "sms_mode")
     return get_object_or_404(mine, pk=pk)
 
 
@@ -118,7 +118,7 @@ def _flags(customer: Customer, autopay: AutoPayEnrolment | None) -> list[dict[st
         flags.append({"label": "AutoPay", "tone": "good" if usable else "warning", "icon": "arrow-path"})
     if customer.paperless:
         flags.append({"label": "Paperless", "tone": "good", "icon": "envelope"})
-    texting = SmsMode.objects.filter(customer=customer).first()
+    texting: SmsMode | None = getattr(customer, "sms_mode", None)
     if texting and texting.mode != Mode.UNENROLLED:
         on = texting.mode == Mode.ENROLLED
         label = "Pay by text" if on else "Pay by text waits for a YES"

@@ -197,9 +197,10 @@ def test_the_queues_count_what_waits_for_a_person(client: Client, biller: Biller
     Case.objects.create(biller=biller, customer=customer, attempt=old, kind="unknown", reason="?")
     queues = client.get(reverse("biller-search")).context["queues"]
     assert [(one["label"], one["value"]) for one in queues] == [
-        ("Failed updates", "2"), ("Open cases", "1"), ("Unresolved attempts", "1"), ("Refused files", "1"),
+        ("Failed updates", "2"), ("Open cases", "1"), ("Unresolved attempts", "1"), ("Texts to read", "0"),
+        ("Refused files", "1"),
     ]  # fmt: skip
-    assert [one["tone"] for one in queues] == ["bad"] * 4
+    assert [one["tone"] for one in queues] == ["bad", "bad", "bad", "", "bad"]
 
 
 def test_the_counts_stop_at_a_cap(biller: Biller, monkeypatch: pytest.MonkeyPatch) -> None:

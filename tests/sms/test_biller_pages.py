@@ -11,7 +11,6 @@ from html import unescape
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -58,10 +57,14 @@ def administrator(biller: Biller) -> Client:
     return client_of(make_staff(biller, Role.ADMINISTRATOR, name="Dana Boss"))
 
 
-def page_of(response: HttpResponse) -> str:
+def page_of(response: Any) -> str:
     """Give a page's words as somebody reads them."""
     main = response.content.decode().partition("<main ")[2].partition(">")[2].partition("</main>")[0]
     return " ".join(unescape(re.sub(r"<(script|style).*?</\1>|<[^>]+>", " ", main, flags=re.DOTALL)).split())
+
+
+def file_of(response: Any) -> str:
+    return b"".join(response.streaming_content).decode("utf-8-sig")
 
 
 def at(name: str, customer: Customer, *more: str) -> str:
@@ -335,8 +338,7 @@ def test_the_list_narrows_by_its_address_and_goes_away_as_a_file(client: Client,
     here = reverse("biller-texts")
 
     def found(query: str) -> list[str]:
-        text = b"".join(client.get(f"{here}?format=csv&{query}").streaming_content).decode("utf-8-sig")
-        return [row["about"] for row in csv.DictReader(io.StringIO(text))]
+        return [row["about"] for row in csv.DictReader(io.StringIO(file_of(client.get(f"{here}?format=csv&{query}"))))]
 
     assert found("") == ["Pay", "Enrolled"]
     for query, expected in {
@@ -351,7 +353,7 @@ def test_the_list_narrows_by_its_address_and_goes_away_as_a_file(client: Client,
         "start=2020-01-01&end=2020-01-02": [],
     }.items():
         assert found(query) == expected, query
-    whole = b"".join(client.get(f"{here}?format=csv").streaming_content).decode("utf-8-sig")
+    whole = file_of(client.get(f"{here}?format=csv"))
     rows = list(csv.DictReader(io.StringIO(whole)))
     assert rows[0]["text"] == '\'=HYPERLINK("http://x")'
     assert rows[0]["phone"] == "(•••) •••-0199"
