@@ -48,7 +48,7 @@ class ProgrammeForm(forms.Form):
         choices=[(hour, formats.number(hour) + ":00") for hour in range(24)],
         help_text="In every time zone that the phone may be in. Answers to a payer’s text go at once.",
     )
-    closes = forms.ChoiceField(label="until", choices=[(hour, formats.number(hour) + ":00") for hour in range(1, 25)])
+    closes = forms.ChoiceField(label="Until", choices=[(hour, formats.number(hour) + ":00") for hour in range(1, 25)])
     most_a_day = forms.IntegerField(
         label="Most texts a day",
         min_value=1,
