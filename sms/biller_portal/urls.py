@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from sms.biller_portal import enrolments, programmes, texts
+from sms.biller_portal import enrolments, imports, programmes, texts
 
 _ACCOUNT = "accounts/<int:customer_id>/text"
 
@@ -17,6 +17,7 @@ urlpatterns = [
     path(f"{_ACCOUNT}/keep/", enrolments.keep_number, name="biller-account-text-keep"),
     path(f"{_ACCOUNT}/<slug:which>/opt-out/", enrolments.opt_out, name="biller-account-text-opt-out"),
     path(f"{_ACCOUNT}/<slug:which>/resume/", enrolments.resume, name="biller-account-text-resume"),
+    path("files/texts/", imports.enrolments_of_file, name="biller-text-import"),
     path("texts/", texts.TextList.as_view(), name="biller-texts"),
     path("texts/review/", texts.ReviewList.as_view(), name="biller-text-reviews"),
     path("texts/<uuid:text_id>/", texts.text, name="biller-text"),

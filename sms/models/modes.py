@@ -32,11 +32,16 @@ class Mode(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What was agreed to: in which words, and how somebody came to know of it (by phone, on paper, in the portal)."""
+    """What was agreed to: in which words, and how somebody came to know of it (by phone, on paper, in the portal).
+
+    ``by`` and ``at`` say who took it down and when, where that was not whoever enrols now.
+    """
 
     how: str
     text: str
     version: str
+    by: str = ""
+    at: datetime.datetime | None = None
 
 
 class SmsMode(models.Model):
@@ -98,5 +103,6 @@ class SmsMode(models.Model):
     def agree(self, consent: Consent, actor: Actor, now: datetime.datetime) -> None:
         """Take down who agreed to what, when and from where."""
         self.consent_how, self.consent_text, self.consent_version = consent.how, consent.text, consent.version
-        self.consent_by, self.consent_requestor = actor.label[:120], actor.requestor
-        self.consent_address, self.consented_at = actor.address, now
+        self.consent_by, self.consent_requestor = (consent.by or actor.label)[:120], actor.requestor
+        # Where it was given elsewhere, nobody knows from which address.
+        self.consent_address, self.consented_at = (None if consent.at else actor.address), consent.at or now

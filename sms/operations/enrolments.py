@@ -120,29 +120,66 @@ def enrol(
     now = now or timezone.now()
     number = read_number(number)
     voice, line = programmes.offered(customer.biller)
+    tell = _teller(customer, number, voice, line, now, key=f"enrol:{customer.pk}:{now.isoformat()}")
+    _enrol(customer, number, consent, voice, line, actor, tell, now)
+    return SmsMode.objects.get(customer=customer)
+
+
+def take_over(
+    *,
+    customer: Customer,
+    number: str,
+    consent: Consent,
+    language: str,
+    voice: Voice,
+    line: Line,
+    actor: Actor,
+    now: datetime.datetime,
+) -> bool:
+    """Enrol a customer as another vendor had them, on the consent that was given there; gives whether that changed anything.
+
+    ``number`` is E.164, ``language`` that of the texts where the phone has not shown one. Nobody asks for what the phone
+    is told of it now: that keeps the hours.
+
+    :raises PhoneRefuses: the phone said STOP.
+    :raises PhoneSuspended: texts do not arrive there.
+    """
+    key = f"import:{customer.pk}:{now.isoformat()}"
+    tell = _teller(customer, number, voice, line, now, key=key, unasked=True, language=language)
+    return _enrol(customer, number, consent, voice, line, actor, tell, now)
+
+
+def _enrol(
+    customer: Customer,
+    number: str,
+    consent: Consent,
+    voice: Voice,
+    line: Line,
+    actor: Actor,
+    tell: Callable[[State], None],
+    now: datetime.datetime,
+) -> bool:
     known = Phone.objects.filter(biller_id=customer.biller_id, number=number).first()
     if known is not None and known.refuses(voice.programme.kind):
         raise PhoneRefuses(line)
     if known is not None and known.suspended_for:
         raise PhoneSuspended(field="number")
     confirmed = actor.requestor != Requestor.PAYER
-    tell = _teller(customer, number, voice, line, now, key=f"enrol:{customer.pk}:{now.isoformat()}")
     if not SmsMode.objects.filter(customer=customer).exists():
         state = State(number=number, registered=True) if confirmed else State(pending_number=number)
         try:
-            return modes.insert_sms_mode(
-                customer=customer, state=state, consent=consent, actor=actor, say=tell, now=now
-            )
+            modes.insert_sms_mode(customer=customer, state=state, consent=consent, actor=actor, say=tell, now=now)
         except modes.AlreadyInserted:
             pass  # by somebody else, a moment ago
+        else:
+            return True
 
     def change(before: State) -> State:
         if confirmed or (before.registered and before.number == number):
             return State(number=number, registered=True)
         return replace(before, pending_number=number)
 
-    modes.update_sms_mode(customer=customer, state=change, consent=consent, actor=actor, say=tell, now=now)
-    return SmsMode.objects.get(customer=customer)
+    return modes.update_sms_mode(customer=customer, state=change, consent=consent, actor=actor, say=tell, now=now)
 
 
 def confirm(*, biller: Biller, number: str, actor: Actor, key: str = "", now: datetime.datetime | None = None) -> int:
@@ -251,7 +288,15 @@ def end_run_out(*, actor: Actor, now: datetime.datetime | None = None, most: int
 
 
 def _teller(
-    customer: Customer, number: str, voice: Voice, line: Line | None, now: datetime.datetime, *, key: str
+    customer: Customer,
+    number: str,
+    voice: Voice,
+    line: Line | None,
+    now: datetime.datetime,
+    *,
+    key: str,
+    unasked: bool = False,
+    language: str = "",
 ) -> Callable[[State], None]:
     """Give what tells the phones of a change: the new number what it is for, the old one that it is let go."""
 
@@ -262,11 +307,11 @@ def _teller(
         for one in sorted({number, released} - {""}):
             phones.hold(customer.biller_id, one)
         if mode.registered and mode.number == number and (before.number != number or not before.registered):
-            _tell(number, customer, findings.Enrolled, voice, line, now, key)
+            _tell(number, customer, findings.Enrolled, voice, line, now, key, unasked=unasked, language=language)
         elif mode.pending_number == number:
             _say_pending(number, customer, voice, line, now, key=key)
         if released:
-            _tell(released, customer, findings.NumberReleased, voice, line, now, f"{key}:released")
+            _tell(released, customer, findings.NumberReleased, voice, line, now, f"{key}:released", unasked=unasked)
 
     return say
 
@@ -286,11 +331,15 @@ def _tell(
     line: Line | None,
     now: datetime.datetime,
     key: str,
+    *,
+    unasked: bool = False,
+    language: str = "",
 ) -> None:
     """Tell a phone what was found, with the accounts that it serves now, inside the caller's transaction."""
     if line is None:
         return
     phone = phones.hold(customer.biller_id, number)
+    phone.language = phone.language or language
     talk = talks.talk_with(phone, programme=voice.programme, now=now)
     said = answer(talk.conversation, finding(talk.conversation.accounts))
     talks.keep(phone, said.conversation, reply=said.reply, now=now)
@@ -298,6 +347,6 @@ def _tell(
     if said.reply is not None:
         draft = talks.draft(
             said.reply, phone=phone, line=line, voice=voice, language=said.conversation.language, key=key,
-            now=now, customer=customer,
+            now=now, customer=customer, unasked=unasked,
         )  # fmt: skip
         texts.write(drafts=[draft])

@@ -161,11 +161,15 @@ def draft(
     key: str,
     now: datetime.datetime,
     customer: Customer | None = None,
+    unasked: bool = False,
 ) -> Draft:
-    """Make a text of a reply, in the biller's words, due now or, where nobody asked for it, when the hours allow."""
+    """Make a text of a reply, in the biller's words, due now or, where nobody asked for it, when the hours allow.
+
+    ``unasked`` says that nobody did, where the message itself does not.
+    """
     programme = voice.programme
     due_at, expires_at = now, now + _FRESH
-    if reply.message in UNASKED:
+    if unasked or reply.message in UNASKED:
         due_at = open_from(now, programme=programme, number=phone.number)
         expires_at = due_at + _FRESH
     kind = str(reply.message)

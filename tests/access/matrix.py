@@ -18,7 +18,6 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test.client import MULTIPART_CONTENT
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from sms.models import Text
 from tests.access.walks import CARD_TO_ENTER, READY, Place, Where, Who
 
 # ---- People ------------------------------------------------------------------------------------------------------------
@@ -172,6 +171,12 @@ def _upload(at: Place) -> dict[str, Any]:
     return {"file": SimpleUploadedFile(f"{at.town.biller.number}_11222026.bif", b"H|wrong\n")}
 
 
+def _enrolments(at: Place) -> dict[str, Any]:
+    row = f"{at.account.customer.number},(202) 555-0199,On paper.,Texts about bills.,1,2026-01-02,Clara,en"
+    body = f"account,phone,consent_how,consent_text,consent_version,consented_at,consented_by,language\n{row}\n"
+    return {"file": SimpleUploadedFile("enrolments.csv", body.encode()), "what": "all"}
+
+
 _BILLER_PORTAL = [
     _biller("biller-search", "view"),
     _biller("biller-choose", "view", BOTH, given=lambda at: {"biller": at.town.biller.pk}),
@@ -253,6 +258,7 @@ _BILLER_PORTAL = [
     _biller("biller-unresolved", "view", BOTH, given=lambda _: {"save": "Mine"}),
     _biller("biller-files", "view", BOTH, given=lambda _: {"save": "Mine"}),
     _biller("biller-file-upload", "load_file", BOTH, kind=MULTIPART_CONTENT, given=_upload),
+    _biller("biller-text-import", "load_file", BOTH, kind=MULTIPART_CONTENT, given=_enrolments),
     _biller("biller-file", "view", GET, "file_id"),
     _biller("biller-file-errors", "view", BOTH, "file_id", given=lambda _: {"save": "Mine"}),
     _biller("biller-file-withdraw", "load_file", BOTH, "file_id"),
@@ -460,7 +466,7 @@ _API = [
     ),
     _api("bill-by-text", "POST", pick=PICKS["customer_id"]),
     _api("texts"),
-    _api("text", pick=lambda at: Text.objects.filter(customer=at.account.customer).values_list("pk", flat=True)[0]),
+    _api("text", pick=PICKS["text_id"]),
     _api("change-logs", pick=PICKS["customer_id"]),
     _api("datapump-records"),
     _api("datapump-record", pick=PICKS["record_id"]),
