@@ -66,7 +66,9 @@ SENTENCES: dict[str, Any] = {
     "pay_by_text.asked_again": _("Sent the confirmation of pay by text to %(phone)s again"),
     "pay_by_text.bill_sent": _("Sent the bill by text to %(phone)s"),
     "pay_by_text.enrolled": _("Turned pay by text on at %(phone)s"),
-    "pay_by_text.imported": _("Imported %(name)s: %(new)s enrolled in pay by text, %(same)s were so, %(faults)s refused"),
+    "pay_by_text.imported": _(
+        "Imported %(name)s: %(new)s enrolled in pay by text, %(same)s were so, %(faults)s refused"
+    ),
     "pay_by_text.number_changed": _("Changed the number of pay by text to %(phone)s"),
     "pay_by_text.pending": _("Asked for a confirmation of pay by text at %(phone)s"),
     "pay_by_text.ran_out": _("Pay by text at %(phone)s was not confirmed in time"),
