@@ -132,7 +132,7 @@ def import_enrolments(
     with transaction.atomic(durable=True):
         audit.record(
             actor=actor, event="pay_by_text.imported", biller_id=biller.pk, subject=f"biller:{biller.pk}",
-            facts={"name": name[:200], "new": outcome.new, "same": outcome.same, "faults": len(outcome.faults)},
+            facts={"name": _printable(name[:200]), "new": outcome.new, "same": outcome.same, "faults": len(outcome.faults)},
         )  # fmt: skip
     outcome.done = True
     return outcome
@@ -289,8 +289,12 @@ def _older(mode: SmsMode, row: _Row) -> str:
 
 
 def _shown(name: str, value: str) -> str:
-    text = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in value[:_SHOWN])
+    text = _printable(value[:_SHOWN])
     return _masked(text) if name == "phone" else text
+
+
+def _printable(text: str) -> str:
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def _masked(number: str) -> str:
