@@ -1,4 +1,4 @@
-"""How log lines are written: to standard error, with everything that looks like a card or bank number masked."""
+"""How log lines are written: to standard error, with card and bank numbers, and links that open an account, masked."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import re
 _NUMBER = re.compile(
     r"(?<![0-9A-Za-z.-])(?:\d{9,19}|\d{4}[ -]\d{4}[ -]\d{4}[ -]\d{1,7}|\d{4}[ -]\d{6}[ -]\d{4,5})(?![0-9A-Za-z])"
 )
+# A link from a text: whoever has its code may look at a bill.
+_LINK = re.compile(r"(?<![0-9A-Za-z])t/[0-9A-Za-z]+-[0-9A-Za-z_-]+")
 
 
 def mask(text: str) -> str:
-    """Put an ellipsis and the last four digits where a card or bank number stands."""
-    return _NUMBER.sub(lambda found: "…" + re.sub(r"\D", "", found[0])[-4:], text)
+    """Put an ellipsis and the last four digits where a card or bank number stands, and an ellipsis for a link's code."""
+    return _NUMBER.sub(lambda found: "…" + re.sub(r"\D", "", found[0])[-4:], _LINK.sub("t/…", text))
 
 
 class MaskingFormatter(logging.Formatter):

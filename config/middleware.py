@@ -33,6 +33,9 @@ PERMISSIONS_POLICY = ", ".join(f"{name}=()" for name in _UNUSED)
 
 _VERBS = ("GET", "HEAD", "POST")
 _API = "/api/"
+# What stands in these addresses opens an account: other addresses, our own too, are not told from which one somebody came.
+# The origin alone is still said, because forms are checked by it.
+_LINKS = "/t/"
 
 
 class Answers:
@@ -48,6 +51,8 @@ class Answers:
         response = self.get_response(request)
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
         response.headers.setdefault("Cache-Control", "no-store")
+        if request.path_info.startswith(_LINKS):
+            response.headers["Referrer-Policy"] = "strict-origin"
         return response
 
 

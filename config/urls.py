@@ -26,6 +26,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("biller/", include("sms.biller_portal.urls")),
     path("", include("billing.customer_portal.urls")),
     path("", include("payments.customer_portal.urls")),
+    path("", include("sms.customer_portal.urls")),
 ]
 if settings.DEMO:
     urlpatterns.append(path("demo/", include("config.demo.urls")))

@@ -84,6 +84,8 @@ from tests.factories import (
 )
 
 OPERATOR = Actor.system("tests")
+# The link in a text to Maple Falls' account: whoever has its code may open it, whoever they are.
+LINK = 8_410_000
 
 
 @dataclass(slots=True)
@@ -162,6 +164,7 @@ def make_cast() -> Cast:
     found: dict[str, str] = {}
     maple = _make_town("Maple Falls Utilities", "maple-falls", "maple", "84.10", found)
     harbor = _make_town("Harbor Light Electric", "harbor-light", "harbor", "66613.37", found)
+    PayLink.objects.filter(customer=maple.account.customer).update(id=LINK)
     nico = _make_person("nico@maple.example", "Nico Without", factor=False)
     make_membership(nico, maple.biller, Role.CSR)
     gone = _make_person("gone@maple.example", "Gone Already", is_active=False)
@@ -342,7 +345,7 @@ def _make_account(
     autopay = make_autopay(customer, card)
     SmsMode.objects.create(
         biller=biller, customer=customer, number="+12025550123", registered=True, pending_number="+12025550177",
-        pending_until=now, consent_how="By phone.",
+        pending_until=now + datetime.timedelta(days=1), consent_how="By phone.",
         consent_text="Texts about your bills.", consent_version="1", consent_by=owner.name,
         consent_requestor=Requestor.CSR, consented_at=now,
     )  # fmt: skip
@@ -356,7 +359,9 @@ def _make_account(
         biller=biller, message="help", language="en", body="{programme}: Call {contact}. STOP to end."
     )
     Announcement.objects.get_or_create(biller=biller, file=file, defaults={"done_at": timezone.now()})
-    PayLink.objects.get_or_create(biller=biller, customer=customer, defaults={"expires_at": timezone.now()})
+    PayLink.objects.create(
+        biller=biller, customer=customer, invoice_id=bill.pk, expires_at=now + datetime.timedelta(days=30)
+    )
     Text.objects.create(
         biller=biller, line=line, customer=customer, direction="out", phone="+12025550123", kind="bill_ready",
         body="Your bill is ready.", key=f"cast:{customer.pk}", state="delivered", status="delivered",

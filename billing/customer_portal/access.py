@@ -27,7 +27,7 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 from django.views import View
 
-from billing import tenancy
+from billing import formats, tenancy
 from billing.actors import Actor
 from billing.models import Biller, Customer, User
 from billing.models.tenants import TenantQuerySet
@@ -45,14 +45,22 @@ VIEWING = "viewing_as"
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """How a payer came in: ``guest`` is the key of a guest's one account, empty for who is signed in."""
+    """How a payer came in: ``guest`` is the key of a guest's one account, empty for who is signed in.
+
+    ``masked`` says that the account's number is hidden: who came by a link in a text never said it.
+    """
 
     guest: str = ""
+    masked: bool = False
 
     @property
     def name(self) -> str:
         """Begin the names of the addresses behind this door: ``guest`` or ``customer``."""
         return "guest" if self.guest else "customer"
+
+    def number(self, customer: Customer) -> str:
+        """Write an account's number for whoever came in here."""
+        return formats.masked(customer.shown_number) if self.masked else customer.shown_number
 
     def url(self, page: str, customer: Customer, **parts: Any) -> str:
         """Give the address of an account's page behind the same door."""
@@ -83,6 +91,7 @@ class AccountRequest(PayerRequest):
 
     biller: Biller
     customer: Customer
+    account_number: str
 
 
 def payer_page(
@@ -101,7 +110,8 @@ def payer_page(
 def account_page(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Let in who may see one account: its payer by ``customer_id``, or a guest by the key in ``guest``.
 
-    The view gets the account as ``request.customer`` and none of the two; another's account is 404.
+    The view gets the account as ``request.customer``, named ``request.account_number``, and none of the two; another's
+    account is 404.
     """
 
     @functools.wraps(view)
@@ -116,6 +126,7 @@ def account_page(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRes
         if found is None:
             raise Http404("Not an account of this payer.")
         page.customer, page.biller = found, found.biller
+        page.account_number = page.door.number(found)
         timezone.activate(found.biller.zone)
         return _private(view(page, *args, **kwargs))
 
@@ -182,23 +193,24 @@ def admit_guest(request: HttpRequest, guest: str) -> HttpResponseBase | None:
         return redirect("customer-start")
     actor = Actor.payer(None, address=_address(request))
     _enter(request, payer=None, customer_ids=[held["customer"]], actor=actor, billers=[held["biller"]])
-    cast("PayerRequest", request).door = Door(guest)
+    cast("PayerRequest", request).door = Door(guest, held.get("masked", False))
     return None
 
 
-def open_for_guest(session: SessionBase, customer: Customer) -> Door:
+def open_for_guest(session: SessionBase, customer: Customer, *, masked: bool = False) -> Door:
     """Note for this browser that it knows an account, and give the door to it.
 
-    The door's key holds no number and opens nothing in another browser.
+    ``masked`` hides the account's number from whoever did not say it. The door's key holds no number and opens nothing in
+    another browser.
     """
     now = time.time()
     kept = {key: held for key, held in session.get(_GUESTS, {}).items() if held["until"] >= now}
     while len(kept) >= MOST_GUEST_KEYS:
         del kept[min(kept, key=lambda key: float(kept[key]["until"]))]
     key = secrets.token_urlsafe(18)
-    kept[key] = {"customer": customer.pk, "biller": customer.biller_id, "until": now + GUEST_SECONDS}
+    kept[key] = {"customer": customer.pk, "biller": customer.biller_id, "until": now + GUEST_SECONDS, "masked": masked}
     session[_GUESTS] = kept
-    return Door(key)
+    return Door(key, masked)
 
 
 def refuse_viewer(request: PayerRequest) -> HttpResponseBase | None:

@@ -23,6 +23,8 @@ from billing.models import Biller, Customer, Invoice, Item, User
 from billing.operations import payers
 from billing.throttles import TooManyTries
 from payments.models import AutoPayEnrolment
+from sms.models import SmsMode
+from sms.operations import programmes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,22 @@ class Account:
     autopay: AutoPayEnrolment | None
     latest: Invoice | None
     in_flight: Decimal
+    texts: SmsMode | None
+    texts_offered: bool
+
+    @property
+    def texting(self) -> str:
+        """How pay by text stands: on, pending or off; empty where there is nothing to tell of it."""
+        if self.texts is not None and self.texts.registered:
+            return "on"
+        if self.texts is not None and self.texts.pending_number:
+            return "pending"
+        return "off" if self.texts_offered else ""
 
 
 @payer_page
 def home(request: PayerRequest) -> HttpResponseBase:
-    """Show every account of the payer: balance, due date, AutoPay, paperless."""
+    """Show every account of the payer: balance, due date, AutoPay, paperless, pay by text."""
     customers = list(request.theirs(Customer.objects.select_related("biller")).order_by("biller__name", "number"))
     if not customers and not request.viewing_as:
         return redirect("customer-link")
@@ -59,6 +72,8 @@ def home(request: PayerRequest) -> HttpResponseBase:
         .order_by("customer_id", "-issued_on", "-pk")
         .distinct("customer_id")
     }
+    texts = {mode.customer_id: mode for mode in request.theirs(SmsMode.objects.all())}
+    offered = {biller.pk: programmes.offers(biller) for biller in {customer.biller for customer in customers}}
     accounts = []
     for customer in customers:
         due_on = min(due[customer.pk], default=None)
@@ -71,6 +86,8 @@ def home(request: PayerRequest) -> HttpResponseBase:
                 autopay=enrolments.get(customer.pk),
                 latest=latest.get(customer.pk),
                 in_flight=in_flight[customer.pk],
+                texts=texts.get(customer.pk),
+                texts_offered=offered[customer.biller_id],
             )
         )
     title = _("Your account") if len(accounts) == 1 else _("Your accounts")

@@ -244,7 +244,7 @@ def review(request: AccountRequest, key: str) -> HttpResponseBase:
         # A guest knows the number; whose account it is they are not told.
         (
             _("Account"),
-            customer.shown_number if request.door.guest else f"{customer.shown_number} · {customer.name}",
+            request.account_number if request.door.guest else f"{customer.shown_number} · {customer.name}",
             "",
         ),
         (_("Amount"), total, change),

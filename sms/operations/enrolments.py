@@ -164,6 +164,8 @@ def _enrol(
         raise PhoneRefuses(line)
     if known is not None and known.suspended_for:
         raise PhoneSuspended(field="number")
+    # A number that ran out and is given again is asked again, whether or not the job has seen it.
+    end_run_out(actor=Actor.system("end_run_out"), customer=customer, now=now)
     confirmed = actor.requestor != Requestor.PAYER
     if not SmsMode.objects.filter(customer=customer).exists():
         state = State(number=number, registered=True) if confirmed else State(pending_number=number)
@@ -269,13 +271,17 @@ def ask_again(*, customer: Customer, actor: Actor, now: datetime.datetime | None
         )  # fmt: skip
 
 
-def end_run_out(*, actor: Actor, now: datetime.datetime | None = None, most: int = 500) -> int:
-    """End registrations that nobody confirmed in time, of every biller in scope; gives how many there were.
+def end_run_out(
+    *, actor: Actor, customer: Customer | None = None, now: datetime.datetime | None = None, most: int = 500
+) -> int:
+    """End registrations that nobody confirmed in time, of a customer or of every biller in scope; gives how many.
 
     Source: PBT-4; an expired confirmation is change logs and no update.
     """
     now = now or timezone.now()
     late = SmsMode.objects.filter(pending_until__lte=now).exclude(pending_number="").select_related("customer")
+    if customer is not None:
+        late = late.filter(customer=customer)
     ended = 0
     for mode in late.order_by("pending_until")[:most]:
         number = mode.pending_number

@@ -15,6 +15,8 @@ REQUIRED: Mapping[str, str] = {
 }
 POLICY = ("object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'", "form-action 'self'", "default-src 'self'")
 _TOO_MUCH = {"*", "http:", "https:", "blob:", "'strict-dynamic'"}
+# An address that opens an account is told to no other.
+LINKS = "/t/"
 # The same for everybody, and named by what it holds.
 KEPT = ("/look/", "/static/")
 # A picture is shown as a picture, or opened by itself in a sandbox that runs nothing; drawings style themselves inline.
@@ -23,9 +25,10 @@ SANDBOXED = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 def faults(path: str, headers: Mapping[str, str]) -> list[str]:
     """Name what the headers of an answer lack."""
+    required = {**REQUIRED, "Referrer-Policy": "strict-origin"} if path.startswith(LINKS) else REQUIRED
     found = [
         f"{name}: {headers.get(name)!r}, not {value!r}"
-        for name, value in REQUIRED.items()
+        for name, value in required.items()
         if headers.get(name) != value
     ]
     policy = headers.get("Content-Security-Policy", "")

@@ -18,7 +18,13 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test.client import MULTIPART_CONTENT
 from django.urls import URLPattern, URLResolver, get_resolver
 
+<<<<<<< HEAD
+=======
+from sms.models import PayLink, Text
+from sms.operations import links
+>>>>>>> d308b60 (sms: Open links in texts to pay one account's bill without a sign-in)
 from tests.access.walks import CARD_TO_ENTER, READY, Place, Where, Who
+from tests.cast import LINK
 
 # ---- People ------------------------------------------------------------------------------------------------------------
 
@@ -419,6 +425,13 @@ _CUSTOMER_PORTAL = [
     ),
     _own_account("autopay-end", BOTH),
     _own_account("paperless-account", BOTH, given=lambda _: {"wanted": "on"}),
+    _own_account("text"),
+    _own_account("text-number", BOTH, given=lambda _: {"number": "(202) 555-0188", "agreed": "on"}),
+    _own_account("text-again", POST),
+    _own_account("text-keep", POST),
+    _own_account("text-end", BOTH),
+    _open("text-link", BOTH, fixed={"code": links.code_of(PayLink(pk=LINK))}),
+    _open("customer-text-terms", fixed={"slug": "maple-falls"}),
 ]
 
 _API = [
