@@ -18,11 +18,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test.client import MULTIPART_CONTENT
 from django.urls import URLPattern, URLResolver, get_resolver
 
-<<<<<<< HEAD
-=======
-from sms.models import PayLink, Text
+from sms.models import PayLink
 from sms.operations import links
->>>>>>> d308b60 (sms: Open links in texts to pay one account's bill without a sign-in)
 from tests.access.walks import CARD_TO_ENTER, READY, Place, Where, Who
 from tests.cast import LINK
 
