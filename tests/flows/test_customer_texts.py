@@ -60,7 +60,6 @@ def customer(biller: Biller) -> Customer:
 
 
 @pytest.mark.expected_errors("422")
-@pytest.mark.spec("PBT-14")
 def test_the_page_waits_for_the_phone_and_shows_by_itself_that_it_answered(
     page: Page, customer: Customer, live_server: LiveServer
 ) -> None:
@@ -113,7 +112,6 @@ def test_the_page_waits_for_the_phone_and_shows_by_itself_that_it_answered(
     assert State.of(SmsMode.objects.get()) == State(ONE, registered=True)
 
 
-@pytest.mark.spec("PBT-16")
 def test_a_link_in_a_text_pays_the_bill_without_a_sign_in(
     page: Page, customer: Customer, processor: Processor, live_server: LiveServer
 ) -> None:

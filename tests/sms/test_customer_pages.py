@@ -158,7 +158,6 @@ def test_a_new_number_waits_while_the_old_one_serves_and_can_be_given_up(client:
     assert state(customer) == State(TWO, registered=True)
 
 
-@pytest.mark.spec("PBT-13")
 def test_the_number_that_serves_already_changes_nothing_and_says_so(client: Client, customer: Customer) -> None:
     enrol(client, customer)
     enrolments.confirm(biller=customer.biller, number=ONE, actor=FROM_PHONE)
