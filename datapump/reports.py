@@ -499,11 +499,16 @@ def update(record: Record) -> Update:
     return Update(
         record=record,
         tries=[Try(one, envelopes.get(one.envelope_id or 0)) for one in deliveries],
-        change_logs=list(ChangeLog.objects.filter(record=record).order_by("pk")),
+        change_logs=change_logs_of(record),
         previous=previous,
         following=following,
         pair=_pair(own, record, key),
     )
+
+
+def change_logs_of(record: Record) -> list[ChangeLog]:
+    """Give the change logs that a record tells of."""
+    return list(ChangeLog.objects.filter(record=record).order_by("pk"))
 
 
 def _beside(own: Any, key: dict[str, Any], *, later: bool) -> Record | None:

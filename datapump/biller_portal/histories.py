@@ -22,13 +22,14 @@ from psycopg.errors import QueryCanceled
 from billing import lists, statuses
 from billing.actors import Requestor
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
-from billing.biller_portal.accounts import account_url, customer_or_404, frame
+from billing.biller_portal.accounts import AccountList, account_url, customer_or_404, frame
 from billing.models import Customer
 from billing.permissions import Permission
 from datapump import reports
-from datapump.models import Configuration, Purpose, Record, RecordState, RecordType
+from datapump.models import ChangeLog, Configuration, Purpose, Record, RecordState, RecordType
 from datapump.operations.records import types_of
 from datapump.reports import Chosen
+from sms.models import Line
 
 PATIENCE = "4s"
 """How long the database may search for one page before the person is asked for a narrower question."""
@@ -166,7 +167,7 @@ class HistoryList(StaffPage, lists.ListPage[Record]):
     )
     columns = (_WHEN, *_ACCOUNT, *_REST)
     empty_heading = "No updates yet"
-    empty_text = "Payments and changes of AutoPay and paperless billing appear here as they are made."
+    empty_text = "Payments and changes of AutoPay, paperless billing and pay by text appear here as they are made."
 
     def account(self) -> Customer | None:
         """Give the one account whose updates are meant, where it is one."""
@@ -259,7 +260,7 @@ class AccountHistory(HistoryList):
     """The updates of one account: the DataPump tab of the account page."""
 
     name, title, section = "account-datapump", "DataPump", "search"
-    template_name = "biller_portal/accounts/list.html"
+    template_name = "biller_portal/datapump/account.html"
     columns = (_WHEN, *_REST)
     empty_text = "Nothing about this account has been told to the biller’s system yet."
 
@@ -284,6 +285,38 @@ class AccountHistory(HistoryList):
     def get_context(self, request: HttpRequest) -> dict[str, Any]:
         """Give the account's frame."""
         return frame(self.request, self.customer, "biller-account-datapump")
+
+
+class AccountChanges(AccountList[ChangeLog]):
+    """Every change of one account's pay by text, also those that no update told of."""
+
+    name, title, tab = "account-changes", "Changes of pay by text", "biller-account-datapump"
+    template_name = "biller_portal/datapump/changes.html"
+    orders = (
+        lists.Order("newest", "Newest first", ("-at", "-id")),
+        lists.Order("oldest", "Oldest first", ("at", "id")),
+    )
+    columns = (
+        lists.Moment("when", "When", "at"),
+        lists.Column("field", "Field", lambda one: one.field.capitalize()),
+        lists.Column("before", "Before", lambda one: reports.masked(one.old), nowrap=True),
+        lists.Column("after", "After", lambda one: reports.masked(one.new), nowrap=True),
+        lists.Column("made_by", "Made by", lambda one: f"{one.made_by} ({DOORS[Requestor(one.requestor)]})"),
+        # PBT-7: a change that belongs to no update carries the number 0.
+        lists.Link(
+            "datapump_id",
+            "Update",
+            lambda one: "Told with its update" if one.record_id else "No update told of it",
+            url=lambda one: reverse("biller-datapump-record", args=[one.record_id]) if one.record_id else None,
+            csv=lambda one: one.datapump_id,
+        ),
+    )
+    empty_heading = "No changes yet"
+    empty_text = "A first enrolment is no change; what comes after it appears here, field by field."
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Give the account's changes."""
+        return ChangeLog.objects.filter(customer=self.customer)
 
 
 @biller_page(Permission.VIEW)
@@ -337,4 +370,6 @@ def switched_off(request: BillerRequest) -> list[str]:
     if configuration is None:
         return ["Updates"]
     kinds = {"payments": "Payments", "paperless": "Changes of paperless billing", "autopay": "Changes of AutoPay"}
+    if Line.objects.filter(biller=request.biller, active=True).exists():
+        kinds["pay_by_text_changes"] = "Changes of pay by text"
     return [words for name, words in kinds.items() if not getattr(configuration, name)]

@@ -22,7 +22,7 @@ from billing.permissions import Permission
 from datapump import reports
 from datapump.biller_portal.histories import made_by, record_url
 from datapump.biller_portal.waking import wake
-from datapump.models import Record, RecordState, RecordType
+from datapump.models import ChangeLog, Record, RecordState, RecordType
 from datapump.operations import resends
 
 MAY_HAVE_IT = "The biller’s system may already have this update."
@@ -110,9 +110,8 @@ def _page(request: BillerRequest, record: Record, *, revealed: bool) -> HttpResp
         "facts": [(label, value) for label, value in facts if value],
         "tries": tries,
         "last": tries[-1] if tries else None,
-        "change_logs": [
-            {"log": one, "old": reports.masked(one.old), "new": reports.masked(one.new)} for one in found.change_logs
-        ],
+        "change_logs": _shown(found.change_logs),
+        "halves": _halves(record, found),
         "result": reports.result_words(record),
         "account_url": account_url(record.customer_id),
         "blocked_url": reverse("biller-datapump-record", args=[record.blocked_by]) if record.blocked_by else "",
@@ -121,7 +120,7 @@ def _page(request: BillerRequest, record: Record, *, revealed: bool) -> HttpResp
         "may_resend": request.may(Permission.RESEND) and record.state in resends.AGAIN,
         "may_skip": request.may(Permission.RESEND) and record.state in resends.GIVEN_UP,
     }
-    for name, other in (("previous", found.previous), ("following", found.following), ("pair", found.pair)):
+    for name, other in (("previous", found.previous), ("following", found.following)):
         context[name] = (
             {
                 "url": record_url(other),
@@ -133,6 +132,27 @@ def _page(request: BillerRequest, record: Record, *, revealed: bool) -> HttpResp
             else None
         )
     return render(request, "biller_portal/datapump/update.html", context)
+
+
+def _shown(logs: list[ChangeLog]) -> list[dict[str, Any]]:
+    return [{"log": one, "old": reports.masked(one.old), "new": reports.masked(one.new)} for one in logs]
+
+
+def _halves(record: Record, found: reports.Update) -> list[dict[str, Any]]:
+    """Give both updates of one registration by text in their order, each with its change logs; none where it has one."""
+    if found.pair is None:
+        return []
+    both = [(record, found.change_logs), (found.pair, reports.change_logs_of(found.pair))]
+    return [
+        {
+            "record": one,
+            "url": "" if one is record else record_url(one),
+            "words": reports.change_words(one),
+            "made_by": made_by(one),
+            "logs": _shown(logs),
+        }
+        for one, logs in sorted(both, key=lambda half: (half[0].created_at, half[0].pk))
+    ]
 
 
 @biller_page(Permission.RESEND)

@@ -21,6 +21,11 @@ urlpatterns = [
     path("datapump/<uuid:record_id>/skip/", updates.skip, name="biller-datapump-skip"),
     path("datapump/<uuid:record_id>/reveal/", updates.reveal, name="biller-datapump-reveal"),
     path("accounts/<int:customer_id>/datapump/", histories.AccountHistory.as_view(), name="biller-account-datapump"),
+    path(
+        "accounts/<int:customer_id>/datapump/changes/",
+        histories.AccountChanges.as_view(),
+        name="biller-account-changes",
+    ),
     path("settings/datapump/", settings.overview, name="biller-datapump-settings"),
     path("settings/datapump/<slug:purpose>/", settings.endpoint, name="biller-datapump-endpoint"),
 ]

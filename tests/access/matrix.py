@@ -189,6 +189,7 @@ _BILLER_PORTAL = [
     _biller("biller-account-payments", "view", BOTH, "customer_id", given=lambda _: {"save": "Mine"}),
     _biller("biller-account-messages", "view", BOTH, "customer_id", given=lambda _: {"save": "Mine"}),
     _biller("biller-account-datapump", "view", BOTH, "customer_id", given=lambda _: {"save": "Mine"}),
+    _biller("biller-account-changes", "view", BOTH, "customer_id", given=lambda _: {"save": "Mine"}),
     _biller("biller-account-message", "view", GET, "customer_id delivery_id"),
     _biller("biller-account-message-resend", "change_enrolment", POST, "customer_id delivery_id"),
     _biller("biller-account-history", "view", GET, "customer_id"),

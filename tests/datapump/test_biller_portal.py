@@ -14,9 +14,13 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from billing.actors import Actor, Requestor
 from billing.models import AuditEntry, Biller, Role, Run, RunState, SavedView, Setting
 from datapump.models import ChangeLog, Configuration, Endpoint, Purpose, Record, RecordState, RecordType
 from datapump.operations import resends
+from sms.models import Consent
+from sms.operations import modes
+from sms.operations.modes import State
 from tests.cis import Cis
 from tests.datapump.conftest import SYSTEM, account_of, billed, deliver, endpoint_of, enrol, pay, until
 from tests.factories import make_biller, make_customer
@@ -258,14 +262,66 @@ def test_showing_the_numbers_is_audited_and_needs_the_right(client: Client, bill
     assert (entry.subject, entry.customer_id) == (str(record.pk), customer.pk)
 
 
+@pytest.mark.spec("PBT-10")
 def test_the_two_halves_of_a_registration_are_shown_together(client: Client, biller: Biller) -> None:
-    customer = billed(biller)
-    pending, enrolled = enrol(customer, RecordType.AUTOPAY, True), enrol(customer, RecordType.AUTOPAY, True)
-    for record, status in ((pending, "pending"), (enrolled, "enrolled")):
-        Record.objects.filter(pk=record.pk).update(type=RecordType.PAY_BY_TEXT, facts={"status": status})
+    Configuration.objects.filter(biller=biller).update(pay_by_text_changes=True)
+    customer, consent = billed(biller), Consent("On the web.", "Texts.", "1")
+    modes.insert_sms_mode(
+        customer=customer,
+        state=State(pending_number="+15055550123"),
+        consent=consent,
+        actor=Actor.payer(None, "Pat Payer"),
+    )
+    modes.update_sms_mode(
+        customer=customer,
+        state=State("+15055550123", registered=True),
+        actor=Actor(Requestor.INBOUND_TEXT, "The phone"),
+    )
+    pending, enrolled = Record.objects.filter(customer=customer).order_by("created_at")
     for one, other in ((pending, enrolled), (enrolled, pending)):
-        page = client.get(f"{HISTORY}{one.pk}/").content.decode()
-        assert re.search(rf'Belongs together with <a href="{HISTORY}{other.pk}/"', page)
+        page = client.get(f"{HISTORY}{one.pk}/")
+        words = text_of(page).partition("Both updates of this registration")[2]
+        first, last = words.index("Pending"), words.index("Enrolled")
+        assert first < last
+        assert "Pat Payer (customer portal)" in words[first:last]
+        assert "None: it is the first" in words[first:last]
+        assert "The phone (text reply)" in words[last:]
+        assert "Pending registration: Yes → No Registered: No → Yes" in words[last:]
+        assert f'<a href="{HISTORY}{other.pk}/">' in page.content.decode()
+    modes.update_sms_mode(customer=customer, state=modes.ended, actor=Actor(Requestor.CSR, "Clara"))
+    unenrolled = Record.objects.latest("created_at")
+    assert "Both updates" not in text_of(client.get(f"{HISTORY}{unenrolled.pk}/"))
+
+
+@pytest.mark.spec("PBT-7")
+def test_a_change_that_no_update_told_of_carries_the_number_0(client: Client, biller: Biller) -> None:
+    Configuration.objects.filter(biller=biller).update(pay_by_text_changes=True)
+    customer, consent = billed(biller), Consent("On the web.", "Texts.", "1")
+    clara, payer = Actor(Requestor.CSR, "Clara"), Actor.payer(None, "Pat Payer")
+    here = f"/biller/accounts/{customer.pk}/datapump/changes/"
+    on = State("+15055550123", registered=True)
+    modes.insert_sms_mode(customer=customer, state=on, consent=consent, actor=clara)
+    assert "No changes yet" in text_of(client.get(here))
+    modes.update_sms_mode(customer=customer, state=State("+15055550199", registered=True), consent=consent, actor=clara)
+    told = Record.objects.latest("created_at")
+    modes.update_sms_mode(
+        customer=customer, state=State("+15055550199", "+15055550177", True), consent=consent, actor=payer
+    )
+    asked = Record.objects.latest("created_at")
+    modes.update_sms_mode(customer=customer, state=modes.run_out, actor=Actor.system("end_run_out"), ran_out=True)
+    file = b"".join(client.get(f"{here}?format=csv").streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
+    rows = [
+        (row["field"], row["before"], row["after"], row["made_by"], row["datapump_id"])
+        for row in csv.DictReader(io.StringIO(file))
+    ]
+    assert rows == [
+        ("Pending registration", "Yes", "No", "end_run_out (system)", "0"),
+        ("Pending registration", "No", "Yes", "Pat Payer (customer portal)", str(asked.pk)),
+        ("Phone", "(•••) •••-0123", "(•••) •••-0199", "Clara (biller portal)", str(told.pk)),
+    ]
+    words = text_of(client.get(here))
+    assert "No update told of it" in words
+    assert "5550199" not in file + words
 
 
 def test_another_billers_update_is_not_found(client: Client, biller: Biller) -> None:
