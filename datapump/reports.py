@@ -426,8 +426,19 @@ def shown_status(record: Record) -> tuple[str, object]:
     return record.state, None
 
 
+_PAY_BY_TEXT = {
+    "pending": _("Pay by text – pending registration"),
+    "enrolled": _("Pay by text – enrolled"),
+    "unenrolled": _("Pay by text – unenrolled"),
+    "number_changed": _("Pay by text – phone number changed"),
+}
+"""The four updates of pay by text (PBT-2), by what a record says of itself."""
+
+
 def update_words(record: Record) -> str:
     """Say what an update is about."""
+    if record.type == RecordType.PAY_BY_TEXT and (words := _PAY_BY_TEXT.get(record.facts.get("status", ""))):
+        return str(words)
     return str(
         {
             RecordType.PAYMENT: _("Payment"),

@@ -124,7 +124,7 @@ def _page(request: BillerRequest, record: Record, *, revealed: bool) -> HttpResp
         context[name] = (
             {
                 "url": record_url(other),
-                "words": f"{reports.update_words(other)} – {reports.change_words(other)}",
+                "words": _in_words(other),
                 "at": other.created_at,
                 "state": other.state,
             }
@@ -132,6 +132,13 @@ def _page(request: BillerRequest, record: Record, *, revealed: bool) -> HttpResp
             else None
         )
     return render(request, "biller_portal/datapump/update.html", context)
+
+
+def _in_words(record: Record) -> str:
+    """Say what an update is about and what changed; of pay by text the first says the second, but for a number."""
+    words = reports.update_words(record)
+    says_it = record.type == RecordType.PAY_BY_TEXT and not record.before
+    return words if says_it else f"{words} – {reports.change_words(record)}"
 
 
 def _shown(logs: list[ChangeLog]) -> list[dict[str, Any]]:
@@ -214,7 +221,7 @@ def skip(request: BillerRequest, record_id: uuid.UUID) -> HttpResponse:
 def _rows(record: Record) -> list[tuple[str, str, str]]:
     rows = [
         ("Account", f"{record.customer.shown_number}, {record.customer.name}", ""),
-        ("Update", f"{reports.update_words(record)}: {reports.change_words(record)}", ""),
+        ("Update", _in_words(record), ""),
         ("Made", formats.moment(record.created_at), ""),
         ("Last result", reports.result_words(record), ""),
     ]

@@ -319,6 +319,10 @@ def test_a_change_that_no_update_told_of_carries_the_number_0(client: Client, bi
         ("Pending registration", "No", "Yes", "Pat Payer (customer portal)", str(asked.pk)),
         ("Phone", "(•••) •••-0123", "(•••) •••-0199", "Clara (biller portal)", str(told.pk)),
     ]
+    told_of = [row["update"] for row in listed(client)]
+    assert told_of == [
+        "Pay by text – pending registration", "Pay by text – phone number changed", "Pay by text – enrolled",
+    ]  # fmt: skip
     words = text_of(client.get(here))
     assert "No update told of it" in words
     assert "5550199" not in file + words
