@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from celery import shared_task
@@ -12,6 +13,8 @@ from sms.operations import announcements, enrolments, inbound, texts
 
 # A task hands over after so long, so that a worker can be stopped.
 TURN_SECONDS = 15.0
+# Whoever has heard something listens so long for more.
+LINGER_SECONDS = 0.4
 
 
 @shared_task(expires=30)
@@ -22,6 +25,9 @@ def hear(**_: Any) -> None:
         told = inbound.tell_outcomes()
     if heard or told:
         wakes.wake(send)
+    if heard:
+        time.sleep(LINGER_SECONDS)
+        wakes.wake(hear)
 
 
 @shared_task(expires=30)

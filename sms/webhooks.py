@@ -7,6 +7,7 @@ stored and taken before anything is made of it.
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 
 from django.conf import settings
@@ -25,6 +26,10 @@ from sms.operations.lines import open_line
 from sms.providers.base import Ignored, Inbound, Misconfigured, NotAuthentic, StatusReport, Webhook
 
 logger = logging.getLogger(__name__)
+
+# Whoever hears looks again after he has found something (``tasks.LINGER_SECONDS``): not every text must wake somebody.
+_WAKE_EVERY = tasks.LINGER_SECONDS / 2
+_woken_at = [0.0]
 
 _PROVIDER = Actor.system("text provider")
 
@@ -62,7 +67,7 @@ def texts(request: HttpRequest, guid: uuid.UUID) -> HttpResponse:
     match told:
         case Inbound():
             answered = told.acted_on is not None and told.acted_on in provider.managed.answers
-            if inbound.store(line=line, inbound=told, answered=answered):
+            if inbound.store(line=line, inbound=told, answered=answered) and _is_due_a_wake():
                 wakes.wake(tasks.hear)
         case StatusReport():
             operations.report(line=line, report=told, actor=_PROVIDER)
@@ -70,3 +75,12 @@ def texts(request: HttpRequest, guid: uuid.UUID) -> HttpResponse:
             logger.info("a webhook of line %s told nothing: %s", line.pk, why)
     accepted = provider.acknowledgement
     return HttpResponse(accepted.body, status=accepted.status, content_type=accepted.content_type or None)
+
+
+def _is_due_a_wake() -> bool:
+    """Say whether this process has woken nobody for a moment."""
+    now = time.monotonic()
+    if now - _woken_at[0] < _WAKE_EVERY:
+        return False
+    _woken_at[0] = now
+    return True

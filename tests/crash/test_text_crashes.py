@@ -1,0 +1,75 @@
+"""Webhooks, hearers and senders are killed at seeded places while the network repeats and reorders: nothing is lost or doubled.
+
+``make crash SEEDS=1000`` runs more seeds of the same; ``CRASH_FIRST`` is the first one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from sms.conversations import Heard
+from sms.models import Text
+from sms.operations import inbound
+from tests.cis import Cis
+from tests.crash import text_worlds, worlds
+from tests.crash.test_crashes import ENOUGH, FIRST, SEEDS
+from tests.processor import Processor
+from tests.telephone import Telephone
+
+pytestmark = pytest.mark.django_db(transaction=True)
+# In the suite, where every second counts, fewer than of the other worlds.
+TEXT_SEEDS = SEEDS if "CRASH_SEEDS" in os.environ else 5
+
+# Where a hearer must die for the broken variants to do harm.
+HARMFUL = ("inbound.heard", "inbound.done", "inbound.answered", "modes.committed")
+
+
+@pytest.fixture(scope="module")
+def telephone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Telephone]:
+    with Telephone(tmp_path_factory.mktemp("telephone")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + TEXT_SEEDS))
+@pytest.mark.spec("PBT-6", "PBT-16")
+def test_no_text_is_lost_and_no_bill_is_paid_twice(
+    seed: int, processor: Processor, cis: Cis, telephone: Telephone
+) -> None:
+    text_worlds.run(seed, processor, cis, telephone)
+
+
+def action_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Take a text as dealt with when it is understood, before what it asks for is done."""
+    note = inbound._note
+
+    def forget(text: Text, heard: Heard) -> None:
+        note(text, heard)
+        text.state = "received"
+
+    patch.setattr(inbound, "_note", forget)
+
+
+def answered_anew(patch: pytest.MonkeyPatch) -> None:
+    """Name each answer by the moment, so that it is written again when the text is dealt with again."""
+    patch.setattr(inbound, "_key", lambda text: f"re:{text.pk}:{time.monotonic_ns()}")
+
+
+@pytest.mark.skipif("CRASH_SEEDS" in os.environ, reason="a longer run of seeds was asked for")
+@pytest.mark.parametrize("mutant", [action_forgotten, answered_anew])
+def test_broken_variant_is_caught(
+    mutant: object, processor: Processor, cis: Cis, telephone: Telephone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert callable(mutant)
+    mutant(monkeypatch)
+    monkeypatch.setattr(worlds, "HEAL_SECONDS", 6.0)
+    for seed in range(1, ENOUGH + 1):
+        try:
+            text_worlds.run(seed, processor, cis, telephone, points={**text_worlds.POINTS, "hear": HARMFUL}, nth=1)
+        except AssertionError as caught:
+            print(f"{mutant} caught by seed {seed}: {str(caught)[:300]}")
+            return
+    pytest.fail(f"{mutant} was not caught in {ENOUGH} seeds")
