@@ -19,10 +19,9 @@ from django.views.decorators.http import require_POST
 from billing import audit, tenancy, wakes
 from billing.actors import Actor
 from sms import tasks
-from sms.models import Line
 from sms.operations import inbound
 from sms.operations import texts as operations
-from sms.operations.lines import open_line
+from sms.operations.lines import heard_line, reader_of
 from sms.providers.base import Ignored, Inbound, Misconfigured, NotAuthentic, StatusReport, Webhook
 
 logger = logging.getLogger(__name__)
@@ -39,13 +38,12 @@ _PROVIDER = Actor.system("text provider")
 @require_POST
 def texts(request: HttpRequest, guid: uuid.UUID) -> HttpResponse:
     """Take what a provider tells of one line."""
-    with tenancy.acting_for(tenancy.EVERY_BILLER):
-        line = Line.objects.select_related("biller").filter(guid=guid, active=True).first()
+    line = heard_line(guid)
     if line is None:
         raise Http404
     tenancy.enter([line.biller_id])
     try:
-        provider = open_line(line)
+        provider = reader_of(line)
     except Misconfigured as error:
         logger.error("line %s cannot hear: %s", line.pk, error)
         return HttpResponse(status=503)
@@ -62,8 +60,6 @@ def texts(request: HttpRequest, guid: uuid.UUID) -> HttpResponse:
                 facts={"address": request.META.get("REMOTE_ADDR", ""), "reason": str(error)[:120]},
             )  # fmt: skip
         return HttpResponse(status=403)
-    finally:
-        provider.close()
     match told:
         case Inbound():
             answered = told.acted_on is not None and told.acted_on in provider.managed.answers

@@ -131,13 +131,13 @@ def _write(
     talk_by_phone = talks.talks_with(list(by_number.values()), programmes={biller.pk: voice.programme}, now=now)
     conversations = {number: talk_by_phone[phone.pk].conversation for number, phone in by_number.items()}
     customers = [mode.customer for mode, _bill in served]
-    owed, collected, payable = _owed(customers), _collected(customers), _payable(customers, now)
+    owed, collected, payable = dues.dues_of(customers), _collected(customers), _payable(customers, now)
     told_today = talks.unasked_today(biller.pk, numbers, now=now)
     drafts: list[texts.Draft] = []
     for mode, bill in served:
         customer, phone = mode.customer, by_number[mode.number]
-        due = owed.get(customer.pk)
-        if due is None or due.full <= 0 or phone.refuses(voice.programme.kind) or phone.suspended_for:
+        due = owed[customer.pk]
+        if due.full <= 0 or phone.refuses(voice.programme.kind) or phone.suspended_for:
             continue
         if capped and told_today[phone.number] >= voice.programme.most_a_day:
             continue
@@ -160,14 +160,6 @@ def _write(
         )  # fmt: skip
     talks.save(by_number.values())
     return texts.write(drafts=drafts)
-
-
-def _owed(customers: Sequence[Customer]) -> dict[int, dues.Due]:
-    billers = {customer.pk: customer.biller for customer in customers}
-    items: dict[int, list[Item]] = {}
-    for item in Item.objects.filter(customer_id__in=list(billers)).open().select_related("invoice").order_by("pk"):
-        items.setdefault(item.customer_id, []).append(item)
-    return {pk: dues.reckon(billers[pk], mine) for pk, mine in items.items()}
 
 
 def _collected(customers: Iterable[Customer]) -> dict[int, datetime.date]:

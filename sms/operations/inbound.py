@@ -10,8 +10,10 @@ Source: PBT-14 to PBT-17; the design's five rules; evidence 3.3.
 from __future__ import annotations
 
 import datetime
+import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from django.db import connection, transaction
@@ -20,6 +22,7 @@ from django.utils import timezone
 from billing.actors import Actor, Requestor
 from billing.failpoints import failpoint
 from payments.models import Payment, PaymentState
+from payments.operations import dues
 from sms.conversations import Heard, Language, Reply, answer, findings, hear
 from sms.conversations import actions as written_actions
 from sms.conversations.findings import Finding
@@ -39,7 +42,7 @@ from sms.operations import enrolments, modes, orders, phones, programmes, talks,
 from sms.operations.programmes import Voice
 from sms.providers.base import BODY_LONGEST, Inbound
 
-PHONES_AT_ONCE = 100
+PHONES_AT_ONCE = 250
 _TEXTS_OF_PHONE = 20
 BUSY_FOR = datetime.timedelta(minutes=5)
 _UNHEARD = (TextState.ARRIVED, TextState.ACTING)
@@ -53,7 +56,9 @@ def store(*, line: Line, inbound: Inbound, answered: bool = False) -> bool:
 
     Committed when it returns: the provider is told that it was taken only afterwards.
     """
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
+    if connection.in_atomic_block:
+        raise RuntimeError("What is stored must be committed before the provider is told that it was taken.")
+    with connection.cursor() as cursor:
         # What PostgreSQL cannot keep says nothing either.
         body = inbound.body.replace("\x00", "")[:BODY_LONGEST]
         cursor.execute(
@@ -157,6 +162,7 @@ def _hear(taken: Sequence[Phone], now: datetime.datetime) -> int:
         changed: list[Text] = []
         billers = {phone.biller_id: phone.biller for phone in held}
         voices = {pk: programmes.voice_of(biller) for pk, biller in billers.items()}
+        owed: dict[int, dues.Due] | None = None
         talk_by_phone = talks.talks_with(held, programmes={pk: one.programme for pk, one in voices.items()}, now=now)
         for phone in held:
             voice, talk = voices[phone.biller_id], talk_by_phone[phone.pk]
@@ -174,12 +180,22 @@ def _hear(taken: Sequence[Phone], now: datetime.datetime) -> int:
                 changed.append(text)
                 if made.reply is not None and not text.answered:
                     drafts.append(_reply(made.reply, text, phone, voice, talk, conversation.language, now))
-                if made.action is not None:
+                if isinstance(made.action, TellBalance):
+                    if owed is None:
+                        served = [one for each in talk_by_phone.values() for one in each.customers.values()]
+                        owed = dues.dues_of(served)
+                    talk = replace(talk, conversation=conversation)
+                    said_of = answer(conversation, orders.tell_balances(action=made.action, talk=talk, owed=owed))
+                    conversation = said_of.conversation
+                    talks.keep(phone, conversation, reply=said_of.reply, now=now)
+                    if said_of.reply is not None:
+                        drafts.append(_reply(said_of.reply, text, phone, voice, talk, conversation.language, now))
+                elif made.action is not None:
                     to_do.append((text, phone, voice))
                     break
             phone.busy_until = None if not to_do or to_do[-1][1] is not phone else phone.busy_until
         texts.write(drafts=drafts)
-        Text.objects.bulk_update(changed, ["state", "kind", "rule", "review", "action", "customer"])
+        _save(changed)
         talks.save(held)
     failpoint("inbound.heard")
     for text, phone, voice in to_do:
@@ -206,11 +222,36 @@ def _said(held: Sequence[Phone]) -> dict[tuple[int, str], list[Text]]:
 def _note(text: Text, heard: Heard) -> None:
     text.kind, text.rule = str(heard.intent), str(heard.rule)[:80]
     text.review = str(heard.review) if heard.review else ""
-    text.action = written_actions.write(heard.action) if heard.action is not None else None
-    text.state = TextState.RECEIVED if heard.action is None else TextState.ACTING
+    # What is due is looked up and told at once: nothing is done that would have to be done again.
+    acts = heard.action is not None and not isinstance(heard.action, TellBalance)
+    text.action = written_actions.write(heard.action) if heard.action is not None and acts else None
+    text.state = TextState.ACTING if acts else TextState.RECEIVED
     account = getattr(heard.action, "account", None)
     if account is not None:
         text.customer_id = int(account.reference)
+
+
+def _save(heard: Sequence[Text]) -> None:
+    rows = [
+        {
+            "id": text.pk, "state": text.state, "kind": text.kind, "rule": text.rule, "review": text.review,
+            "action": text.action, "customer_id": text.customer_id,
+        }
+        for text in heard
+    ]  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE sms_text t
+            SET state = v.state, kind = v.kind, rule = v.rule, review = v.review, action = v.action,
+                customer_id = v.customer_id
+            FROM jsonb_to_recordset(%s::jsonb) AS v (
+                id uuid, state text, kind text, rule text, review text, action jsonb, customer_id bigint
+            )
+            WHERE t.id = v.id
+            """,
+            [json.dumps(rows, default=str)],
+        )
 
 
 # --- Doing -----------------------------------------------------------------------------------------------------------
@@ -258,8 +299,6 @@ def _carry_out(
             for mode in waiting.order_by("customer_id"):
                 modes.update_sms_mode(customer=mode.customer, state=modes.run_out, actor=actor, now=now)
             return None, None
-        case TellBalance():
-            return orders.tell_balances(action=action, talk=talk), None
         case Pay() | ConfirmFee() | AcceptBalance():
             return orders.carry_out(text=text, action=action, talk=talk, programme=programme, actor=actor, now=now)
     return None, None

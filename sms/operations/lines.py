@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import time
+import uuid
+from functools import lru_cache
+
 from django.conf import settings
 from django.db import transaction
 
-from billing import audit, formats
+from billing import audit, formats, tenancy
 from billing.actors import Actor
 from billing.errors import DomainError
 from sms.models import Line
 from sms.providers.base import Provider
 from sms.providers.registry import open_provider
+
+# Providers tell in bursts: a line's row is read again after so long.
+KEPT_SECONDS = 2.0
+_heard: dict[uuid.UUID, tuple[float, Line]] = {}
 
 
 class NotStopped(DomainError):
@@ -31,6 +40,34 @@ def open_line(line: Line) -> Provider:
     :raises sms.providers.base.Misconfigured: the line's driver or options are wrong.
     """
     return open_provider(line.driver, line.options, line.secret, callback_url=callback_of(line))
+
+
+def heard_line(guid: uuid.UUID) -> Line | None:
+    """Give the active line that a webhook's address names, as it stood a moment ago at most."""
+    now = time.monotonic()
+    kept = _heard.get(guid)
+    if kept is not None and now < kept[0]:
+        return kept[1]
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        line = Line.objects.filter(guid=guid, active=True).first()
+    if line is None:
+        _heard.pop(guid, None)
+        return None
+    _heard[guid] = (now + KEPT_SECONDS, line)
+    return line
+
+
+def reader_of(line: Line) -> Provider:
+    """Give a driver that reads what a line's provider tells: kept while the row says the same, never closed.
+
+    :raises sms.providers.base.Misconfigured: the line's driver or options are wrong.
+    """
+    return _reader(line.driver, json.dumps(line.options, sort_keys=True), line.secret, callback_of(line))
+
+
+@lru_cache(maxsize=256)
+def _reader(driver: str, options: str, secret: str, callback: str) -> Provider:
+    return open_provider(driver, json.loads(options), secret, callback_url=callback)
 
 
 def callback_of(line: Line) -> str:

@@ -9,6 +9,7 @@ Source: PBT-16, PBT-17; evidence 3.3.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from decimal import Decimal
 
 from billing.actors import Actor
@@ -91,12 +92,12 @@ def carry_out(
     return _charge(customer, account, amount, fee, instrument, actor, key, now)
 
 
-def tell_balances(*, action: TellBalance, talk: Talk) -> Finding:
-    """Look up what is due: of one account, or of all."""
+def tell_balances(*, action: TellBalance, talk: Talk, owed: Mapping[int, dues.Due]) -> Finding:
+    """Say what is due, reckoned before by the customers' ids: of one account, or of all."""
     if not talk.conversation.accounts:
         return findings.NotEnrolled()
     accounts = (action.account,) if action.account is not None and not talk.stale else talk.conversation.accounts
-    return findings.Balances(_dues(talk, accounts))
+    return findings.Balances(tuple((one, owed[talk.customers[one.reference].pk].full) for one in accounts))
 
 
 def outcome(payment: Payment, *, now: datetime.datetime) -> Finding:
@@ -208,4 +209,5 @@ def _which(talk: Talk) -> Finding:
 
 
 def _dues(talk: Talk, accounts: tuple[Account, ...]) -> tuple[tuple[Account, Decimal], ...]:
-    return tuple((account, dues.due(customer=talk.customers[account.reference]).full) for account in accounts)
+    owed = dues.dues_of(talk.customers.values())
+    return tuple((account, owed[talk.customers[account.reference].pk].full) for account in accounts)

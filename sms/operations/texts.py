@@ -10,6 +10,7 @@ Source: PBT-15, PBT-16; the design's "Two outboxes", evidence 3.5.
 from __future__ import annotations
 
 import datetime
+import json
 import logging
 import time
 import uuid
@@ -103,17 +104,31 @@ def write(*, drafts: Sequence[Draft]) -> int:
     for one in may:
         # What no driver takes would hold up its whole line later.
         Outgoing(one.key, one.line.number, one.phone.number, one.body)
-    Text.objects.bulk_create(
-        (
-            Text(
-                biller_id=one.line.biller_id, line=one.line, customer_id=one.customer_id, direction=Direction.OUT,
-                phone=one.phone.number, kind=one.kind, body=one.body, key=one.key, due_at=one.due_at,
-                expires_at=one.expires_at,
+    if not may:
+        return 0
+    rows = [
+        {
+            "biller_id": one.line.biller_id, "line_id": one.line.pk, "customer_id": one.customer_id,
+            "phone": one.phone.number, "kind": one.kind, "body": one.body, "key": one.key, "due_at": one.due_at,
+            "expires_at": one.expires_at,
+        }
+        for one in may
+    ]  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO sms_text (biller_id, line_id, customer_id, direction, phone, kind, body, key, state, due_at,
+                                  expires_at, provider_id, status, reason, code)
+            SELECT v.biller_id, v.line_id, v.customer_id, 'out', v.phone, v.kind, v.body, v.key, 'waiting', v.due_at,
+                   v.expires_at, '', '', '', ''
+            FROM jsonb_to_recordset(%s::jsonb) AS v (
+                biller_id bigint, line_id bigint, customer_id bigint, phone text, kind text, body text, key text,
+                due_at timestamptz, expires_at timestamptz
             )
-            for one in may
-        ),
-        ignore_conflicts=True,
-    )  # fmt: skip
+            ON CONFLICT (biller_id, key) DO NOTHING
+            """,
+            [json.dumps(rows, default=str)],
+        )
     return len(may)
 
 
