@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -106,7 +107,7 @@ class Conversing(RuleBasedStateMachine):
             assert phone in self.out
             return
         assert phone not in self.out
-        after = {"number": phone, "pending": "", "until": None, "on": True}
+        after: dict[str, Any] = {"number": phone, "pending": "", "until": None, "on": True}
         if not before.exists:
             self.books[who] = before.become(tell="enrolled", first=True, **after)
         elif (before.number, before.pending, before.on) != (phone, "", True):
