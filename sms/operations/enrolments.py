@@ -308,7 +308,7 @@ def _teller(
 
     def say(before: State) -> None:
         mode = SmsMode.objects.get(customer=customer)
-        released = before.number if mode.registered and before.registered and before.number != number else ""
+        released = before.number if mode.registered and before.registered and before.number != mode.number else ""
         # Held in one order, whoever else holds both.
         for one in sorted({number, released} - {""}):
             phones.hold(customer.biller_id, one)
