@@ -35,7 +35,7 @@ def telephone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Telephone]:
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + TEXT_SEEDS))
-@pytest.mark.spec("PBT-6", "PBT-16")
+@pytest.mark.spec("PBT-16")
 def test_no_text_is_lost_and_no_bill_is_paid_twice(
     seed: int, processor: Processor, cis: Cis, telephone: Telephone
 ) -> None:

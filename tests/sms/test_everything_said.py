@@ -279,7 +279,7 @@ def processor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processor]:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.spec("PBT-2", "PBT-3", "PBT-4", "PBT-5", "PBT-8", "PBT-13", "PBT-15")
+@pytest.mark.spec("PBT-2", "PBT-3", "PBT-5", "PBT-15")
 def test_no_sequence_breaks_the_table_charges_twice_or_texts_after_stop(processor: Processor) -> None:
     machine = type("Machine", (Conversing,), {"processor": processor})
     run_state_machine_as_test(
