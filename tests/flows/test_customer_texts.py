@@ -96,6 +96,8 @@ def test_the_page_waits_for_the_phone_and_shows_by_itself_that_it_answered(
     page.get_by_role("button", name="Español").click()
     page.set_viewport_size({"width": 320, "height": 800})
     page.emulate_media(color_scheme="dark")
+    # Colours that are on their way from light to dark read badly for a moment.
+    page.reload()
     look(page, "text-number-es-small-dark")
     page.get_by_label("Número de celular").fill("(505) 555-0199")
     page.get_by_label("He leído estas condiciones").check()
