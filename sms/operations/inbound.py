@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,6 +42,8 @@ from sms.models import Direction, Line, Phone, Programme, SmsMode, Text, TextSta
 from sms.operations import enrolments, modes, orders, phones, programmes, talks, texts
 from sms.operations.programmes import Voice
 from sms.providers.base import BODY_LONGEST, Inbound
+
+logger = logging.getLogger(__name__)
 
 PHONES_AT_ONCE = 250
 _TEXTS_OF_PHONE = 20
@@ -199,7 +202,11 @@ def _hear(taken: Sequence[Phone], now: datetime.datetime) -> int:
         talks.save(held)
     failpoint("inbound.heard")
     for text, phone, voice in to_do:
-        _do(text, phone, voice, now)
+        try:
+            _do(text, phone, voice, now)
+        except Exception:
+            # Its phone stays taken for a while and is then tried again; nobody else's text waits behind it.
+            logger.exception("text %s cannot be dealt with", text.pk)
     return heard
 
 

@@ -255,3 +255,18 @@ def test_nobody_waits_behind_another_phones_text(world: World) -> None:
     inbound.store(line=world.line, inbound=Inbound("B", OTHER, LINE, "BAL"))
     assert inbound.hear_due(now=world.now) == 1
     assert inbound.hear_due(now=world.now + 3 * MINUTE) == 1
+
+
+def test_a_text_that_cannot_be_dealt_with_holds_up_nobody_else(world: World) -> None:
+    world.customer()
+    world.customer(number=OTHER)
+    inbound.store(line=world.line, inbound=Inbound("A", PHONE, LINE, "PAY"))
+    Text.objects.filter(direction="in").update(state="acting", action={"do": "SomethingOfANewerVersion"})
+    inbound.store(line=world.line, inbound=Inbound("B", OTHER, LINE, "STOP"))
+    assert inbound.hear_due(now=world.now) == 2
+    assert Phone.objects.get(number=OTHER).opted_out_of == [EVERYTHING]
+    stuck = Phone.objects.get(number=PHONE)
+    assert stuck.busy_until == world.now + inbound.BUSY_FOR
+    assert Text.objects.get(phone=PHONE, direction="in").state == "acting"
+    assert inbound.hear_due(now=world.now + MINUTE) == 0
+    assert Payment.objects.count() == 0
