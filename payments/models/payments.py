@@ -110,7 +110,7 @@ class Payment(models.Model):
         indexes = [
             # None of these has the state in it, so that settling a payment touches no index; ascending, so that new
             # payments go to the end of each biller's part.
-            models.Index(fields=["biller", "created_at", "id"], name="payment_by_time"),
+            models.Index(fields=["biller", "created_at"], name="payment_by_time"),
             models.Index(fields=["customer", "created_at"], name="payment_by_customer"),
             models.Index(fields=["biller", "email"], condition=~Q(email=""), name="payment_by_email"),
             # Postings rise with time as payments do: a few pages say where those of some days are.
