@@ -22,6 +22,8 @@ from billing.actors import Actor
 from billing.models import AuditEntry, Seal
 
 SENTENCES: dict[str, Any] = {
+    "account.adjusted": _("Adjusted the account by %(amount)s: %(reason)s"),
+    "accounts.adjusted": _("Adjusted %(count)s accounts by %(total)s in all: %(reason)s"),
     "api_token.made": _("Made the API key %(name)s"),
     "api_token.revoked": _("Revoked the API key %(name)s"),
     "autopay.ended": _("Turned AutoPay off"),

@@ -128,6 +128,20 @@ CHECKS = [
            WHERE coalesce(e.total, 0) <> coalesce(i.total, 0)""",
     ),
     Check(
+        "adjusted",
+        "The adjustments account is the sum of adjustments, and each of them says why",
+        "SELECT count(*) FROM billing_adjustment",
+        """SELECT 'biller ' || coalesce(e.biller_id, i.biller_id) FROM
+           (SELECT biller_id, -sum(amount) AS total FROM billing_entry WHERE account = 'adjustments' GROUP BY 1) e
+           FULL JOIN (SELECT biller_id, sum(amount) AS total FROM billing_item WHERE kind = 'adjustment' GROUP BY 1) i
+             ON i.biller_id = e.biller_id
+           WHERE coalesce(e.total, 0) <> coalesce(i.total, 0)
+           UNION ALL
+           SELECT 'item ' || coalesce(i.id, a.item_id) FROM (SELECT * FROM billing_item WHERE kind = 'adjustment') i
+           FULL JOIN billing_adjustment a ON a.item_id = i.id AND a.customer_id = i.customer_id
+           WHERE i.id IS NULL OR a.id IS NULL""",
+    ),
+    Check(
         "8",
         "The suspense account is the sum of suspended payments",
         "SELECT count(*) FROM billing_biller",

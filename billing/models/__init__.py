@@ -1,5 +1,6 @@
 """What is stored about who owes what to whom."""
 
+from billing.models.adjustments import Adjustment, AdjustmentSource
 from billing.models.audits import AuditEntry, Seal
 from billing.models.billers import Biller, CollectRule, GuestSecret, Setting
 from billing.models.customers import Customer, CustomerStatus
@@ -25,6 +26,8 @@ from billing.models.tokens import ApiToken, IdempotencyKey
 from billing.models.users import LinkKind, Membership, PayerLink, Role, SavedView, User
 
 __all__ = [
+    "Adjustment",
+    "AdjustmentSource",
     "ApiToken",
     "AuditEntry",
     "Biller",

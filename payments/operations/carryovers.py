@@ -16,7 +16,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from billing.operations.invoice_files import Carriers, Returned
+from billing.operations.invoice_files import Carriers, Returned, contained
 
 # Whether the biller's system had heard of payment p, whose record is r, by a moment. Where no record will ever be
 # sent, it hears by other means, and is taken to know at once.
@@ -42,7 +42,7 @@ def carry(cursor: Any, carriers: Carriers, /) -> None:
     given = {"made_on": carriers.made_on, "biller": carriers.biller.pk, "posting": carriers.posting_id}
     _find_posted(cursor, carriers, moves, given)
     _find_credits(cursor, carriers, moves, given)
-    _find_pending(cursor, carriers, moves)
+    _find_pending(cursor, carriers, moves, given)
     cursor.execute(f"SELECT EXISTS (SELECT FROM {moves})")
     if cursor.fetchone() == (True,):
         _fill(cursor, moves)
@@ -52,7 +52,7 @@ def carry(cursor: Any, carriers: Carriers, /) -> None:
 
 def _find_posted(cursor: Any, carriers: Carriers, moves: str, given: dict[str, Any]) -> None:
     # An unheard payment of an older balance moved with it then, so that it is on the newest of the older bills, or on
-    # one that is still open.
+    # one that is still open, or on an adjustment made since.
     cursor.execute(
         f"""
         INSERT INTO {moves} (rank, kind, customer_id, invoice_id, item_id, room, payment_id, from_item_id,
@@ -65,7 +65,8 @@ def _find_posted(cursor: Any, carriers: Carriers, moves: str, given: dict[str, A
             UNION
             SELECT c.customer_id, c.invoice_id, c.item_id, c.amount, i.id
             FROM {carriers.table} c JOIN billing_item i ON i.customer_id = c.customer_id
-            WHERE c.is_new AND i.kind = 'bill' AND i.open <> 0 AND i.allocated > 0 AND i.invoice_id <> c.invoice_id
+            WHERE c.is_new AND (i.open <> 0 OR i.kind = 'adjustment') AND i.allocated > 0
+              AND i.invoice_id IS DISTINCT FROM c.invoice_id AND {contained("i")}
         ) c
         JOIN payments_allocation a ON a.item_id = c.from_item_id AND a.state = 'posted'
         JOIN payments_payment p ON p.id = a.payment_id AND p.state = 'posted'
@@ -91,18 +92,19 @@ def _find_credits(cursor: Any, carriers: Carriers, moves: str, given: dict[str, 
     )
 
 
-def _find_pending(cursor: Any, carriers: Carriers, moves: str) -> None:
+def _find_pending(cursor: Any, carriers: Carriers, moves: str, given: dict[str, Any]) -> None:
     cursor.execute(
         f"""
         INSERT INTO {moves} (rank, kind, customer_id, invoice_id, item_id, room, payment_id, from_item_id,
                              from_allocation_id, amount)
         SELECT 3, 'pending', c.customer_id, c.invoice_id, c.item_id, greatest(c.amount, 0), a.payment_id, i.id, a.id, a.amount
         FROM {carriers.table} c
-        JOIN billing_item i ON i.customer_id = c.customer_id AND i.kind = 'bill' AND i.open <> 0 AND i.reserved > 0
-                           AND i.invoice_id <> c.invoice_id
+        JOIN billing_item i ON i.customer_id = c.customer_id AND i.open <> 0 AND i.reserved > 0
+                           AND i.invoice_id IS DISTINCT FROM c.invoice_id AND {contained("i")}
         JOIN payments_allocation a ON a.item_id = i.id AND a.state = 'pending'
         WHERE c.is_new
-        """
+        """,
+        given,
     )
 
 

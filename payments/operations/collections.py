@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from billing import sets
 from billing.actors import Actor
 from billing.models import Biller, Chunk, CustomerStatus, Run, RunKind
+from billing.money import ZERO
 from payments.gateways.base import ChargeRequest, Command
 from payments.models import Channel
 from payments.operations import runs
@@ -181,11 +182,11 @@ def _checkpoint(biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime) 
             WHERE {due.sql} AND i.customer_id BETWEEN %s AND %s
               {among}
             RETURNING i.id, i.customer_id, i.open, n.id::text, n.kind, n.token, n.route_id,
-                      coalesce(nullif(c.display_number, ''), c.number), uuidv7()::text, uuidv7()::text
+                      coalesce(nullif(c.display_number, ''), c.number), uuidv7()::text, uuidv7()::text, c.balance
             """,
             [*due.params, chunk.first, chunk.last, *(due.params if among else [])],
         )
-        rows = cursor.fetchall()
+        rows = _within_what_is_due(cursor, cursor.fetchall(), options.minimum or biller.minimum_collected)
         if rows:
             _insert(cursor, biller, run, chunk, rows, now)
         cursor.execute(
@@ -218,6 +219,41 @@ def _checkpoint(biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime) 
             )
         )
     return requests
+
+
+def _within_what_is_due(cursor: Any, rows: Sequence[tuple[Any, ...]], least: Decimal) -> list[tuple[Any, ...]]:
+    """Leave of each customer's bills what credits and adjustments leave due, the oldest first; what is less is let go."""
+    taken: dict[int, Decimal] = {}
+    balances: dict[int, Decimal] = {}
+    for _item, customer, amount, *_others, balance in rows:
+        taken[customer] = taken.get(customer, ZERO) + amount
+        balances[customer] = balance
+    # Where all that a customer owes is these bills, as nearly everywhere, there is nothing to look up.
+    unlike = [customer for customer, amount in taken.items() if amount != balances[customer]]
+    over: dict[int, Decimal] = {}
+    if unlike:
+        cursor.execute(
+            "SELECT customer_id, sum(greatest(reserved, 0)) - sum(open) FROM billing_item"
+            " WHERE customer_id = ANY(%s::bigint[]) AND open <> 0 GROUP BY 1",
+            [sets.array(unlike)],
+        )
+        over = {customer: excess for customer, excess in cursor.fetchall() if excess > 0}
+    if not over:
+        return [row[:-1] for row in rows]
+    kept, changed = [], {}
+    for item, customer, amount, *others, _balance in sorted(rows, reverse=True):
+        left = amount - min(amount, over.get(customer, ZERO))
+        if left != amount:
+            over[customer] -= amount - left
+            left = changed[item] = left if left >= least else ZERO
+        if left:
+            kept.append((item, customer, left, *others))
+    cursor.execute(
+        "UPDATE billing_item i SET reserved = v.amount FROM unnest(%s::bigint[], %s::numeric[]) AS v(id, amount)"
+        " WHERE i.id = v.id",
+        [sets.array(changed), sets.array(changed.values())],
+    )
+    return kept[::-1]
 
 
 def _insert(

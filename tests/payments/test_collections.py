@@ -15,9 +15,10 @@ from billing import tenancy
 from billing.actors import Actor
 from billing.models import Biller, Chunk, Customer, Entry, Item, Notice, Run
 from datapump.models import Record
-from payments.models import Attempt, Payment, Route
-from payments.operations import collections, runs
+from payments.models import Attempt, Channel, Payment, Route
+from payments.operations import charges, collections, runs
 from payments.operations.collections import Options
+from tests.billing.test_adjustments import adjust
 from tests.factories import (
     make_autopay,
     make_biller,
@@ -27,6 +28,7 @@ from tests.factories import (
     make_invoice,
     make_route,
 )
+from tests.payments.test_carryovers import books_hold
 from tests.processor import Processor
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -353,3 +355,39 @@ def test_chunk_of_a_dead_worker_is_finished_and_never_sent_again(biller: Biller,
     assert run.state == "done"
     assert processor.charges() == {}
     assert Attempt.objects.get().result == 999
+
+
+@pytest.mark.parametrize(
+    ("bills", "adjusted", "held", "taken"),
+    [
+        (["84.10"], "-60.00", "", ["24.10"]),
+        (["84.10"], "-84.10", "", []),
+        (["84.10"], "-82.11", "", []),  # under the biller's minimum of 2.00
+        (["84.10", "10.00"], "-30.00", "", ["64.10"]),
+        (["84.10", "10.00"], "-5.00", "", ["84.10", "5.00"]),
+        (["84.10"], "15.00", "", ["84.10"]),
+        (["84.10", "10.00"], "-20.00", "84.10", []),
+    ],
+)
+@pytest.mark.spec("MSP-1")
+def test_autopay_never_takes_more_than_credits_leave_due(
+    biller: Biller, processor: Processor, bills: list[str], adjusted: str, held: str, taken: list[str]
+) -> None:
+    first = due_bill(biller, processor, amount=bills[0])
+    customer = first.customer
+    for amount in bills[1:]:
+        make_invoice(customer, amount, due_on=today(), collect_on=today())
+    adjust(customer, adjusted)
+    if held:
+        charges.start(
+            customer=customer, amount=Decimal(held), instrument=customer.instruments.get(), channel=Channel.CSR,
+            actor=SYSTEM, request_key="guest", item_ids=[first.pk], email="", now=timezone.now(),
+        )  # fmt: skip
+    another = due_bill(biller, processor, amount="7.00")
+    run = collect(biller)
+    paid = Payment.objects.filter(state="posted", customer=customer).order_by("pk")
+    assert [str(payment.amount) for payment in paid] == taken
+    assert Payment.objects.filter(state="posted", customer=another.customer).count() == 1
+    chunk = Chunk.objects.get(run=run)
+    assert (chunk.sent_count, chunk.sent_total) == (1 + len(taken), Decimal("7.00") + sum(map(Decimal, taken)))
+    books_hold()

@@ -15,7 +15,7 @@ from billing.operations.invoice_files.loading import (
     sweep_staging,
     waiting,
 )
-from billing.operations.invoice_files.merging import Carriers, Carry
+from billing.operations.invoice_files.merging import Carriers, Carry, contained
 from billing.operations.invoice_files.receiving import (
     AlreadyReceived,
     BadFileName,
@@ -41,6 +41,7 @@ __all__ = [
     "Returned",
     "TooLarge",
     "biller_number",
+    "contained",
     "load",
     "receive",
     "sweep_drop_folder",

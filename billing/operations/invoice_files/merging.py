@@ -33,6 +33,17 @@ _LOADS = 0x42494C4C
 _MORNING = datetime.time(8, 0)
 
 
+def contained(item: str) -> str:
+    """Give the SQL that says of an item that is owed or credited whether a new invoice, with the old balance, contains it.
+
+    An adjustment by the biller's own balance only made our books say what its system said all along; another one does if it
+    was there when the file was made. Its parameter is ``made_on``.
+    """
+    return f"""({item}.kind = 'bill' OR ({item}.kind = 'adjustment' AND EXISTS (
+        SELECT FROM billing_adjustment j
+        WHERE j.item_id = {item}.id AND (j.source = 'balance' OR j.created_at <= %(made_on)s))))"""
+
+
 @dataclass(frozen=True, slots=True)
 class Carriers:
     """What the money that a customer has already given needs to know about the new invoices.
@@ -396,10 +407,10 @@ def _carry_forward(cursor: Any, job: Job, carry: Carry, posting_id: int) -> Deci
         SELECT i.id, i.customer_id, c.invoice_id, i.open
         FROM {stage.carriers} c JOIN billing_item i ON i.customer_id = c.customer_id
         WHERE i.open <> 0 AND i.reserved = 0 AND i.invoice_id IS DISTINCT FROM c.invoice_id
-          AND (i.kind = 'bill' OR (i.kind = 'credit' AND i.payment_id IS NULL))
-          AND (c.is_new OR i.posting_id = %s)
+          AND ({contained("i")} OR (i.kind = 'credit' AND i.payment_id IS NULL))
+          AND (c.is_new OR i.posting_id = %(posting)s)
         """,
-        [posting_id],
+        {"made_on": job.made_on, "posting": posting_id},
     )
     cursor.execute(
         f"UPDATE billing_item i SET transferred = i.transferred + t.amount, transferred_to_id = t.invoice_id"
