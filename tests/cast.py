@@ -19,6 +19,8 @@ from django.utils import timezone
 
 from billing.actors import Actor, Requestor
 from billing.models import (
+    Adjustment,
+    AdjustmentSource,
     ApiToken,
     AuditEntry,
     Biller,
@@ -400,6 +402,7 @@ def _make_account(
         biller=biller, customer=customer, attempt=attempt, kind="unknown", reason="Nobody knows."
     )
     _make_carryover(customer, payment, paid_bill, bill)
+    _make_adjustments(customer, bill)
     notice = Notice.objects.create(
         biller=biller, customer=customer, kind=NoticeKind.RECEIPT, key=f"receipt:{payment.pk}", facts={"amount": amount}
     )
@@ -480,6 +483,23 @@ def _make_carryover(customer: Customer, payment: Payment, older: Invoice, newer:
         from_item=Item.objects.get(invoice=older, kind=ItemKind.BILL), amount=Decimal("1.00"), moved=Decimal("0.00"),
         returned_at=timezone.now(),
     )  # fmt: skip
+
+
+def _make_adjustments(customer: Customer, taken_over_by: Invoice) -> None:
+    """Make a debit and a credit that a bill has taken over since."""
+    posting = Posting.objects.create(
+        biller=customer.biller, key=f"adjustments:cast:{customer.pk}", kind=PostingKind.ADJUSTMENT,
+        effective_on=taken_over_by.issued_on,
+    )  # fmt: skip
+    for reference, amount in (("A-1", Decimal("1.00")), ("A-2", Decimal("-1.00"))):
+        item = Item.objects.create(
+            biller=customer.biller, customer=customer, posting=posting, kind=ItemKind.ADJUSTMENT, amount=amount,
+            transferred=amount, transferred_to=taken_over_by, currency=customer.biller.currency,
+        )  # fmt: skip
+        Adjustment.objects.create(
+            biller=customer.biller, customer=customer, item=item, source=AdjustmentSource.API, reference=reference,
+            reason="Meter was misread", made_by="Key",
+        )  # fmt: skip
 
 
 def _make_record(customer: Customer, endpoint: Endpoint, pk: object, state: str) -> Record:
