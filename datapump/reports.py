@@ -28,7 +28,7 @@ from billing.models import Biller
 from datapump.models import ChangeLog, Delivery, Endpoint, Envelope, Outcome, Record, RecordState, RecordType
 from datapump.operations.records import types_of
 
-CUSTOMERS_SEARCHED = 50
+CUSTOMERS_SEARCHED = 25
 """How many accounts a search may stand for; a name that begins more accounts than this must be typed further."""
 
 NEWER_MOST = 100
@@ -197,10 +197,7 @@ def _stored(
 ) -> _Query:
     query = _Query()
     states = chosen.states_read()
-    # With a type or state as well, their own ranges are read: they are few where something went wrong, and the planner would
-    # take the conditions for independent, expect hardly a row, and sort all there are.
-    others = chosen.record or chosen.customers is not None or chosen.types or chosen.states
-    by_trouble = bool(chosen.troubles) and not others
+    by_trouble = bool(chosen.troubles) and not (chosen.record or chosen.customers is not None)
     if chosen.record is not None:
         query.add(
             "SELECT r.created_at, r.id FROM datapump_record r WHERE r.biller_id = %s AND r.id = %s",
@@ -220,14 +217,19 @@ def _stored(
         parts = [") p"]
     elif by_trouble:
         query.add(
-            "SELECT p.created_at, p.id FROM unnest(%s::text[]) AS k(trouble) CROSS JOIN LATERAL (",
+            "SELECT p.created_at, p.id FROM unnest(%s::text[]) AS k(trouble) CROSS JOIN unnest(%s::text[]) AS s(state)"
+            " CROSS JOIN LATERAL (",
             list(chosen.troubles),
+            list(states),
         )
         query.add(
             "SELECT r.created_at, r.id FROM datapump_record r"
-            " WHERE r.biller_id = %s AND r.trouble = k.trouble AND r.trouble <> ''",
+            " WHERE r.biller_id = %s AND r.trouble = k.trouble AND r.trouble <> '' AND r.state = s.state",
             biller_id,
         )
+        if chosen.types:
+            # So written, no other index offers itself.
+            query.add("AND r.type + 0 = ANY(%s::smallint[])", list(chosen.types))
         parts = [") p"]
     elif chosen.types or states:
         query.add(
