@@ -344,6 +344,7 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": r"/api/v1/",
     "ENUM_NAME_OVERRIDES": {
         "CustomerStatus": "billing.models.CustomerStatus",
+        "LinkKind": "billing.models.LinkKind",
         "InvoiceFileState": "billing.models.FileState",
         "MessageState": "billing.models.NoticeState",
         "MessageKind": "billing.models.NoticeKind",

@@ -43,6 +43,7 @@ from billing.models import (
     PayerLink,
     Posting,
     PostingKind,
+    RemoteRegistration,
     Role,
     Run,
     RunKind,
@@ -273,6 +274,7 @@ def _make_town(name: str, slug: str, domain: str, amount: str, found: dict[str, 
     neighbour = _make_account(biller, route, endpoint, runs[1], file, amount, _make_payer(domain, "nora"), found)
     pat = _make_payer(domain, "pat")
     make_link(pat, account.customer, "co_owner")
+    RemoteRegistration.objects.create(biller=biller, user=pat, user_name="pat")
     token = ApiToken.objects.create(
         biller=biller, name="Kiosk", prefix=f"rp_{secrets.token_hex(4)}k", digest=secrets.token_hex(32),
         created_by="Dana", last_used_on=today,

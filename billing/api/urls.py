@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from billing.api import billers, customers, invoice_files, invoices, notices
+from billing.api import billers, customers, invoice_files, invoices, notices, remote_registrations
 
 urlpatterns = [
     path("biller/", billers.BillerView.as_view(), name="api-biller"),
@@ -19,4 +19,34 @@ urlpatterns = [
     ),
     path("messages/", notices.MessagesView.as_view(), name="api-messages"),
     path("messages/<int:pk>/", notices.MessageView.as_view(), name="api-message"),
+    path(
+        "remote-registration/RegisterAccountsForUser/",
+        remote_registrations.RegisterAccountsForUserView.as_view(),
+        name="api-register-accounts",
+    ),
+    path(
+        "remote-registration/LinkAccounts/",
+        remote_registrations.LinkAccountsView.as_view(),
+        name="api-link-accounts",
+    ),
+    path(
+        "remote-registration/UpdateEmailAddress/",
+        remote_registrations.UpdateEmailAddressView.as_view(),
+        name="api-update-email",
+    ),
+    path(
+        "remote-registration/UpdatePassword/",
+        remote_registrations.UpdatePasswordView.as_view(),
+        name="api-update-password",
+    ),
+    path(
+        "remote-registration/UpdatePaperless/",
+        remote_registrations.UpdatePaperlessView.as_view(),
+        name="api-update-paperless",
+    ),
+    path(
+        "remote-registration/RetrieveUserAccounts/",
+        remote_registrations.RetrieveUserAccountsView.as_view(),
+        name="api-user-accounts",
+    ),
 ]

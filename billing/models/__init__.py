@@ -23,7 +23,7 @@ from billing.models.notices import (
 from billing.models.runs import Chunk, ChunkState, Run, RunKind, RunState
 from billing.models.throttles import Throttle
 from billing.models.tokens import ApiToken, IdempotencyKey
-from billing.models.users import LinkKind, Membership, PayerLink, Role, SavedView, User
+from billing.models.users import LinkKind, Membership, PayerLink, RemoteRegistration, Role, SavedView, User
 
 __all__ = [
     "Adjustment",
@@ -56,6 +56,7 @@ __all__ = [
     "PayerLink",
     "Posting",
     "PostingKind",
+    "RemoteRegistration",
     "Role",
     "Run",
     "RunKind",

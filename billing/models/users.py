@@ -156,6 +156,30 @@ class PayerLink(models.Model):
         return f"{self.user} {self.get_kind_display().lower()} of {self.customer}"
 
 
+class RemoteRegistration(models.Model):
+    """A person whom the biller's own portal has registered: the user name there, and who that is here (MSP-28)."""
+
+    biller = models.ForeignKey(Biller, on_delete=models.CASCADE)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="registrations")
+    user_name = models.CharField(max_length=100)
+    # Equality on a stored column may use an index below row security; lower(user_name) may not.
+    search_name = models.GeneratedField(
+        expression=Lower("user_name"), output_field=models.CharField(max_length=100), db_persist=True
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = TenantQuerySet["RemoteRegistration"].as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["biller", "search_name"], name="remote_user_name_once_in_any_case"),
+            models.UniqueConstraint(fields=["biller", "user"], name="remote_registration_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_name} at {self.biller}"
+
+
 class SavedView(models.Model):
     """A list page's filters under a name, for one person."""
 

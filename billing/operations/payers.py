@@ -132,12 +132,12 @@ def link(*, user: User, customer: Customer, actor: Actor) -> PayerLink:
     if PayerLink.objects.filter(user=user, customer=customer).exists():
         raise AlreadyLinked
     owned = PayerLink.objects.filter(customer=customer, kind=LinkKind.OWNER).exists()
-    made = PayerLink.objects.create(
-        user=user,
-        biller_id=customer.biller_id,
-        customer=customer,
-        kind=LinkKind.CO_OWNER if owned else LinkKind.OWNER,
-    )
+    return join(user=user, customer=customer, kind=LinkKind.CO_OWNER if owned else LinkKind.OWNER, actor=actor)
+
+
+def join(*, user: User, customer: Customer, kind: LinkKind, actor: Actor) -> PayerLink:
+    """Write a payer's link to an account whose row the caller holds, inside the caller's transaction."""
+    made = PayerLink.objects.create(user=user, biller_id=customer.biller_id, customer=customer, kind=kind)
     audit.record(
         actor=actor,
         event="payer.linked",
@@ -147,6 +147,43 @@ def link(*, user: User, customer: Customer, actor: Actor) -> PayerLink:
         facts={"email": user.email, "kind": made.kind},
     )
     return made
+
+
+def make_owner(*, customer: Customer, actor: Actor) -> None:
+    """Let the co-owner whose e-mail address is the account's own be its owner, where it has none (MSP-28).
+
+    The address on file stands for the owner until somebody registers with it. The caller holds the account's row.
+    """
+    links = PayerLink.objects.filter(customer=customer)
+    if not customer.email or links.filter(kind=LinkKind.OWNER).exists():
+        return
+    link = links.filter(user__email__iexact=customer.email).select_related("user").first()
+    if link is None:
+        return
+    link.kind = LinkKind.OWNER
+    link.save(update_fields=["kind"])
+    audit.record(
+        actor=actor,
+        event="payer.made_owner",
+        biller_id=customer.biller_id,
+        customer_id=customer.pk,
+        subject=f"user:{link.user_id}",
+        facts={"email": link.user.email},
+    )
+
+
+def change_email(*, customer: Customer, email: str, actor: Actor) -> None:
+    """Keep an account's e-mail address; the caller holds its row and has checked the address."""
+    customer.email = email
+    customer.save(update_fields=["email"])
+    audit.record(
+        actor=actor,
+        event="customer.email_changed",
+        biller_id=customer.biller_id,
+        customer_id=customer.pk,
+        subject=f"customer:{customer.pk}",
+        facts={"email": email},
+    )
 
 
 @transaction.atomic(durable=True)
@@ -211,16 +248,7 @@ def lend_email(*, customer: Customer, user: User, actor: Actor) -> bool:
         return False
     if not PayerLink.objects.filter(user=user, customer=customer).exists():
         raise NotTheirLink
-    customer.email = user.email
-    customer.save(update_fields=["email"])
-    audit.record(
-        actor=actor,
-        event="customer.email_changed",
-        biller_id=customer.biller_id,
-        customer_id=customer.pk,
-        subject=f"customer:{customer.pk}",
-        facts={"email": user.email},
-    )
+    change_email(customer=customer, email=user.email, actor=actor)
     return True
 
 

@@ -6,6 +6,7 @@ Source: PAY-12, MSP-13, MSP-14, MSP-17.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 
 from django.db import transaction
 from django.utils import timezone
@@ -16,6 +17,7 @@ from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import CollectRule, Customer, Item, ItemKind, NoticeKind
 from billing.operations import notices
+from billing.operations.remote_registrations import AccountsRefused
 from datapump.models import OptionalSetting, RecordType
 from datapump.operations import records
 from payments.models import (
@@ -207,7 +209,30 @@ def set_paperless(*, customer: Customer, enrolled: bool, actor: Actor) -> bool:
 
     :raises PaperlessRefused: there is no e-mail address to send bills to.
     """
-    customer = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+    return _set_paperless(Customer.objects.select_for_update(no_key=True).get(pk=customer.pk), enrolled, actor)
+
+
+@transaction.atomic(durable=True)
+def set_paperless_together(*, customers: Sequence[Customer], enrolled: bool, actor: Actor) -> list[bool]:
+    """Turn paperless billing of several accounts on or off, all or none; says for each whether it changed (MSP-28).
+
+    :raises AccountsRefused: one has no e-mail address.
+    """
+    rows = Customer.objects.select_for_update(no_key=True).filter(pk__in=[one.pk for one in customers])
+    held = {customer.pk: customer for customer in rows.order_by("pk")}
+    faults, changed = [], []
+    for place, customer in enumerate(customers):
+        try:
+            changed.append(_set_paperless(held[customer.pk], enrolled, actor))
+        except PaperlessRefused as refused:
+            faults.append((place, "paperless_refused", str(refused)))
+    if faults:
+        raise AccountsRefused(faults)
+    return changed
+
+
+def _set_paperless(customer: Customer, enrolled: bool, actor: Actor) -> bool:
+    """Do it to an account whose row the caller holds."""
     if customer.paperless == enrolled:
         return False
     if enrolled and not customer.email:

@@ -441,6 +441,28 @@ _API = [
     _api("invoice-files", "GET HEAD POST", kind=MULTIPART_CONTENT, given=_upload),
     _api("invoice-file", pick=PICKS["file_id"]),
     _api("invoice-file-errors", pick=lambda at: at.town.refused.pk),
+    _api(
+        "register-accounts",
+        "POST",
+        given=lambda at: {
+            "user_name": "new",
+            "email": "new@payers.example",
+            "accounts": [{"account": at.account.customer.number}],
+        },
+    ),
+    _api(
+        "link-accounts",
+        "POST",
+        given=lambda at: {"user_name": "pat", "accounts": [{"account": at.account.customer.number}]},
+    ),
+    _api("update-email", "POST", given=lambda _: {"user_name": "pat", "email": "new@payers.example"}),
+    _api("update-password", "POST", given=lambda _: {"user_name": "pat", "password": "a longer way to say it"}),
+    _api(
+        "update-paperless",
+        "POST",
+        given=lambda at: {"accounts": [{"account": at.account.customer.number}], "enrolled": True},
+    ),
+    _api("user-accounts", query=lambda at: f"account={at.account.customer.number}"),
     _api("messages"),
     _api("message", pick=PICKS["delivery_id"]),
     _api(
