@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 PHONES_AT_ONCE = 250
 _TEXTS_OF_PHONE = 20
 BUSY_FOR = datetime.timedelta(minutes=5)
+# After this no further text of those that were taken is begun, so that no phone is still worked on when it falls free.
+_BEGIN_FOR = BUSY_FOR.total_seconds() / 2
 _UNHEARD = (TextState.ARRIVED, TextState.ACTING)
 _FINAL_PAYMENTS = (PaymentState.POSTED, PaymentState.FAILED, PaymentState.REVERSED)
 
@@ -201,13 +203,23 @@ def _hear(taken: Sequence[Phone], now: datetime.datetime) -> int:
         _save(changed)
         talks.save(held)
     failpoint("inbound.heard")
-    for text, phone, voice in to_do:
+    began = time.monotonic()
+    for position, (text, phone, voice) in enumerate(to_do):
+        if position and time.monotonic() - began > _BEGIN_FOR:
+            _give_back([left for _text, left, _voice in to_do[position:]])
+            break
         try:
             _do(text, phone, voice, now)
         except Exception:
             # Its phone stays taken for a while and is then tried again; nobody else's text waits behind it.
             logger.exception("text %s cannot be dealt with", text.pk)
     return heard
+
+
+def _give_back(taken: Sequence[Phone]) -> None:
+    """Let others take these phones, whose texts were not begun."""
+    for phone in taken:
+        Phone.objects.filter(pk=phone.pk, busy_until=phone.busy_until).update(busy_until=None)
 
 
 def _said(held: Sequence[Phone]) -> dict[tuple[int, str], list[Text]]:

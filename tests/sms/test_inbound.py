@@ -270,3 +270,13 @@ def test_a_text_that_cannot_be_dealt_with_holds_up_nobody_else(world: World) -> 
     assert Text.objects.get(phone=PHONE, direction="in").state == "acting"
     assert inbound.hear_due(now=world.now + MINUTE) == 0
     assert Payment.objects.count() == 0
+
+
+def test_phones_are_given_back_before_they_fall_free(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbound, "_BEGIN_FOR", -1.0)
+    for number in (PHONE, OTHER):
+        world.customer(number=number)
+        inbound.store(line=world.line, inbound=Inbound(number, number, LINE, "STOP"))
+    # The second was taken, given back when the first was done, and taken again.
+    assert inbound.hear_due(now=world.now) == 3
+    assert [(phone.opted_out_of, phone.busy_until) for phone in Phone.objects.all()] == [([EVERYTHING], None)] * 2
