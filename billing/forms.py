@@ -9,7 +9,6 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-import phonenumbers
 from babel.numbers import get_currency_symbol
 from django import forms
 from django.core.exceptions import ValidationError
@@ -18,7 +17,7 @@ from django.forms.renderers import TemplatesSetting
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from billing import formats
+from billing import formats, phone_numbers
 from billing.money import BadAmount, parse
 
 
@@ -175,11 +174,7 @@ class PhoneField(forms.CharField):
         text = super().clean(value)
         if text == "":
             return ""
-        wrong = gettext("Enter a phone number with its area code, such as (555) 555-0123")
-        try:
-            number = phonenumbers.parse(text, "US")
-        except phonenumbers.NumberParseException:
-            raise ValidationError(wrong) from None
-        if not phonenumbers.is_possible_number(number):
-            raise ValidationError(wrong)
-        return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        number = phone_numbers.read(text)
+        if number is None:
+            raise ValidationError(gettext("Enter a phone number with its area code, such as (555) 555-0123"))
+        return number

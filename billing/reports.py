@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-import phonenumbers
 from django.db import connection
 
+from billing import phone_numbers
 from billing.models import Biller, Customer, Invoice, Item, ItemKind, PayerLink, User
 
 # Above every character of a name: the end of a range that holds all names with a beginning.
@@ -47,7 +47,7 @@ def customers_matching(*, biller: Biller, text: str, limit: int) -> list[Found]:
         take(mine.filter(email__in=addresses).order_by("pk")[:limit], "email", "email")
         for link in _links_of(biller, text, limit):
             found.setdefault(link.customer_id, Found(link.customer, "payer", link.user.email))
-    elif phone := e164(text):
+    elif phone := phone_numbers.read(text):
         take(mine.filter(phone=phone).order_by("pk")[:limit], "phone", "phone")
     if any(letter.isalpha() for letter in text) and "@" not in text:
         begins = text.lower()
@@ -75,19 +75,6 @@ def invoices_matching(*, biller: Biller, text: str, limit: int) -> list[Invoice]
         .select_related("customer")
         .order_by("-issued_on", "-pk")[:limit]
     )
-
-
-def e164(text: str) -> str:
-    """Read a telephone number in any spelling; nothing where the text is none."""
-    if sum(character.isdigit() for character in text) < 7:
-        return ""
-    try:
-        number = phonenumbers.parse(text, "US")
-    except phonenumbers.NumberParseException:
-        return ""
-    if not phonenumbers.is_possible_number(number):
-        return ""
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 def standing(invoice: Invoice, item: Item | None, today: datetime.date) -> tuple[str, datetime.date | None]:

@@ -17,13 +17,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import phonenumbers
 from django.db import connection
 from django.db.models import Sum
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from billing import formats
+from billing import formats, phone_numbers
 from billing.models import Biller
 from datapump.models import ChangeLog, Delivery, Endpoint, Envelope, Outcome, Record, RecordState, RecordType
 from datapump.operations.records import types_of
@@ -334,7 +333,7 @@ def customers_for(biller_id: int, text: str) -> tuple[int, ...]:
     exactly = [("number", text), ("display_number", text)]
     if "@" in text:
         exactly.append(("email", text.lower()))
-    if phone := _e164(text):
+    if phone := phone_numbers.read(text):
         exactly.append(("phone", phone))
     one = "(SELECT id FROM billing_customer WHERE biller_id = %s AND {} = %s LIMIT %s)"
     found = _customer_ids(
@@ -356,18 +355,6 @@ def _customer_ids(statement: str, params: list[Any]) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
         return [pk for (pk,) in cursor.fetchall()]
-
-
-def _e164(text: str) -> str:
-    if sum(map(str.isdigit, text)) < 7:
-        return ""  # the library takes a millisecond to say so
-    try:
-        number = phonenumbers.parse(text, "US")
-    except phonenumbers.NumberParseException:
-        return ""
-    if not phonenumbers.is_possible_number(number):
-        return ""
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 def mark_blocked(records: Sequence[Record]) -> None:

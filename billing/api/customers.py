@@ -11,7 +11,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing import reports
+from billing import phone_numbers
 from billing.api.views import Account, ApiView, Currency, Money, PageQuery, Shape, page_of
 from billing.models import Customer, CustomerStatus
 from payments.models import AutoPayEnrolment
@@ -32,7 +32,7 @@ class CustomerQuery(PageQuery):
 
     def validate_phone(self, value: str) -> str:
         """Read the number."""
-        number = reports.e164(value)
+        number = phone_numbers.read(value)
         if not number:
             raise ValidationError("Enter a telephone number with its area code.")
         return number

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
-from billing import formats, lists, statuses
+from billing import formats, lists, phone_numbers, statuses
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.accounts import account_url
 from billing.biller_portal.settings import answer_refusal
@@ -21,7 +21,6 @@ from billing.errors import DomainError
 from billing.forms import WordsField
 from billing.models import Customer
 from billing.permissions import Permission
-from billing.reports import e164
 from sms import reports
 from sms.models import Direction, ProgrammeKind, Text, TextState
 from sms.operations import reviews
@@ -50,7 +49,7 @@ class TextFilters(lists.Filters):
         account = mine.filter(number=value).first() or mine.filter(display_number=value).first()
         if account is not None:
             return rows.filter(customer=account)
-        number = e164(value)
+        number = phone_numbers.read(value)
         return rows.filter(phone=number) if number else rows.none()
 
     def of_kind(self, rows: QuerySet[Text], name: str, value: str) -> QuerySet[Text]:

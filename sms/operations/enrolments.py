@@ -12,12 +12,11 @@ import datetime
 from collections.abc import Callable
 from dataclasses import replace
 
-import phonenumbers
 from django.db import transaction
 from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy as _
 
-from billing import audit, formats, throttles
+from billing import audit, formats, phone_numbers, throttles
 from billing.actors import Actor, Requestor
 from billing.errors import DomainError
 from billing.models import Biller, Customer
@@ -76,12 +75,8 @@ def read_number(written: str) -> str:
 
     :raises BadNumber: it is none.
     """
-    try:
-        number = phonenumbers.parse(written, "US")
-    except phonenumbers.NumberParseException:
-        raise BadNumber(field="number") from None
-    e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    if not phonenumbers.is_possible_number(number) or number.extension or not is_e164(e164):
+    number = phone_numbers.parse(written)
+    if number is None or number.extension or not is_e164(e164 := phone_numbers.written_of(number)):
         raise BadNumber(field="number")
     return e164
 

@@ -14,11 +14,11 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from billing import phone_numbers
 from billing.demo import write_invoice_file
 from billing.invoice_layouts import FIELDS, USUAL, BadLayout, Layout, RowKind, read_layout
 from billing.models import FileState, Invoice
 from billing.operations.invoice_files import values
-from billing.operations.invoice_files.checking import read_phone
 from billing.operations.invoice_files.reading import LONGEST_LINE, BadFile, Chunk, Reader
 from tests.factories import make_biller
 from tests.invoice_files import FORMAT, Bill, checksums, load, write
@@ -277,7 +277,7 @@ def test_ordinary_telephone_numbers_are_read_as_the_library_reads_them(text: str
     if plain is not None:
         number = phonenumbers.parse(text, "US")
         assert plain == phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-        assert plain == read_phone(text)
+        assert plain == phone_numbers.read(text)
 
 
 @pytest.mark.django_db

@@ -116,6 +116,8 @@ def test_refusals_change_nothing(machine: Machine, customer: Customer, biller: B
     stranger, before = Machine(make_biller()), rows()
     for wanted, answer in (
         ({"number": "12"}, (422, "bad_number", "number")),
+        # Without its area code it would be somebody else's elsewhere.
+        ({"number": "555-0123"}, (422, "bad_number", "number")),
         ({"number": TWO}, (422, "phone_refuses", "number")),
         ({"number": "+15055550198"}, (422, "phone_suspended", "number")),
         ({"number": "x" * 41}, (422, "max_length", "number")),

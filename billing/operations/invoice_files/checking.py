@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import phonenumbers
 from django.db import connection
 
+from billing import phone_numbers
 from billing.invoice_layouts import FIELDS, Field, Holds, Layout, RowKind
 from billing.models import Biller
 from billing.operations.invoice_files import values
@@ -150,7 +150,7 @@ def _read_odd_phones(cursor: Any, stage: Stage) -> None:
         while given := odd.fetchmany(_PHONES_AT_ONCE):
             with cursor.copy(f"COPY {stage.phones} (given, number) FROM STDIN") as copy:
                 for (text,) in given:
-                    copy.write_row((text, read_phone(text)))
+                    copy.write_row((text, phone_numbers.read(text)))
     cursor.execute(
         f"""
         INSERT INTO {stage.faults} (row_line, line, field, reason, value, left_out)
@@ -160,17 +160,3 @@ def _read_odd_phones(cursor: Any, stage: Stage) -> None:
         LIMIT {MOST_ERRORS + 1}
         """
     )
-
-
-def read_phone(text: str) -> str | None:
-    """Give a telephone number as E.164, or nothing where it cannot be one."""
-    if not any(figure in text for figure in "123456789"):
-        return None
-    try:
-        number = phonenumbers.parse(text, "US")
-    except phonenumbers.NumberParseException:
-        return None
-    # A number without its area code is possible too, but only for a neighbour.
-    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
-        return None
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
