@@ -46,6 +46,7 @@ SENTENCES: dict[str, Any] = {
     "endpoint.changed": _("Changed the endpoint for %(purpose)s: %(fields)s"),
     "endpoint.paused": _("Paused the endpoint for %(purpose)s: %(reason)s"),
     "endpoint.resumed": _("Let the endpoint for %(purpose)s go on"),
+    "endpoint.secret_changed": _("Changed the secret of the endpoint for %(purpose)s"),
     "endpoint.tested": _("Sent a test to the endpoint for %(purpose)s: %(result)s"),
     "instrument.added": _("Added %(method)s"),
     "instrument.defaulted": _("Made %(method)s the default method"),

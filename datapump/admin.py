@@ -14,13 +14,16 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.utils import timezone
 
 from billing import advanced_settings, tenancy
 from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import User
-from datapump.advanced_settings import DaffronFlags
-from datapump.forms import EndpointForm, SettingField, SwitchesForm
+from billing.secrets import EncryptedTextField
+from datapump.advanced_settings import DaffronFlags, codes_may_repeat
+from datapump.connectors.registry import CONNECTORS
+from datapump.forms import EndpointForm, SettingField, SwitchesForm, connector_for
 from datapump.models import ChangeLog, Configuration, Delivery, Endpoint, Envelope, Purpose, Record
 from datapump.operations import endpoints, resends
 
@@ -71,7 +74,7 @@ class ReadOnly(_ModelAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
         """Make every field one to read, but secrets, which are none to read."""
-        return [field.name for field in self.model._meta.fields if field.name != "password"]
+        return [field.name for field in self.model._meta.fields if not isinstance(field, EncryptedTextField)]
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """Leave secrets out."""
@@ -85,12 +88,23 @@ class FormPage(ReadOnly):
         """Make the form, bound where the request is a POST."""
         raise NotImplementedError
 
-    def apply(self, request: HttpRequest, row: Any, form: Any) -> None:
-        """Call the operation.
+    def apply(self, request: HttpRequest, row: Any, form: Any) -> dict[str, Any] | None:
+        """Call the operation; gives what the page must show now instead of being asked for again.
 
         :raises DomainError: it refuses.
         """
         raise NotImplementedError
+
+    def act(self, request: HttpRequest, row: Any, act: str) -> dict[str, Any]:
+        """Do what one of the page's other buttons says; gives what the page shows of it.
+
+        :raises DomainError: it is refused.
+        """
+        raise PermissionDenied
+
+    def more(self, request: HttpRequest, row: Any, form: Any) -> dict[str, Any]:
+        """Give what the page shows beside the form."""
+        return {}
 
     def changeform_view(
         self,
@@ -106,26 +120,40 @@ class FormPage(ReadOnly):
             raise Http404("There is no such row.")
         if not self.has_change_permission(request, row):
             raise PermissionDenied
+        shown: dict[str, Any] = {}
+        if request.method == "POST" and "act" in request.POST:
+            try:
+                shown = self.act(request, row, request.POST["act"])
+            except DomainError as refused:
+                messages.error(request, str(refused))
+            request.method = "GET"
+            row.refresh_from_db()
         form = self.form_for(request, row)
         if request.method == "POST" and form.is_valid():
             try:
-                self.apply(request, row, form)
+                shown = self.apply(request, row, form) or {}
             except DomainError as refused:
                 named = getattr(form, "field_named", lambda name: name if name in form.fields else None)
                 form.add_error(named(refused.field), str(refused))
             else:
                 messages.success(request, "Saved.")
-                return redirect(request.path)
+                if not shown:
+                    return redirect(request.path)
+                row.refresh_from_db()
         context = {
             **self.admin_site.each_context(request),
             "title": f"{row.biller}: {row}",
             "opts": self.opts,
             "original": row,
             "form": form,
+            **self.more(request, row, form),
+            **shown,
         }
-        return TemplateResponse(
+        response = TemplateResponse(
             request, "admin/datapump/form.html", context, status=422 if form.is_bound and form.errors else 200
         )
+        response["Cache-Control"] = "no-store"
+        return response
 
 
 @admin.register(Endpoint)
@@ -149,20 +177,35 @@ class EndpointAdmin(FormPage):
     def form_for(self, request: HttpRequest, row: Endpoint) -> EndpointForm:
         """Make the endpoint's form; warn where payments may be taken for each other."""
         flags = DaffronFlags.read(advanced_settings.value(131, row.biller_id))
-        if row.purpose == Purpose.PAYMENTS and not flags.transaction_id_is_payment_guid and request.method == "GET":
+        if row.purpose == Purpose.PAYMENTS and codes_may_repeat(row, flags) and request.method == "GET":
             messages.warning(
                 request,
                 "transactionId is the approval code, which may come twice: the biller’s system would take the second "
                 "payment for a repeat. Setting 131, TransactionIdIsPaymentGuid, makes it the payment’s GUID.",
             )
-        return EndpointForm(request.POST or None, purpose=row.purpose, endpoint=row)
+        chosen = request.POST.get("connector") or request.GET.get("connector")
+        connector = connector_for(chosen, row.purpose, row)
+        return EndpointForm(request.POST or None, purpose=row.purpose, endpoint=row, connector=connector)
 
-    def apply(self, request: HttpRequest, row: Endpoint, form: EndpointForm) -> None:
-        """Change the endpoint."""
+    def more(self, request: HttpRequest, row: Endpoint, form: Any) -> dict[str, Any]:
+        """Give the connectors there are to choose, and which the form is of."""
+        return {
+            "connector": form.spoken,
+            "connectors": [one for one in CONNECTORS.values() if row.purpose in one.purposes],
+            "changes_secret": row.connector == form.spoken.name and form.spoken.makes_secrets,
+        }
+
+    def act(self, request: HttpRequest, row: Endpoint, act: str) -> dict[str, Any]:
+        """Change the secret, which is shown this once."""
+        return {"secret": endpoints.change_secret(actor=operator(request), endpoint=row, now=timezone.now())}
+
+    def apply(self, request: HttpRequest, row: Endpoint, form: EndpointForm) -> dict[str, Any] | None:
+        """Change the endpoint; a secret that was made for it is shown this once."""
         fields, options = form.changes()
-        endpoints.change(
+        changed = endpoints.change(
             actor=operator(request), biller=row.biller, purpose=row.purpose, fields=fields, options=options
         )
+        return {"secret": changed.new_secret} if changed.new_secret else None
 
     @admin.action(description="Send a test")
     def send_test(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
@@ -211,7 +254,7 @@ class ConfigurationAdmin(FormPage):
         return ConfigurationForm(request.POST or None, initial=initial)
 
     def apply(self, request: HttpRequest, row: Configuration, form: ConfigurationForm) -> None:
-        """Change the switches and the setting."""
+        """Change the switches and the setting; nothing is left to show."""
         given = dict(form.cleaned_data)
         json = given.pop("setting_131")
         endpoints.configure(actor=operator(request), biller=row.biller, switches=given)

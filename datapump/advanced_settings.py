@@ -9,14 +9,17 @@ Source: MSP-7, MSP-8, MSP-10, MSP-12, MSP-35, MSP-36
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from billing.advanced_settings import AdvancedSetting, BadSetting, Kind, Row, register
 from datapump.connectors.base import Target
-from datapump.connectors.multispeak.options import MAX_PAYMENTS_PER_ENVELOPE, BadOption, parse_modes
+from datapump.connectors.multispeak.connector import MultiSpeak
+from datapump.connectors.multispeak.options import BadOption, parse_modes
+from datapump.connectors.registry import connector_named
 from datapump.models import Endpoint, Purpose
 from datapump.operations.records import adopt
 
@@ -69,18 +72,24 @@ def target_of(endpoint: Endpoint, flags: DaffronFlags) -> Target:
     """Give an endpoint as its connector needs it; its biller must be at hand.
 
     :raises SecretUnreadable: its password cannot be opened.
+    :raises LookupError: there is no such connector.
     """
-    options: dict[str, Any] = dict(endpoint.options)
-    if endpoint.connector == "multispeak":
-        options["transaction_id_is_payment_guid"] = flags.transaction_id_is_payment_guid
-        options["payments_per_envelope"] = min(endpoint.per_envelope, MAX_PAYMENTS_PER_ENVELOPE)
+    connector = connector_named(endpoint.connector)
+    old_is_good = endpoint.retired_until is not None and timezone.now() < endpoint.retired_until
     return Target(
         url=endpoint.url,
         username=endpoint.username,
         password=endpoint.password,
+        old_password=endpoint.retired_password if old_is_good else "",
         time_zone=endpoint.biller.time_zone,
-        options=options,
+        options=connector.target_options(endpoint.options, per_envelope=endpoint.per_envelope, flags=asdict(flags)),
     )
+
+
+def codes_may_repeat(endpoint: Endpoint | None, flags: DaffronFlags) -> bool:
+    """Tell whether the biller's system could take two payments for one, since it tells them apart by approval codes."""
+    spoken = endpoint is not None and endpoint.connector == MultiSpeak.name
+    return spoken and not flags.transaction_id_is_payment_guid
 
 
 @dataclass(frozen=True, slots=True)

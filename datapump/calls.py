@@ -18,7 +18,7 @@ import socket
 import ssl
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +45,8 @@ _ADDRESSES_KEPT = 60
 _IDLE_SECONDS = 8.0
 _PIECE = 1 << 16  # bytes read at once
 _WAYS_KEPT = 1_000
-_OF_THE_BODY = (hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING)
+_OURS = {hdrs.USER_AGENT: "Ratepayer", hdrs.ACCEPT_ENCODING: "identity"}
+_OF_THE_BODY = (hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING, hdrs.CONTENT_TYPE)
 _NO_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -80,7 +81,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One address with one set of headers: what connects to it, and how each of its requests begins."""
+    """One address: what connects to it, and how each of its requests begins."""
 
     request: aiohttp.ClientRequest
     head: bytes
@@ -105,7 +106,7 @@ class Calls:
         self._guard = Guard(networks)
         self._lanes: dict[str, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ways: dict[tuple[str, tuple[tuple[str, str], ...]], _Way] = {}
+        self._ways: dict[str, _Way] = {}
         self._connector: aiohttp.TCPConnector | None = None
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="lookup"))
@@ -210,7 +211,8 @@ class Calls:
     async def _exchange(self, call: Call) -> tuple[int, bytes]:
         assert self._connector is not None
         envelope = call.envelope
-        way = self._way(envelope)
+        way = self._way(envelope.url)
+        own = _written(envelope.headers)
         async with asyncio.timeout(call.timeout):
             connecting = aiohttp.ClientTimeout(sock_connect=min(CONNECT_SECONDS, call.timeout))
             try:
@@ -223,7 +225,9 @@ class Calls:
                 if protocol is None or transport is None:
                     raise aiohttp.ServerDisconnectedError
                 protocol.set_response_params(read_until_eof=True)
-                transport.write(b"%b%d\r\n\r\n%b" % (way.head, len(envelope.body), envelope.body))
+                transport.write(
+                    b"%b%bContent-Length: %d\r\n\r\n%b" % (way.head, own, len(envelope.body), envelope.body)
+                )
                 message, content = await protocol.read()
                 while 100 <= message.code <= 199 and message.code != 101:
                     message, content = await protocol.read()
@@ -242,25 +246,26 @@ class Calls:
                 else:
                     connection.close()
 
-    def _way(self, envelope: Envelope) -> _Way:
-        key = envelope.url, tuple(envelope.headers.items())
-        way = self._ways.get(key)
+    def _way(self, url: str) -> _Way:
+        way = self._ways.get(url)
         if way is None:
             if len(self._ways) >= _WAYS_KEPT:
                 self._ways.clear()
-            way = self._ways[key] = self._make_way(envelope)
+            way = self._ways[url] = self._make_way(url)
         return way
 
-    def _make_way(self, envelope: Envelope) -> _Way:
-        url = self._guard.checked(envelope.url)
-        headers = {hdrs.USER_AGENT: "Ratepayer", hdrs.ACCEPT_ENCODING: "identity", **envelope.headers}
-        if any(_NO_HEADER.search(text) for header in headers.items() for text in header):
-            raise Misconfigured("The endpoint's headers hold a character that a header cannot have.")
-        request = aiohttp.ClientRequest(hdrs.METH_POST, url, headers=headers, loop=self._loop)
+    def _make_way(self, url: str) -> _Way:
+        request = aiohttp.ClientRequest(hdrs.METH_POST, self._guard.checked(url), headers=_OURS, loop=self._loop)
         lines = [f"POST {request.url.raw_path_qs} HTTP/1.1"]
         lines += [f"{name}: {text}" for name, text in request.headers.items() if name not in _OF_THE_BODY]
-        lines.append(f"{hdrs.CONTENT_LENGTH}: ")
-        return _Way(request, "\r\n".join(lines).encode())
+        return _Way(request, "\r\n".join([*lines, ""]).encode())
+
+
+def _written(headers: Mapping[str, str]) -> bytes:
+    """Write an envelope's own headers."""
+    if any(_NO_HEADER.search(text) for header in headers.items() for text in header):
+        raise Misconfigured("The endpoint's headers hold a character that a header cannot have.")
+    return "".join([f"{name}: {text}\r\n" for name, text in headers.items()]).encode()
 
 
 def post_once(envelope: Envelope, timeout: float, networks: Sequence[str] | None = ()) -> Answer:

@@ -14,7 +14,9 @@ from django import forms
 
 from billing.advanced_settings import AdvancedSetting, BadSetting, Kind, setting
 from datapump.advanced_settings import EndpointField
-from datapump.connectors.multispeak.options import HEADER_FIELDS
+from datapump.connectors.base import Connector, OptionField
+from datapump.connectors.multispeak.connector import MultiSpeak
+from datapump.connectors.registry import CONNECTORS
 from datapump.models import Endpoint, Purpose
 
 NUMBERS: dict[str, tuple[int, ...]] = {
@@ -59,43 +61,39 @@ class SettingField(forms.CharField):
 
 
 class EndpointForm(forms.Form):
-    """One endpoint: its numbered settings first, then how messages are written and delivered."""
+    """One endpoint: its numbered settings first, then how messages are written and delivered.
 
-    def __init__(self, *args: Any, purpose: str, endpoint: Endpoint | None, **kwargs: Any) -> None:
-        self.purpose, self.endpoint = purpose, endpoint
+    ``connector`` is that of the page's choice; it decides which fields there are.
+    """
+
+    connector = forms.CharField(widget=forms.HiddenInput, required=False)
+
+    def __init__(
+        self, *args: Any, purpose: str, endpoint: Endpoint | None, connector: Connector, **kwargs: Any
+    ) -> None:
+        self.purpose, self.endpoint, self.spoken = purpose, endpoint, connector
         kwargs.setdefault("initial", self._initial(endpoint))
         super().__init__(*args, **kwargs)
-        for number in NUMBERS[purpose]:
+        self.numbers = [number for number in NUMBERS[purpose] if _is_asked(setting(number), connector)]
+        for number in self.numbers:
             field = SettingField(setting(number))
-            if number == NUMBERS[purpose][0]:
+            if number == self.numbers[0]:
                 field.required = True
                 field.error_messages["required"] = "Enter the address of the biller’s web service"
-            if field.definition.secret and endpoint is not None and endpoint.password:
+            kept = endpoint is not None and endpoint.connector == connector.name and endpoint.password
+            if field.definition.secret and kept:
                 field.help_text = f"There is one. {field.help_text}"
             self.fields[f"setting_{number}"] = field
-        if purpose == Purpose.PAYMENTS:
-            self.fields["default_mode"] = forms.CharField(
-                label="Mode of a source without a code",
-                required=False,
-                max_length=50,
-                help_text="WEB where it is empty.",
+        for option in self._options():
+            self.fields[_field_name(option)] = forms.CharField(
+                label=option.label, required=False, max_length=option.longest, help_text=option.help
             )
+        if purpose == Purpose.PAYMENTS and connector.batches:
             self.fields["per_envelope"] = forms.IntegerField(
                 label="Payments in one call",
                 min_value=1,
                 max_value=100,
                 help_text="More than one only where setting 131 makes transactionId the payment’s GUID.",
-            )
-        if purpose == Purpose.PAPERLESS:
-            self.fields["ebill_extension_type"] = forms.CharField(
-                label="Type of the EBILL extension",
-                required=False,
-                max_length=40,
-                help_text="double where it is empty.",
-            )
-        for name in HEADER_FIELDS:
-            self.fields[f"header_{name}"] = forms.CharField(
-                label=f"{name} in the message header", required=False, max_length=100
             )
         self.fields["in_flight"] = forms.IntegerField(
             label="Calls under way at once",
@@ -113,52 +111,85 @@ class EndpointForm(forms.Form):
             label="A failed update holds the account’s later ones until somebody acts", required=False
         )
 
-    @staticmethod
-    def _initial(endpoint: Endpoint | None) -> dict[str, Any]:
-        found = endpoint or Endpoint()
+    def _options(self) -> list[OptionField]:
+        """Give the connector's options that no numbered setting stands for."""
+        return [
+            option
+            for option in self.spoken.options
+            if not option.number and self.purpose in (option.purposes or self.spoken.purposes)
+        ]
+
+    def _initial(self, endpoint: Endpoint | None) -> dict[str, Any]:
+        found = endpoint or Endpoint(purpose=self.purpose)
         initial: dict[str, Any] = {
             name: getattr(found, name)
             for name in ("per_envelope", "in_flight", "timeout_seconds", "attempts_allowed", "hold_after_failure")
         }
-        for name, value in found.options.get("header", {}).items():
-            initial[f"header_{name}"] = value
-        for name in ("default_mode", "ebill_extension_type"):
-            initial[name] = found.options.get(name, "")
-        for numbers in NUMBERS.values():
-            for number in numbers:
-                definition = setting(number)
-                store = definition.store
-                if definition.secret or not isinstance(store, EndpointField) or store.purpose != found.purpose:
-                    continue
-                kept = found.options.get(store.field) if store.option else getattr(found, store.field)
-                initial[f"setting_{number}"] = definition.default if kept is None else kept
+        initial["connector"] = self.spoken.name
+        for option in self._options():
+            kept: Any = found.options
+            for part in option.name.split("."):
+                kept = kept.get(part, "") if isinstance(kept, dict) else ""
+            initial[_field_name(option)] = kept
+        for number in NUMBERS[self.purpose]:
+            definition = setting(number)
+            store = definition.store
+            if definition.secret or not isinstance(store, EndpointField) or store.purpose != found.purpose:
+                continue
+            kept = found.options.get(store.field) if store.option else getattr(found, store.field)
+            initial[f"setting_{number}"] = definition.default if kept is None else kept
         return initial
 
     def changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Give the fields and options that ``endpoints.change`` takes."""
         given = self.cleaned_data
-        fields: dict[str, Any] = {}
+        fields: dict[str, Any] = {"connector": self.spoken.name}
         options: dict[str, Any] = {}
-        for number in NUMBERS[self.purpose]:
+        for number in self.numbers:
             store = setting(number).store
             assert isinstance(store, EndpointField)
             (options if store.option else fields)[store.field] = given[f"setting_{number}"]
         for name in ("per_envelope", "in_flight", "timeout_seconds", "attempts_allowed", "hold_after_failure"):
             if name in given:
                 fields[name] = given[name]
-        for name in ("default_mode", "ebill_extension_type"):
-            if name in given:
-                options[name] = given[name]
-        options["header"] = {name: given[f"header_{name}"] for name in HEADER_FIELDS if given[f"header_{name}"]} or None
-        return fields, options
+        for option in self._options():
+            name, _, part = option.name.partition(".")
+            value = given[_field_name(option)]
+            if not part:
+                options[name] = value
+                continue
+            group = options.setdefault(name, {})
+            if value:
+                group[part] = value
+        return fields, {name: value or None if isinstance(value, dict) else value for name, value in options.items()}
 
     def field_named(self, name: str | None) -> str | None:
         """Give the form field that shows a field of the endpoint, for an operation's refusal."""
-        for number in NUMBERS[self.purpose]:
+        for number in self.numbers:
             store = setting(number).store
             if isinstance(store, EndpointField) and store.field == name:
                 return f"setting_{number}"
         return name if name in self.fields else None
+
+
+def connector_for(chosen: str | None, purpose: str, endpoint: Endpoint | None) -> Connector:
+    """Give the connector that a page is about: the one chosen on it, else the endpoint's own, else MultiSpeak."""
+    found = CONNECTORS.get(chosen or (endpoint.connector if endpoint is not None else ""))
+    return found if found is not None and purpose in found.purposes else CONNECTORS[MultiSpeak.name]
+
+
+def _field_name(option: OptionField) -> str:
+    return option.name.replace(".", "_")
+
+
+def _is_asked(definition: AdvancedSetting, connector: Connector) -> bool:
+    """Tell whether a numbered setting means anything to a connector: each has an address, the rest is its own."""
+    store = definition.store
+    if not isinstance(store, EndpointField):
+        return False
+    if store.option:
+        return any(option.number == definition.number for option in connector.options)
+    return store.field == "url" or not connector.makes_secrets
 
 
 class SwitchesForm(forms.Form):

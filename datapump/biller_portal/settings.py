@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from django import forms
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_POST
 
 from billing import advanced_settings
 from billing.biller_portal.access import BillerRequest, biller_page
 from billing.biller_portal.settings import settings_tabs
 from billing.errors import DomainError
 from billing.permissions import Permission
-from datapump.advanced_settings import DaffronFlags
+from datapump.advanced_settings import DaffronFlags, codes_may_repeat
+from datapump.biller_portal.endpoints import endpoint_or_404
 from datapump.biller_portal.waking import wake
-from datapump.forms import NUMBERS, EndpointForm, JsonForm, SwitchesForm
+from datapump.connectors.base import Connector
+from datapump.connectors.registry import CONNECTORS, connector_named
+from datapump.connectors.webhooks.events import EVENTS
+from datapump.forms import NUMBERS, EndpointForm, JsonForm, SwitchesForm, connector_for
 from datapump.models import Configuration, Endpoint, Purpose
 from datapump.operations import endpoints
+from datapump.operations.deliveries.messages import KINDS
 from datapump.operations.records import types_of
 
 
@@ -64,10 +72,11 @@ def overview(request: BillerRequest) -> HttpResponse:
                 "endpoint": found.get(purpose.value),
                 "numbers": ", ".join(str(number) for number in NUMBERS[purpose]),
                 "hears": bool(types_of(purpose)),
+                "connector": CONNECTORS[found[purpose].connector].label if purpose in found else "",
             }
             for purpose in Purpose
         ],
-        "codes_may_repeat": Purpose.PAYMENTS in found and not flags.transaction_id_is_payment_guid,
+        "codes_may_repeat": codes_may_repeat(found.get(Purpose.PAYMENTS), flags),
     }
     wrong = any(isinstance(form, forms.Form) and form.is_bound for form in context["forms"])
     return render(request, "biller_portal/datapump/settings.html", context, status=422 if wrong else 200)
@@ -75,28 +84,63 @@ def overview(request: BillerRequest) -> HttpResponse:
 
 @biller_page(Permission.CHANGE_SETTINGS)
 def endpoint(request: BillerRequest, purpose: str) -> HttpResponse:
-    """Draw and change one endpoint."""
+    """Draw and change one endpoint; a secret that we make for it is shown this once."""
     if purpose not in Purpose.values:
         raise Http404("No such endpoint.")
     found = Endpoint.objects.filter(biller=request.biller, purpose=purpose).first()
-    form = EndpointForm(request.POST or None, purpose=purpose, endpoint=found)
+    connector = connector_for(request.POST.get("connector") or request.GET.get("connector"), purpose, found)
+    form = EndpointForm(request.POST or None, purpose=purpose, endpoint=found, connector=connector)
     if request.method == "POST" and form.is_valid():
         fields, options = form.changes()
         try:
-            endpoints.change(
+            changed = endpoints.change(
                 actor=request.actor, biller=request.biller, purpose=purpose, fields=fields, options=options
             )
         except DomainError as refused:
             form.add_error(form.field_named(refused.field), str(refused))
         else:
             wake()
+            if changed.new_secret:
+                return _page(request, changed, connector, secret=changed.new_secret)
             messages.success(request, "Saved. Send a test to see whether it answers.")
             return redirect("biller-datapump")
+    return _page(request, found or Endpoint(purpose=purpose), connector, form=form)
+
+
+@require_POST
+@biller_page(Permission.CHANGE_SETTINGS)
+def change_secret(request: BillerRequest, endpoint_id: uuid.UUID) -> HttpResponse:
+    """Make a new secret for an endpoint and show it, this once."""
+    found = endpoint_or_404(request, endpoint_id)
+    try:
+        secret = endpoints.change_secret(actor=request.actor, endpoint=found, now=timezone.now())
+    except DomainError as refused:
+        messages.error(request, str(refused))
+        return redirect("biller-datapump-endpoint", found.purpose)
+    found.refresh_from_db()
+    return _page(request, found, connector_named(found.connector), secret=secret)
+
+
+def _page(
+    request: BillerRequest, found: Endpoint, connector: Connector, *, form: EndpointForm | None = None, secret: str = ""
+) -> HttpResponse:
+    made = found if not found._state.adding else None
+    form = form or EndpointForm(purpose=found.purpose, endpoint=made, connector=connector)
     context = {
-        "title": f"DataPump: {Purpose(purpose).label}",
+        "title": f"DataPump: {Purpose(found.purpose).label}",
         "section": "settings",
         "tabs": settings_tabs("biller-datapump-settings"),
         "form": form,
         "button": "Save the endpoint",
+        "endpoint": made,
+        "purpose": found.purpose,
+        "connector": connector,
+        "connectors": [one for one in CONNECTORS.values() if found.purpose in one.purposes],
+        "events": [EVENTS[KINDS[type_]].type for type_ in types_of(found.purpose) if type_ in KINDS],
+        "secret": secret,
+        "changes_secret": made is not None and made.connector == connector.name and connector.makes_secrets,
     }
-    return render(request, "biller_portal/datapump/endpoint.html", context, status=422 if form.is_bound else 200)
+    response = render(request, "biller_portal/datapump/endpoint.html", context, status=422 if form.is_bound else 200)
+    if secret:
+        response["Cache-Control"] = "no-store"
+    return response

@@ -50,20 +50,24 @@ class Misconfigured(ConnectorError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One endpoint as its connector needs it. ``options`` are the connector's own (service version, modes, header)."""
+    """One endpoint as its connector needs it. ``options`` are the connector's own (service version, modes, header).
+
+    ``old_password`` is the secret before the present one, for as long as both are good.
+    """
 
     url: str
     username: str = ""
     password: str = field(default="", repr=False)
     time_zone: str = "UTC"
     options: Mapping[str, Any] = field(default_factory=dict)
+    old_password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """One thing to tell.
 
-    ``kind`` is one of ``payment``, ``paperless``, ``autopay``, ``pay_by_text`` (``scheduled`` comes with its area).
+    ``kind`` is one of ``payment``, ``paperless``, ``autopay``, ``pay_by_text``.
     ``account`` is the account number as the biller's system writes it. ``facts`` by kind:
 
     * payment: ``amount`` (decimal text), ``currency``, ``tender`` (``card``, ``ach``, ``echeck``, ``cash``),
@@ -84,7 +88,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What goes over the wire, ready: ``body`` is the same for the same messages and target, byte for byte.
+    """What goes over the wire, ready: the same for the same messages and target, byte for byte.
 
     ``notes`` are things that the operator should hear of although the envelope can go, such as a payment source without
     a mode of its own; the delivery loop logs them and the endpoint page shows them. ``masked`` is what ``mask`` makes of
@@ -116,10 +120,52 @@ class Undelivered:
     error: ConnectorError
 
 
-class Connector(Protocol):
-    """One way of telling a biller's system."""
+@dataclass(frozen=True, slots=True)
+class OptionField:
+    """One of a connector's options, as the faces draw it for the endpoints of these purposes (of all where empty).
+
+    ``name`` is its key among the endpoint's options; with a full stop, such as ``header.Company``, a key of the mapping
+    that is kept there. ``number`` is that of the numbered setting that says what it means and may be: then the rest is
+    empty. Else it is a text, or a whole number where it has bounds.
+    """
 
     name: str
+    label: str = ""
+    help: str = ""
+    purposes: frozenset[str] = frozenset()
+    number: int = 0
+    longest: int = 100
+
+
+class Connector(Protocol):
+    """One way of telling a biller's system.
+
+    ``name`` is what an endpoint keeps, ``label`` what a person reads. ``purposes`` are those of endpoints that it serves,
+    ``options`` what may be set of each. ``makes_secrets`` says that we make the secret of an endpoint and the biller's
+    system takes it over; else a person types a user name and a password. ``batches`` says in words when several payments
+    may share an envelope, for the operator who wants it where ``batch_limit`` is 1; empty where they never may.
+    """
+
+    name: str
+    label: str
+    purposes: frozenset[str]
+    options: Sequence[OptionField]
+    makes_secrets: bool
+    batches: str
+
+    def make_secret(self) -> str:
+        """Make a secret for an endpoint, where ``makes_secrets``; else give an empty text."""
+        ...
+
+    def target_options(
+        self, kept: Mapping[str, Any], *, per_envelope: int, flags: Mapping[str, bool]
+    ) -> Mapping[str, Any]:
+        """Give the options of a target: what its endpoint keeps, with what is set elsewhere and concerns this connector.
+
+        ``per_envelope`` is how many payments may share a call if the connector can, ``flags`` what setting 131 says to
+        DataPump for all of the biller's endpoints.
+        """
+        ...
 
     def batch_limit(self, kind: str, target: Target) -> int:
         """How many messages of a kind may share an envelope for this target; each must be of another account."""
@@ -132,6 +178,15 @@ class Connector(Protocol):
         :raises Refused: a message cannot be said (no account, no service location); the text says what is missing
             and ``message_id`` of which message, so that the others can go without it.
         :raises ValueError: messages of several kinds, too many, or two of one account: the caller's mistake.
+        """
+        ...
+
+    def sign(self, envelope: Envelope, target: Target, at: datetime) -> Mapping[str, str]:
+        """Give the headers that each try has of its own, such as a signature over its time; most have none.
+
+        What they are beside, the envelope, is the same for every try.
+
+        :raises Misconfigured: the target's secret is none.
         """
         ...
 

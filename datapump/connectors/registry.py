@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from datapump.connectors.base import Connector
 from datapump.connectors.multispeak.connector import MultiSpeak
+from datapump.connectors.webhooks.connector import Webhooks
 
 CONNECTORS: Mapping[str, Connector] = {
     MultiSpeak.name: MultiSpeak(),
+    Webhooks.name: Webhooks(),
 }
 
 

@@ -42,7 +42,8 @@ class Endpoint(models.Model):
 
     ``options`` are the connector's own: service version (setting 35), modes (64, 65), header fields. The columns from
     ``failures_in_a_row`` on are written by delivery alone: while ``closed_until`` lies ahead nothing is sent and nothing
-    counts as a try. ``paused_for`` says why delivery paused it by itself; empty where a person did.
+    counts as a try. ``paused_for`` says why delivery paused it by itself; empty where a person did. ``retired_password``
+    is the one before, which is good until ``retired_until``.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -52,6 +53,8 @@ class Endpoint(models.Model):
     url = models.URLField(max_length=300)
     username = models.CharField(max_length=100, blank=True)
     password = EncryptedTextField(bound_to=("id",), blank=True)
+    retired_password = EncryptedTextField(bound_to=("id",), blank=True, default="", db_default="")
+    retired_until = models.DateTimeField(null=True, editable=False)
     options = models.JSONField(default=dict, blank=True)
     per_envelope = models.PositiveSmallIntegerField(
         default=1, validators=[MinValueValidator(1)], help_text="Updates of different accounts that may share one call."
@@ -90,6 +93,9 @@ class Endpoint(models.Model):
     noted_at = models.DateTimeField(null=True, editable=False)
 
     objects = TenantQuerySet["Endpoint"].as_manager()
+
+    # Set by the operation that made a secret: this once it may be shown.
+    new_secret: str = ""
 
     class Meta:
         constraints = [

@@ -6,12 +6,14 @@ Source: MSP-35, MSP-36
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 
 from billing import audit
 from billing.actors import Actor
@@ -31,6 +33,9 @@ FIELDS = (
     "hold_after_failure",
 )  # fmt: skip
 """What a person may change of an endpoint beside its connector's options."""
+
+BOTH_SIGN = timedelta(hours=24)
+"""How long a secret that was changed goes on signing beside the new one."""
 
 SWITCHES = {
     "payments": (RecordType.PAYMENT,),
@@ -71,8 +76,9 @@ def change(
     """Change a biller's endpoint for one purpose, or make it; records that have waited for one are given to it.
 
     ``fields`` are some of ``FIELDS``, ``options`` some of the connector's own; an option of ``None`` or an empty text is
-    taken off. An empty password keeps the one there is. What is wrong for the connector is refused here, not when
-    payments wait. A pause that delivery made by itself ends with the change.
+    taken off, and all are with another connector. An empty password keeps the one there is; where the connector makes
+    secrets a new endpoint gets one, which ``new_secret`` of the result shows this once. What is wrong for the connector is
+    refused here, not when payments wait. A pause that delivery made by itself ends with the change.
 
     :raises EndpointRefused: something is missing, unknown or not possible; nothing was changed.
     """
@@ -83,6 +89,7 @@ def change(
     if endpoint is None:
         endpoint = Endpoint(biller=biller, purpose=purpose)
     endpoint.biller = biller
+    spoken = "" if made else endpoint.connector
     changed = []
     for name, wanted in fields.items():
         if name == "password" and not wanted:
@@ -91,6 +98,14 @@ def change(
             setattr(endpoint, name, wanted)
             changed.append(name)
     kept = dict(endpoint.options)
+    if spoken and endpoint.connector != spoken:
+        # What one connector was told of options and credentials means nothing to another.
+        kept = {}
+        if "password" not in changed:
+            endpoint.password = ""
+        if "per_envelope" not in changed:
+            endpoint.per_envelope = 1
+        _retire(endpoint, "", None)
     for name, wanted in options.items():
         if wanted in (None, ""):
             kept.pop(name, None)
@@ -101,6 +116,8 @@ def change(
         endpoint.options = kept
     if not changed:
         return endpoint
+    if not endpoint.password and (secret := _make_secret(endpoint)):
+        endpoint.password = endpoint.new_secret = secret
     _check(endpoint, flags_of(biller.pk))
     if endpoint.paused_for:
         endpoint.paused, endpoint.paused_for = False, ""
@@ -119,18 +136,45 @@ def change(
     return endpoint
 
 
+@transaction.atomic(durable=True)
+def change_secret(*, actor: Actor, endpoint: Endpoint, now: datetime) -> str:
+    """Make a new secret for an endpoint whose connector makes them; gives it, to be shown this once.
+
+    The one before signs beside it for ``BOTH_SIGN``, so that the biller's system can change over without missing anything.
+
+    :raises EndpointRefused: its biller's system has passwords of its own.
+    """
+    found = Endpoint.objects.select_for_update().select_related("biller").get(pk=endpoint.pk)
+    secret = _make_secret(found)
+    if not secret:
+        raise EndpointRefused("The password of this endpoint is the biller’s system’s own: change it there, then here.")
+    _retire(found, found.password, now + BOTH_SIGN)
+    found.password = secret
+    found.save(update_fields=["password", "retired_password", "retired_until"])
+    audit.record(
+        actor=actor, event="endpoint.secret_changed", biller_id=found.biller_id, subject=str(found.pk),
+        facts={"purpose": found.get_purpose_display()},
+    )  # fmt: skip
+    return secret
+
+
+def _make_secret(endpoint: Endpoint) -> str:
+    try:
+        return connector_named(endpoint.connector).make_secret()
+    except LookupError:
+        return ""
+
+
+def _retire(endpoint: Endpoint, password: str, until: datetime | None) -> None:
+    endpoint.retired_password, endpoint.retired_until = password, until
+
+
 def _check(endpoint: Endpoint, flags: DaffronFlags) -> None:
     try:
         endpoint.clean_fields(exclude=["id", "biller", "options"])
     except ValidationError as error:
         field, messages = next(iter(error.message_dict.items()))
         raise EndpointRefused(str(messages[0]), field=field) from None
-    if endpoint.per_envelope > 1 and endpoint.purpose == Purpose.PAYMENTS and not flags.transaction_id_is_payment_guid:
-        raise EndpointRefused(
-            "Several payments may share a call only where transactionId is the payment’s GUID: set "
-            '{"Daffron":{"DataPumpConfigs":{"TransactionIdIsPaymentGuid":true}}} in setting 131 first.',
-            field="per_envelope",
-        )
     try:
         Guard(None if not settings.PRODUCTION else settings.DATAPUMP_NETWORKS).checked(endpoint.url)
     except Misconfigured as error:
@@ -138,11 +182,20 @@ def _check(endpoint: Endpoint, flags: DaffronFlags) -> None:
     if settings.PRODUCTION and not endpoint.url.startswith("https://") and not settings.DATAPUMP_NETWORKS:
         raise EndpointRefused("The address must begin with https://.", field="url")
     try:
-        connector_named(endpoint.connector).write_ping(target_of(endpoint, flags))
+        connector, target = connector_named(endpoint.connector), target_of(endpoint, flags)
+        connector.write_ping(target)
     except LookupError as error:
         raise EndpointRefused(str(error), field="connector") from None
     except Misconfigured as error:
         raise EndpointRefused(str(error)) from None
+    if endpoint.purpose not in connector.purposes:
+        raise EndpointRefused(f"{connector.label} cannot be used for this.", field="connector")
+    if (
+        endpoint.per_envelope > 1
+        and endpoint.purpose == Purpose.PAYMENTS
+        and connector.batch_limit("payment", target) == 1
+    ):
+        raise EndpointRefused(connector.batches or "A call tells of one update here.", field="per_envelope")
 
 
 @transaction.atomic(durable=True)
@@ -191,7 +244,9 @@ def send_test(*, actor: Actor, endpoint: Endpoint) -> Tested:
     milliseconds = 0
     try:
         connector = connector_named(endpoint.connector)
-        envelope = connector.write_ping(target_of(endpoint, flags_of(endpoint.biller_id)))
+        target = target_of(endpoint, flags_of(endpoint.biller_id))
+        envelope = connector.write_ping(target)
+        envelope = replace(envelope, headers={**envelope.headers, **connector.sign(envelope, target, timezone.now())})
         answer = post_once(
             envelope, endpoint.timeout_seconds, None if not settings.PRODUCTION else settings.DATAPUMP_NETWORKS
         )

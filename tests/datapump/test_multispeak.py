@@ -13,8 +13,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
+from datapump.connectors import masking
 from datapump.connectors.base import Envelope, Message, Misconfigured, Refused, Target
-from datapump.connectors.multispeak import definitions, masking
+from datapump.connectors.multispeak import definitions
 from datapump.connectors.multispeak.amounts import amount_text
 from datapump.connectors.multispeak.connector import MultiSpeak
 from datapump.connectors.multispeak.options import BadOption, parse_modes

@@ -23,11 +23,9 @@ from datapump.connectors.base import (
     OutcomeUnknown,
     Refused,
 )
-from datapump.connectors.multispeak.masking import mask_text
+from datapump.connectors.masking import clip
 from datapump.connectors.multispeak.options import OPERATIONS
 from datapump.connectors.safe_xml import UnsafeXml, parse
-
-MAX_REASON = 300
 
 _CREDENTIALS = re.compile(
     r"\b(?:invalid|bad|wrong|unknown|incorrect|missing) (?:user ?(?:id|name)?|log[io]n|password|pwd|credentials?)\b"
@@ -146,12 +144,6 @@ def leaf(element: etree._Element, what: str = "") -> str:
 def child_text(element: etree._Element, name: str) -> str:
     """Return the text of the first child of this local name, or an empty one."""
     return next((leaf(child) for child in element if local(child) == name), "")
-
-
-def clip(text: str, limit: int = MAX_REASON) -> str:
-    """Return somebody else's words fit to keep and show: one line, masked, at most ``limit`` characters."""
-    line = mask_text(" ".join(text[: 4 * limit].split()))
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def _answers(name: str, operation: str) -> bool:

@@ -5,18 +5,23 @@ Source: MSP-6 to MSP-11, MSP-13, MSP-14; ``docs/multispeak.md``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
+from datapump.connectors import masking
 from datapump.connectors.base import (
     Delivered,
     Envelope,
     Message,
+    OptionField,
     Refused,
     Target,
     Undelivered,
 )
-from datapump.connectors.multispeak import envelopes, masking, reader
+from datapump.connectors.multispeak import envelopes, reader
 from datapump.connectors.multispeak.envelopes import Plan
+from datapump.connectors.multispeak.options import FIELDS, MAX_PAYMENTS_PER_ENVELOPE
 
 PLANS_KEPT = 1_000
 
@@ -29,9 +34,31 @@ class MultiSpeak:
     """
 
     name = "multispeak"
+    label = "MultiSpeak 3.0"
+    purposes = frozenset(("balances", "payments", "paperless", "autopay"))
+    options: Sequence[OptionField] = FIELDS
+    makes_secrets = False
+    batches = (
+        "Several payments may share a call only where transactionId is the payment’s GUID: set "
+        '{"Daffron":{"DataPumpConfigs":{"TransactionIdIsPaymentGuid":true}}} in setting 131 first.'
+    )
 
     def __init__(self) -> None:
         self._plans: dict[int, tuple[Target, Plan]] = {}
+
+    def make_secret(self) -> str:
+        """Give nothing: the biller's system has users and passwords of its own."""
+        return ""
+
+    def target_options(
+        self, kept: Mapping[str, Any], *, per_envelope: int, flags: Mapping[str, bool]
+    ) -> Mapping[str, Any]:
+        """Add how many payments share a call, and by what the biller's system tells payments apart (setting 131)."""
+        return {
+            **kept,
+            "transaction_id_is_payment_guid": flags.get("transaction_id_is_payment_guid", False),
+            "payments_per_envelope": min(per_envelope, MAX_PAYMENTS_PER_ENVELOPE),
+        }
 
     def batch_limit(self, kind: str, target: Target) -> int:
         """Return ``payments_per_envelope`` for payments, else 1, since an errorObject does not say whose it is.
@@ -72,6 +99,10 @@ class MultiSpeak:
             content = f"<comments>{envelopes.pay_by_text(messages[0], plan)}</comments>"
             return _envelope("WriteAccountHistoryComments", content, messages, target, plan)
         raise Refused(f"this connector does not tell of {kind!r}", message_id=messages[0].id)
+
+    def sign(self, envelope: Envelope, target: Target, at: datetime) -> Mapping[str, str]:
+        """Give nothing: who we are stands in the envelope."""
+        return {}
 
     def read(self, messages: Sequence[Message], status: int, body: bytes) -> Sequence[Delivered | Undelivered]:
         """Read the answer by the rules of ``reader``."""

@@ -16,8 +16,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from datapump.connectors.base import Message, Misconfigured, Refused, Target
+from datapump.connectors.masking import mask_start
 from datapump.connectors.multispeak.amounts import amount_text
-from datapump.connectors.multispeak.masking import mask_start
 from datapump.connectors.multispeak.options import (
     ILLEGAL,
     NAMESPACE,

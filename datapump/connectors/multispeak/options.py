@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from datapump.connectors.base import Misconfigured
+from datapump.connectors.base import Misconfigured, OptionField
 
 NAMESPACE = "http://www.multispeak.org/Version_3.0"
 
@@ -24,6 +24,25 @@ OPERATIONS = (
     "GetMethods",
 )
 MAX_PAYMENTS_PER_ENVELOPE = 100
+
+_PAYMENTS, _PAPERLESS = frozenset(("payments",)), frozenset(("paperless",))
+FIELDS = (
+    OptionField("service_version", number=35, purposes=_PAYMENTS),
+    OptionField("card_modes", number=64, purposes=_PAYMENTS),
+    OptionField("ach_modes", number=65, purposes=_PAYMENTS),
+    OptionField(
+        "default_mode", "Mode of a source without a code", "WEB where it is empty.", purposes=_PAYMENTS, longest=50
+    ),
+    OptionField(
+        "ebill_extension_type",
+        "Type of the EBILL extension",
+        "double where it is empty.",
+        purposes=_PAPERLESS,
+        longest=40,
+    ),
+    *(OptionField(f"header.{name}", f"{name} in the message header") for name in HEADER_FIELDS),
+)
+"""What a person may set; ``operations`` is for whoever installs an endpoint for a server with names of its own."""
 
 _MODE = re.compile(r"(?P<source>[0-9]{1,9})\s*\(\s*(?P<code>[^()|]{1,50}?)\s*\)", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", re.ASCII)

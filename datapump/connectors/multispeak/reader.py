@@ -22,6 +22,7 @@ from datapump.connectors.base import (
     OutcomeUnknown,
     Undelivered,
 )
+from datapump.connectors.masking import clip
 from datapump.connectors.multispeak.amounts import (
     UnreadableAmount,
     read_amount,
@@ -31,7 +32,6 @@ from datapump.connectors.multispeak.amounts import (
 from datapump.connectors.multispeak.answers import (
     Unreadable,
     child_text,
-    clip,
     error_text,
     every,
     leaf,

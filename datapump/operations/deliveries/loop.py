@@ -14,7 +14,7 @@ import queue
 import random
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -495,6 +495,7 @@ class _Loop:
             messages = [message(record) for record in records]
             try:
                 envelope = line.connector.write(messages, line.target)
+                signed = line.connector.sign(envelope, line.target, self._now())
             except Refused as error:
                 out = [one for one in records if one.id == error.message_id] or records
                 if len(records) > 1:
@@ -520,6 +521,8 @@ class _Loop:
                     log.warning("endpoint %s of biller %s: %s", line.id, line.endpoint.biller_id, note)
                     line.note, line.dirty = note, True
                     line.endpoint.note = note
+            if signed:
+                envelope = replace(envelope, headers={**envelope.headers, **signed})
             ticket = _Ticket(records, messages)
             calls.append(Call(line.id, envelope, float(line.endpoint.timeout_seconds), ticket, not_after))
         return calls

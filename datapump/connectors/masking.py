@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 DOTS = "••••••••"
+MAX_REASON = 300
 MAX_KEPT = 64 * 1024
 """Characters kept of one body; a batch of a hundred payments stays below."""
 
@@ -27,6 +28,12 @@ _WORDS = re.compile(
     r"\b(Pwd|Passwd|Password)(\s*[:=]\s*|\s+(?:is\s+)?[\"'])(?!\s*[\"'&•])([^\s\"'<&•]+)",
     re.IGNORECASE,
 )
+# In JSON: "password": "hunter2", also cut off before its closing quote; and a secret of webhooks, wherever it stands.
+_MEMBER = re.compile(
+    rf"(\"(?:{_NAMES}|{_ELEMENT_ONLY}|secret|access_token|client_secret)\"\s*:\s*\")(?!•)(?:[^\"\\]|\\.)+",
+    re.IGNORECASE | re.DOTALL,
+)
+_WEBHOOK_SECRET = re.compile(r"whs(?:ec|k)_[A-Za-z0-9+/=_-]+")
 # A GUID is kept whole although some of its parts may look like a card number.
 _NUMBER = re.compile(
     r"(?P<guid>(?<![0-9A-Fa-f])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Fa-f]))"
@@ -38,7 +45,8 @@ _OUR_HEADER = re.compile(r'\b(UserID|Pwd)="[^"<]*"')
 _SECRET_STEMS = ("user", "pwd", "passw")
 _ELEMENT_STEMS = tuple(stem.lower() for stem in _ELEMENT_ONLY.replace("2?", "").split("|"))
 _LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){12}")
-_STEMS = (*_SECRET_STEMS, *_ELEMENT_STEMS)
+_MEMBER_STEMS = ("secret", "access_token", "whsec_", "whsk_")
+_STEMS = (*_SECRET_STEMS, *_ELEMENT_STEMS, *_MEMBER_STEMS)
 _PLAIN = bytes([9, 10, 13, *range(32, 127)])
 _FOLDED = bytes.maketrans(b"123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"000000000abcdefghijklmnopqrstuvwxyz")
 _DIGITS = "0" * 13
@@ -89,11 +97,20 @@ def mask_text(text: str) -> str:
     text = _UNKEEPABLE.sub("\ufffd", text)
     text, masked = _OUR_HEADER.subn(rf'\1="{DOTS}"', text)
     lowered = text.lower()
-    if sum(map(lowered.count, _SECRET_STEMS)) > masked or any(stem in lowered for stem in _ELEMENT_STEMS):
+    others = (*_ELEMENT_STEMS, *_MEMBER_STEMS)
+    if sum(map(lowered.count, _SECRET_STEMS)) > masked or any(stem in lowered for stem in others):
+        text = _MEMBER.sub(rf"\1{DOTS}", text)
+        text = _WEBHOOK_SECRET.sub(DOTS, text)
         text = _ATTRIBUTE.sub(rf"\1\2\3{DOTS}\4", text)
         text = _ELEMENT.sub(rf"\1{DOTS}", text)
         text = _WORDS.sub(rf"\1\2{DOTS}", text)
     return _NUMBER.sub(_mask_number, text) if _LONG_NUMBER.search(text) else text
+
+
+def clip(text: str, limit: int = MAX_REASON) -> str:
+    """Return somebody else's words fit to keep and show: one line, masked, at most ``limit`` characters."""
+    line = mask_text(" ".join(text[: 4 * limit].split()))
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def _mask_number(match: re.Match[str]) -> str:
