@@ -89,7 +89,8 @@ class Row:
 class AdvancedSetting:
     """One numbered setting.
 
-    ``clean`` reads what a person gave into the value to keep and raises ``BadSetting``; ``schema`` is the JSON schema of a
+    ``clean`` reads what a person gave into the value to keep and raises ``BadSetting``; ``check`` refuses a value that does
+    not go with the biller's others, and ``warning`` says where one that is kept does not; ``schema`` is the JSON schema of a
     JSON setting. ``differs`` says that two billers hardly ever have the same value. A secret is written and never read
     back by a face.
     """
@@ -102,6 +103,8 @@ class AdvancedSetting:
     default: Any = ""
     differs: bool = True
     clean: Callable[[Any], Any] = field(default=lambda value: value)
+    check: Callable[[Biller, Any], None] = field(default=lambda biller, value: None)
+    warning: Callable[[Biller, Any], Words] = field(default=lambda biller, value: "")
     choices: tuple[tuple[str, Words], ...] = ()
     schema: Mapping[str, Any] | None = None
 
@@ -190,6 +193,7 @@ def change(*, actor: Actor, biller: Biller, number: int, given: Any) -> Any:
         return None
     if not found.secret and wanted == value(number, biller.pk):
         return wanted
+    found.check(biller, wanted)
     found.store.write(biller.pk, wanted)
     audit.record(
         actor=actor, event="setting.changed", biller_id=biller.pk, subject=str(number), facts={"number": number}

@@ -8,3 +8,9 @@ class PaymentsConfig(AppConfig):
 
     name = "payments"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Add the app's numbered settings to the registry."""
+        from payments import advanced_settings
+
+        advanced_settings.register_all()

@@ -201,7 +201,7 @@ CHECKS = [
                              count(*) FILTER (WHERE state = 'applied' AND result = 0 AND command <> 'authorize') AS passed,
                              count(*) FILTER (WHERE state = 'applied' AND result = 0 AND command = 'authorize') AS held,
                              count(*) FILTER (WHERE state IN ('open', 'answered')) AS live
-                      FROM payments_attempt GROUP BY payment_id) a ON a.payment_id = p.id
+                      FROM payments_attempt GROUP BY payment_id) a ON a.payment_id = coalesce(p.group_id, p.id)
            WHERE p.route_id IS NOT NULL
              AND ((p.state IN ('posted', 'reversed')) <> (coalesce(a.passed, 0) = 1)
                   OR coalesce(a.passed, 0) > 1 OR (p.state = 'processing') <> (coalesce(a.live, 0) = 1)
@@ -221,17 +221,31 @@ CHECKS = [
     ),
     Check(
         "asked",
-        "The processor is asked for the amount of the payment with its fee",
+        "The processor is asked for the amount of the payment with its fee, or of all payments of its group",
         "SELECT count(*) FROM payments_attempt",
         """SELECT 'attempt ' || a.id FROM payments_attempt a JOIN payments_payment p ON p.id = a.payment_id
-           WHERE a.amount <> p.amount + p.fee""",
+           LEFT JOIN (SELECT group_id, sum(amount + fee) AS total, count(*) AS n FROM payments_payment
+                      WHERE group_id IS NOT NULL GROUP BY group_id) g ON g.group_id = p.group_id
+           WHERE a.amount <> coalesce(g.total, p.amount + p.fee) OR a.covers <> coalesce(g.n, 1)
+              OR p.id <> coalesce(p.group_id, p.id)""",
+    ),
+    Check(
+        "grouped",
+        "Payments of a group are of several accounts, were made by one run through one route, and ended alike",
+        "SELECT count(DISTINCT group_id) FROM payments_payment WHERE group_id IS NOT NULL",
+        """SELECT 'group ' || group_id FROM payments_payment WHERE group_id IS NOT NULL
+           GROUP BY group_id HAVING count(DISTINCT customer_id) < 2 OR count(DISTINCT run_id) <> 1
+              OR count(DISTINCT route_id) <> 1 OR count(DISTINCT biller_id) <> 1 OR NOT bool_or(id = group_id)
+              OR count(DISTINCT CASE state WHEN 'reversed' THEN 'posted' ELSE state END) > 1""",
     ),
     Check(
         "live",
         "Every unfinished attempt is marked, and nothing else is",
         "SELECT count(*) FROM payments_checkpoint",
         """SELECT 'attempt ' || coalesce(a.id, k.attempt_id) FROM payments_checkpoint k
-           FULL JOIN (SELECT id, payment_id FROM payments_attempt WHERE state IN ('open', 'answered')) a
+           FULL JOIN (SELECT t.id, coalesce(m.id, t.payment_id) AS payment_id FROM payments_attempt t
+                      LEFT JOIN payments_payment m ON m.group_id = t.payment_id
+                      WHERE t.state IN ('open', 'answered')) a
              ON a.id = k.attempt_id AND a.payment_id = k.payment_id
            WHERE a.id IS NULL OR k.attempt_id IS NULL""",
     ),

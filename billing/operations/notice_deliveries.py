@@ -276,6 +276,12 @@ def _in_words(facts: Mapping[str, Any], currency: str) -> dict[str, str]:
                 kinds = {"card": gettext("Card"), "bank": gettext("Bank account")}
                 brand = str(value["brand"]).title() if value.get("brand") else kinds[value["kind"]]
                 words[name] = gettext("%(brand)s ending in %(last4)s") % {"brand": brand, "last4": value["last4"]}
+            case "group" if value:
+                lines = [
+                    f"{formats.masked(one['account'])}: {formats.money(Decimal(one['amount']), currency)}"
+                    for one in value
+                ]
+                words[name] = "\n".join(lines)
             case "reason" if value:
                 words[name] = gettext(str(value))
             case _:

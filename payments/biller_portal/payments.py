@@ -207,7 +207,7 @@ def payment(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
     found = payment_or_404(request, payment_id)
     attempts = [
         {"attempt": one, "status": attempt_status(one), "result": result_in_words(one.result)}
-        for one in found.attempts.select_related("route").order_by("sequence")
+        for one in Attempt.objects.filter(payment=found.leading_id).select_related("route").order_by("sequence")
     ]
     allocations = found.allocations.exclude(state=AllocationState.VOID).select_related("item__invoice").order_by("pk")
     settled = list(allocations)

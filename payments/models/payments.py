@@ -94,6 +94,9 @@ class Payment(models.Model):
     result = models.PositiveSmallIntegerField(null=True)
     failure = models.CharField(max_length=200, blank=True)
     approval_code = models.CharField(max_length=60, blank=True)
+    group_id = models.UUIDField(
+        null=True, help_text="The first payment of those that one attempt moves together; empty where it goes alone."
+    )
 
     objects = CustomerOwnedQuerySet["Payment"].as_manager()
 
@@ -115,6 +118,7 @@ class Payment(models.Model):
             models.Index(fields=["biller", "email"], condition=~Q(email=""), name="payment_by_email"),
             # Postings rise with time as payments do: a few pages say where those of some days are.
             BrinIndex(fields=["posting_id"], pages_per_range=32, name="payment_by_posting"),
+            models.Index(fields=["group_id"], condition=Q(group_id__isnull=False), name="payment_by_group"),
         ]
 
     def __str__(self) -> str:
@@ -124,6 +128,11 @@ class Payment(models.Model):
     def total(self) -> Decimal:
         """What the processor is asked for: the amount with the fee."""
         return self.amount + self.fee
+
+    @property
+    def leading_id(self) -> uuid.UUID:
+        """The payment that has the attempts: its own, or those of the first payment of its group."""
+        return self.group_id or self.pk
 
     @property
     def confirmation(self) -> str:
@@ -162,6 +171,7 @@ ANSWERED_OFFSET = 1000
 class Attempt(models.Model):
     """One message about money to a processor; its ``id`` is our reference there and the key of every resend (PAY-1, PAY-2).
 
+    It moves its payment, or all ``covers`` payments of the group whose first payment that is (MSP-26).
     ``result`` is 999 from before the processor is spoken to, 1000 + code once it answered, the code once the payment is
     recorded. While it is open or answered it has a :class:`Checkpoint`.
     """
@@ -175,6 +185,7 @@ class Attempt(models.Model):
     command = models.CharField(max_length=10)
     transaction_type = models.CharField(max_length=10)
     sequence = models.PositiveSmallIntegerField(default=1, db_default=1)
+    covers = models.PositiveSmallIntegerField(default=1, db_default=1)
     amount = models.DecimalField(max_digits=14, decimal_places=2)
     state = models.CharField(max_length=9, choices=AttemptState, default=AttemptState.OPEN)
     result = models.PositiveSmallIntegerField(default=CHECKPOINT, db_default=CHECKPOINT)

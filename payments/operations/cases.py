@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import uuid
 
 from django.db import transaction
 from django.utils import timezone
@@ -143,9 +144,10 @@ def abandon(*, attempt: Attempt, why: str, now: datetime.datetime) -> bool:
     )
     if not ended:
         return False
-    Checkpoint.objects.filter(payment_id=attempt.payment_id).delete()
+    payments = _payments_of(attempt)
+    Checkpoint.objects.filter(payment_id__in=payments).delete()
     held = attempt.command == Command.DEPOSIT
-    Payment.objects.filter(pk=attempt.payment_id, state=PaymentState.PROCESSING).update(
+    Payment.objects.filter(pk__in=payments, state=PaymentState.PROCESSING).update(
         state=PaymentState.AUTHORIZED if held else PaymentState.FAILED,
         settled_at=None if held else now,
         result=Result.NO_ANSWER,
@@ -153,7 +155,7 @@ def abandon(*, attempt: Attempt, why: str, now: datetime.datetime) -> bool:
     )
     if not held:
         Authorization.objects.filter(payment_id=attempt.payment_id).update(ended_at=now)
-        reservations.release([attempt.payment_id])
+        reservations.release(payments)
     Case.objects.filter(attempt=attempt, kind=CaseKind.UNKNOWN_OUTCOME, state=CaseState.OPEN).update(
         state=CaseState.DONE, closed_at=now, closed_by="", outcome=why[:200]
     )
@@ -163,9 +165,15 @@ def abandon(*, attempt: Attempt, why: str, now: datetime.datetime) -> bool:
         biller_id=attempt.biller_id,
         customer_id=attempt.payment.customer_id,
         subject=str(attempt.payment_id),
-        facts={"amount": str(attempt.payment.amount), "reason": why[:200]},
+        facts={"amount": str(attempt.amount), "reason": why[:200]},
     )
     return True
+
+
+def _payments_of(attempt: Attempt) -> list[uuid.UUID]:
+    if attempt.covers == 1:
+        return [attempt.payment_id]
+    return list(Payment.objects.filter(group_id=attempt.payment_id).order_by("pk").values_list("pk", flat=True))
 
 
 def case_biller(case: Case) -> Biller:

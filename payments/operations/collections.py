@@ -19,7 +19,8 @@ from billing.models import Biller, Chunk, CustomerStatus, Run, RunKind
 from billing.money import ZERO
 from payments.gateways.base import ChargeRequest, Command
 from payments.models import Channel
-from payments.operations import runs
+from payments.operations import groups, runs
+from payments.operations.groups import Bill, Charge
 from payments.operations.runs import CHUNK_SIZE
 
 
@@ -174,54 +175,58 @@ def _checkpoint(biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime) 
         )
         among = f"AND i.id IN ({first})"
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        # The update locks each bill and looks at it again: one that another payment took meanwhile is not among them.
-        cursor.execute(
-            f"""
-            UPDATE billing_item i SET reserved = i.open
-            FROM {_FROM}
-            WHERE {due.sql} AND i.customer_id BETWEEN %s AND %s
-              {among}
-            RETURNING i.id, i.customer_id, i.open, n.id::text, n.kind, n.token, n.route_id,
-                      coalesce(nullif(c.display_number, ''), c.number), uuidv7()::text, uuidv7()::text, c.balance
-            """,
-            [*due.params, chunk.first, chunk.last, *(due.params if among else [])],
+        which = f"{due.sql} {among}"
+        params = [*due.params, *(due.params if among else [])]
+        grouping = groups.Grouping()
+        if groups.allowed(biller):
+            grouping = groups.grouping(
+                cursor=cursor, biller=biller, first=chunk.first, last=chunk.last, tables=_FROM, due=which, params=params
+            )
+        claimed = _claim(
+            cursor,
+            f"{which} AND i.customer_id BETWEEN %s AND %s AND i.id <> ALL(%s::bigint[])",
+            [*params, chunk.first, chunk.last, list(grouping.elsewhere)],
         )
-        rows = _within_what_is_due(cursor, cursor.fetchall(), options.minimum or biller.minimum_collected)
-        if rows:
-            _insert(cursor, biller, run, chunk, rows, now)
+        if grouping.besides:
+            claimed += _claim(cursor, f"{which} AND i.id = ANY(%s::bigint[])", [*params, list(grouping.besides)])
+        least = options.minimum or biller.minimum_collected
+        bills, charges = groups.charges(_within_what_is_due(cursor, claimed, least), grouping.keys)
+        if bills:
+            _insert(cursor, biller, run, chunk, bills, charges, now)
         cursor.execute(
             "UPDATE billing_chunk SET sent_count = sent_count + %s, sent_total = sent_total + %s WHERE id = %s",
-            [len(rows), sum((row[2] for row in rows), Decimal("0.00")), chunk.pk],
+            [len(bills), sum((bill.amount for bill in bills), ZERO), chunk.pk],
         )
     requests: runs.Requests = {}
-    for (
-        _item,
-        _customer,
-        amount,
-        _instrument,
-        kind,
-        token,
-        route_id,
-        account,
-        _payment,
-        attempt,
-    ) in rows:
-        requests.setdefault(route_id, []).append(
+    for bill, amount, _covers in charges:
+        requests.setdefault(bill.route, []).append(
             ChargeRequest(
-                attempt,
-                Command.CHARGE,
-                amount,
-                biller.currency,
-                token,
-                kind,
-                "recurring",
-                account,
+                bill.attempt, Command.CHARGE, amount, biller.currency, bill.token, bill.kind, "recurring", bill.account
             )
         )
     return requests
 
 
-def _within_what_is_due(cursor: Any, rows: Sequence[tuple[Any, ...]], least: Decimal) -> list[tuple[Any, ...]]:
+def _claim(cursor: Any, which: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Reserve bills and give what is needed to charge each, the customer's balance last.
+
+    The update locks each bill and looks at it again: one that another payment took meanwhile is not among them.
+    """
+    cursor.execute(
+        f"""
+        UPDATE billing_item i SET reserved = i.open
+        FROM {_FROM}
+        WHERE {which}
+        RETURNING i.id, i.customer_id, i.open, n.id::text, n.kind, n.token, n.route_id,
+                  coalesce(nullif(c.display_number, ''), c.number), uuidv7()::text, uuidv7()::text, c.balance
+        """,
+        params,
+    )
+    rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def _within_what_is_due(cursor: Any, rows: Sequence[tuple[Any, ...]], least: Decimal) -> list[Bill]:
     """Leave of each customer's bills what credits and adjustments leave due, the oldest first; what is less is let go."""
     taken: dict[int, Decimal] = {}
     balances: dict[int, Decimal] = {}
@@ -239,7 +244,7 @@ def _within_what_is_due(cursor: Any, rows: Sequence[tuple[Any, ...]], least: Dec
         )
         over = {customer: excess for customer, excess in cursor.fetchall() if excess > 0}
     if not over:
-        return [row[:-1] for row in rows]
+        return [Bill(*row[:-1]) for row in rows]
     kept, changed = [], {}
     for item, customer, amount, *others, _balance in sorted(rows, reverse=True):
         left = amount - min(amount, over.get(customer, ZERO))
@@ -247,7 +252,7 @@ def _within_what_is_due(cursor: Any, rows: Sequence[tuple[Any, ...]], least: Dec
             over[customer] -= amount - left
             left = changed[item] = left if left >= least else ZERO
         if left:
-            kept.append((item, customer, left, *others))
+            kept.append(Bill(item, customer, left, *others))
     cursor.execute(
         "UPDATE billing_item i SET reserved = v.amount FROM unnest(%s::bigint[], %s::numeric[]) AS v(id, amount)"
         " WHERE i.id = v.id",
@@ -261,38 +266,47 @@ def _insert(
     biller: Biller,
     run: Run,
     chunk: Chunk,
-    rows: Sequence[tuple[Any, ...]],
+    bills: Sequence[Bill],
+    charges: Sequence[Charge],
     now: datetime.datetime,
 ) -> None:
     # Each column is written once and used by several statements.
-    items, customers, amounts, instruments, kinds, _tokens, routes, _accounts, payments, attempts = (
-        sets.array(column) for column in zip(*rows, strict=True)
+    items, customers, amounts, instruments, kinds, _tokens, routes, _accounts, payments, attempts, _groups = (
+        sets.array(column) for column in zip(*bills, strict=True)
     )
+    in_groups = sets.array(bill.group or "NULL" for bill in bills)
     # A moment of its own for each payment: lists are read by an index that ends at the moment (docs/adr/0008).
     cursor.execute(
         """
         INSERT INTO payments_payment
                (id, biller_id, customer_id, instrument_id, route_id, tender, amount, currency, state, channel, requestor,
-                made_by, email, run_id, chunk_id, request_hash, created_at, failure, approval_code)
+                made_by, email, run_id, chunk_id, request_hash, created_at, failure, approval_code, group_id)
         SELECT v.id, %s, v.customer, v.instrument, v.route, CASE v.kind WHEN 'bank' THEN 'ach' ELSE 'card' END,
-               v.amount, %s, 'processing', %s, 4, 'AutoPay', '', %s, %s, '', %s + (v.n - 1) * interval '1 microsecond', '', ''
-        FROM unnest(%s::uuid[], %s::bigint[], %s::uuid[], %s::bigint[], %s::text[], %s::numeric[])
-             WITH ORDINALITY AS v(id, customer, instrument, route, kind, amount, n)
+               v.amount, %s, 'processing', %s, 4, 'AutoPay', '', %s, %s, '', %s + (v.n - 1) * interval '1 microsecond', '',
+               '', v.of_group
+        FROM unnest(%s::uuid[], %s::bigint[], %s::uuid[], %s::bigint[], %s::text[], %s::numeric[], %s::uuid[])
+             WITH ORDINALITY AS v(id, customer, instrument, route, kind, amount, of_group, n)
         """,
         [
             *(biller.pk, biller.currency, Channel.AUTOPAY, run.pk, chunk.pk, now),
-            *(payments, customers, instruments, routes, kinds, amounts),
+            *(payments, customers, instruments, routes, kinds, amounts, in_groups),
         ],
     )
     cursor.execute(
         """
         INSERT INTO payments_attempt
-               (id, biller_id, payment_id, route_id, command, transaction_type, amount, state, approval_code,
+               (id, biller_id, payment_id, route_id, command, transaction_type, amount, covers, state, approval_code,
                 processor_reference, message, created_at, sent_at)
-        SELECT v.id, %s, v.payment, v.route, 'charge', 'recurring', v.amount, 'open', '', '', '', %s, %s
-        FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::numeric[]) AS v(id, payment, route, amount)
+        SELECT v.id, %s, v.payment, v.route, 'charge', 'recurring', v.amount, v.covers, 'open', '', '', '', %s, %s
+        FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::numeric[], %s::smallint[])
+             AS v(id, payment, route, amount, covers)
         """,
-        [biller.pk, now, now, attempts, payments, routes, amounts],
+        [
+            *(biller.pk, now, now),
+            *(sets.array(one.first.attempt for one in charges), sets.array(one.first.payment for one in charges)),
+            *(sets.array(one.first.route for one in charges), sets.array(one.amount for one in charges)),
+            sets.array(one.covers for one in charges),
+        ],
     )
     cursor.execute(
         """

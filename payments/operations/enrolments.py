@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from billing import audit
+from billing import audit, formats
 from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import CollectRule, Customer, Item, ItemKind, NoticeKind
@@ -26,6 +26,7 @@ from payments.models import (
     InstrumentKind,
     InstrumentState,
 )
+from payments.operations import groups
 
 CONSENT_VERSION = "2026-11"
 
@@ -54,6 +55,12 @@ class ConsentMissing(DomainError):
     default = _("Agree to the AutoPay terms first.")  # type: ignore[assignment]
 
 
+class NotOneGroup(DomainError):
+    """The accounts are not collected together."""
+
+    default = _("These accounts are not billed together any more. Look at the page again.")  # type: ignore[assignment]
+
+
 class PaperlessRefused(DomainError):
     """Paperless billing cannot be changed."""
 
@@ -69,6 +76,11 @@ def consent_text(*, biller_name: str, method: str) -> str:
         )
         % {"biller": biller_name, "method": method}
     )
+
+
+def together_text(*, accounts: str) -> str:
+    """Give what a payer agrees to beside the terms where accounts are billed as one group."""
+    return str(_("Bills of these accounts may be charged in one payment: %(accounts)s.") % {"accounts": accounts})
 
 
 def first_collection(*, customer: Customer, now: datetime.datetime) -> datetime.date | None:
@@ -101,10 +113,86 @@ def enrol_autopay(
     :raises MethodRefused: the method is another customer's, not usable, expired or blocked.
     :raises AlreadyEnrolled: it is on with this method.
     """
+    if not agreed:
+        raise ConsentMissing(field="agreed")
+    return _enrol(_held([customer])[0], instrument, "", actor, how, now or timezone.now())
+
+
+@transaction.atomic(durable=True)
+def enrol_together(
+    *,
+    customer: Customer,
+    others: Sequence[Customer],
+    instrument: Instrument,
+    agreed: bool,
+    actor: Actor,
+    how: str = "",
+    now: datetime.datetime | None = None,
+) -> list[AutoPayEnrolment]:
+    """Turn AutoPay on for accounts that are billed as one group, with one method, all or none; gives their enrolments.
+
+    The method is put on file at each of the ``others``, so that their bills can be collected in one transaction. One that
+    has AutoPay with it already stays as it is.
+
+    :raises ConsentMissing: nobody agreed.
+    :raises MethodRefused: the method is not usable for one of them, or is another customer's.
+    :raises NotOneGroup: one of the others is not billed in one group with the account.
+    :raises AlreadyEnrolled: every one of them has AutoPay with this method.
+    """
     now = now or timezone.now()
     if not agreed:
         raise ConsentMissing(field="agreed")
-    customer = Customer.objects.select_for_update(no_key=True).select_related("biller").get(pk=customer.pk)
+    held = _held([customer, *others])
+    first = next(one for one in held if one.pk == customer.pk)
+    mates = groups.companions(customer=first)
+    if not {one.pk for one in others} <= {mate.pk for mate in mates}:
+        raise NotOneGroup
+    numbers = ", ".join(formats.masked(one.shown_number) for one in sorted(held, key=lambda one: one.number))
+    made = []
+    for one in held:
+        method = instrument if one.pk == first.pk else _same_method(one, instrument, actor)
+        try:
+            made.append(_enrol(one, method, together_text(accounts=numbers), actor, how, now))
+        except AlreadyEnrolled:
+            continue
+    if not made:
+        raise AlreadyEnrolled(field="method")
+    return made
+
+
+def _held(customers: Sequence[Customer]) -> list[Customer]:
+    rows = Customer.objects.select_for_update(no_key=True, of=("self",)).select_related("biller")
+    return list(rows.filter(pk__in=[one.pk for one in customers]).order_by("pk"))
+
+
+def _same_method(customer: Customer, instrument: Instrument, actor: Actor) -> Instrument:
+    """Give a method as it is on file at another account, and put it on file there where it is not."""
+    known = Instrument.objects.filter(
+        customer=customer, route=instrument.route_id, token=instrument.token, state=InstrumentState.ACTIVE
+    )
+    if (found := known.first()) is not None:
+        return found
+    has_default = Instrument.objects.filter(customer=customer, is_default=True, state=InstrumentState.ACTIVE).exists()
+    made = Instrument.objects.create(
+        biller_id=customer.biller_id, customer=customer, route_id=instrument.route_id, kind=instrument.kind,
+        token=instrument.token, brand=instrument.brand, last4=instrument.last4, holder=instrument.holder,
+        expires_on=instrument.expires_on, state=instrument.state, is_default=not has_default,
+    )  # fmt: skip
+    audit.record(
+        actor=actor,
+        event="instrument.added",
+        biller_id=customer.biller_id,
+        customer_id=customer.pk,
+        subject=str(made.pk),
+        facts={"method": str(made)},
+    )
+    return made
+
+
+def _enrol(
+    customer: Customer, instrument: Instrument, together: str, actor: Actor, how: str, now: datetime.datetime
+) -> AutoPayEnrolment:
+    """Do it to an account whose row the caller holds; ``together`` is what is agreed to beside the usual terms."""
     biller, today = customer.biller, customer.biller.business_date(now)
     blocked = customer.blocks_card if instrument.kind == InstrumentKind.CARD else customer.blocks_bank
     unusable = instrument.state != InstrumentState.ACTIVE or instrument.expired(today)
@@ -124,7 +212,9 @@ def enrol_autopay(
         customer=customer,
         instrument=instrument,
         consent_version=CONSENT_VERSION,
-        consent_text="\n\n".join(filter(None, [consent_text(biller_name=biller.name, method=str(instrument)), how])),
+        consent_text="\n\n".join(
+            filter(None, [consent_text(biller_name=biller.name, method=str(instrument)), together, how])
+        ),
         consent_by=actor.label[:120],
         consent_requestor=actor.requestor,
         consent_address=actor.address,

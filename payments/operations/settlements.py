@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import NamedTuple, TypeVar
 
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import F
 
 from billing import audit, sets
@@ -37,6 +38,15 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 # The processor did nothing, for no fault of the payer: what it held or what is due may be asked for again.
 NOT_REACHED = (int(Result.NO_ANSWER), int(Result.SERVICE_UNAVAILABLE), int(Result.TECHNICAL_PROBLEM))
+
+# What a notice says of a payment, or of all payments of its group: the amount, and each with its account.
+_AMOUNT = "coalesce((SELECT sum(m.amount) FROM payments_payment m WHERE m.group_id = p.group_id), p.amount)::text"
+_GROUP = """
+    CASE WHEN p.group_id IS NOT NULL THEN (
+        SELECT jsonb_agg(jsonb_build_object('account', coalesce(nullif(c.display_number, ''), c.number),
+                                            'amount', m.amount::text) ORDER BY c.number, m.id)
+        FROM payments_payment m JOIN billing_customer c ON c.id = m.customer_id WHERE m.group_id = p.group_id
+    ) END"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +70,13 @@ class Settled:
 
 
 class _Applied(NamedTuple):
-    """An attempt whose answer is taking effect."""
+    """An attempt whose answer is taking effect, and a payment that it is about."""
 
     attempt_id: str
     payment_id: str
     result: int
     command: str
+    covers: int = 1
 
 
 class _Moved(NamedTuple):
@@ -127,11 +138,11 @@ def _take_effect(
             f"""
             UPDATE payments_attempt SET state = 'applied', result = result - {ANSWERED_OFFSET}
             WHERE id = ANY(%s::uuid[]) AND biller_id = %s AND state = 'answered'
-            RETURNING id::text, payment_id::text, result, command
+            RETURNING id::text, payment_id::text, result, command, covers
             """,
             [sets.array(attempt_ids), biller.pk],
         )
-        applied = [_Applied(*row) for row in cursor.fetchall()]
+        applied = _with_groups(cursor, [_Applied(*row) for row in cursor.fetchall()])
         if not applied:
             return Settled()
         cursor.execute(
@@ -158,6 +169,18 @@ def _take_effect(
             )
     failpoint("settle.applied")
     return settled
+
+
+def _with_groups(cursor: CursorWrapper, applied: list[_Applied]) -> list[_Applied]:
+    """Put beside each attempt of a group's first payment those of its other payments (MSP-26)."""
+    leading = {one.payment_id: one for one in applied if one.covers > 1}
+    if not leading:
+        return applied
+    cursor.execute(
+        "SELECT id::text, group_id::text FROM payments_payment WHERE group_id = ANY(%s::uuid[]) AND id <> group_id",
+        [sets.array(leading)],
+    )
+    return applied + [leading[group]._replace(payment_id=pk) for pk, group in cursor.fetchall()]
 
 
 def _still_held(one: _Applied) -> bool:
@@ -232,7 +255,7 @@ def _post(biller: Biller, passed: Sequence[_Applied], *, actor: Actor, now: date
             UPDATE payments_payment p
             SET state = 'posted', posting_id = %s, settled_at = %s, result = 0,
                 approval_code = (SELECT a.approval_code FROM payments_attempt a
-                                 WHERE a.payment_id = p.id AND a.state = 'applied' AND a.result = 0
+                                 WHERE a.payment_id = coalesce(p.group_id, p.id) AND a.state = 'applied' AND a.result = 0
                                    AND a.command <> 'authorize')
             WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing'
             RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee
@@ -284,16 +307,17 @@ def _post(biller: Biller, passed: Sequence[_Applied], *, actor: Actor, now: date
     _count_in_chunks(payments, "passed")
     notices.write_from(
         kind=NoticeKind.RECEIPT,
-        source="""
+        source=f"""
             SELECT p.biller_id, p.customer_id, 'receipt:' || p.id AS key,
                    jsonb_strip_nulls(jsonb_build_object(
-                       'payment', p.id, 'amount', p.amount::text, 'fee', nullif(p.fee, 0)::text,
+                       'payment', p.id, 'amount', {_AMOUNT}, 'fee', nullif(p.fee, 0)::text,
+                       'group', {_GROUP},
                        'total', CASE WHEN p.fee > 0 THEN (p.amount + p.fee)::text END, 'currency', p.currency,
                        'method', (SELECT jsonb_build_object('kind', i.kind, 'brand', nullif(i.brand, ''), 'last4', i.last4)
                                   FROM payments_instrument i WHERE i.id = p.instrument_id),
                        'email', nullif(p.email, ''), 'language', nullif(p.language, ''))) AS facts,
                    nullif(p.email, '') AS email
-            FROM payments_payment p WHERE p.id = ANY(%s::uuid[])""",
+            FROM payments_payment p WHERE p.id = ANY(%s::uuid[]) AND (p.group_id IS NULL OR p.group_id = p.id)""",
         params=[ids],
     )
     if len(passed) == 1:
@@ -349,11 +373,14 @@ def _fail(
     _count_in_chunks(payments, "declined")
     notices.write_from(
         kind=NoticeKind.AUTOPAY_FAILED,
-        source="""
-            SELECT biller_id, customer_id, 'autopay-failed:' || id AS key,
-                   jsonb_build_object('payment', id, 'amount', amount::text, 'currency', currency, 'reason', failure) AS facts,
+        source=f"""
+            SELECT p.biller_id, p.customer_id, 'autopay-failed:' || p.id AS key,
+                   jsonb_strip_nulls(jsonb_build_object(
+                       'payment', p.id, 'amount', {_AMOUNT}, 'currency', p.currency, 'reason', p.failure,
+                       'group', {_GROUP})) AS facts,
                    NULL AS email
-            FROM payments_payment WHERE id = ANY(%s::uuid[]) AND channel = %s AND result <> ALL(%s)""",
+            FROM payments_payment p WHERE p.id = ANY(%s::uuid[]) AND p.channel = %s AND p.result <> ALL(%s)
+              AND (p.group_id IS NULL OR p.group_id = p.id)""",
         params=[
             ids,
             Channel.AUTOPAY,
