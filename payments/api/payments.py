@@ -98,6 +98,11 @@ class PaymentShape(Shape):
     created_at = serializers.DateTimeField()
     settled_at = serializers.DateTimeField(allow_null=True)
     approval_code = serializers.CharField()
+    group = serializers.UUIDField(
+        source="group_id",
+        allow_null=True,
+        help_text="The first payment of those that were charged in one transaction; null where it was charged alone.",
+    )
     failure = serializers.CharField(help_text="Why it did not go through, in words for a payer; empty where it did.")
 
     @extend_schema_field(serializers.ChoiceField(choices=CHANNEL_NAMES))

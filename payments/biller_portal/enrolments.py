@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from django import forms
 from django.contrib import messages
@@ -20,7 +21,7 @@ from billing.models import Customer
 from billing.permissions import Permission
 from payments.biller_portal.methods import on_file
 from payments.models import AutoPayEnrolment
-from payments.operations import enrolments
+from payments.operations import enrolments, groups
 
 HOW = {
     "phone": "On the telephone: the terms were read out and the customer agreed.",
@@ -37,6 +38,23 @@ class ConsentForm(forms.Form):
         label="The customer agreed to exactly these terms",
         error_messages={"required": "AutoPay needs the customer’s consent. Read the terms out first."},
     )
+    others = forms.ModelMultipleChoiceField(
+        label="Also turn AutoPay on for these accounts of the owner",
+        queryset=Customer.objects.none(),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="They are billed together with this account, and are charged in one payment.",
+    )
+
+    def __init__(self, *args: Any, companions: Sequence[Customer], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not companions:
+            del self.fields["others"]
+            return
+        others = cast("forms.ModelMultipleChoiceField[Customer]", self.fields["others"])
+        others.queryset = Customer.objects.filter(pk__in=[one.pk for one in companions]).order_by("number")
+        others.initial = [one.pk for one in companions]
+        self.order_fields(["others", "how", "agreed"])
 
 
 @biller_page(Permission.VIEW)
@@ -84,16 +102,18 @@ def autopay(request: BillerRequest, customer_id: int) -> HttpResponse:
     picked = next(
         (one["method"] for one in methods if one["usable"] and str(one["method"].pk) == request.GET.get("method")), None
     )
-    form = ConsentForm(request.POST if request.method == "POST" else None)
+    companions = groups.companions(customer=customer)
+    form = ConsentForm(request.POST if request.method == "POST" else None, companions=companions)
     if request.method == "POST" and picked is not None and form.is_valid():
+        agreed: dict[str, Any] = {
+            "customer": customer, "instrument": picked, "agreed": form.cleaned_data["agreed"],
+            "how": HOW[form.cleaned_data["how"]], "actor": request.actor,
+        }  # fmt: skip
         try:
-            made = enrolments.enrol_autopay(
-                customer=customer,
-                instrument=picked,
-                agreed=form.cleaned_data["agreed"],
-                how=HOW[form.cleaned_data["how"]],
-                actor=request.actor,
-            )
+            if others := list(form.cleaned_data.get("others", [])):
+                made = enrolments.enrol_together(others=others, **agreed)[0]
+            else:
+                made = enrolments.enrol_autopay(**agreed)
         except DomainError as refused:
             form.add_error(refused.field if refused.field in form.fields else None, str(refused))
         else:
@@ -108,6 +128,7 @@ def autopay(request: BillerRequest, customer_id: int) -> HttpResponse:
         picked=picked,
         form=form,
         terms=enrolments.consent_text(biller_name=customer.biller.name, method=str(picked)) if picked else "",
+        together=enrolments.together_text(customers=[customer, *companions]) if companions else "",
         first_on=enrolments.first_collection(customer=customer, now=timezone.now()),
         may_enter=request.may(Permission.ENTER_CARD),
     )

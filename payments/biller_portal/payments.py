@@ -222,6 +222,9 @@ def payment(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
         "allocations": settled,
         "credit": found.amount - sum(one.amount for one in settled),
         "facts": _facts(found),
+        "together": list(
+            Payment.objects.charged_with(found).select_related("customer").order_by("customer__number", "pk")
+        ),
         "record": record,
         "record_url": url_if_any("biller-datapump-record", record.pk) if record else "",
         "entries": [drawn(entry) for entry in entries],

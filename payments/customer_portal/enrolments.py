@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import messages
@@ -21,7 +22,7 @@ from billing.models import Customer
 from billing.operations import payers
 from payments.customer_portal import card_entry
 from payments.models import AutoPayEnrolment, Instrument, InstrumentKind
-from payments.operations import enrolments
+from payments.operations import enrolments, groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,28 @@ class AccountEnrolment:
 
 
 class ConsentForm(forms.Form):
-    """The payer's agreement to the terms that stand above it."""
+    """The payer's agreement to the terms that stand above it, and for which accounts besides this one."""
 
     agreed = forms.BooleanField(
         label=gettext_lazy("I have read these terms and agree to them"),
         error_messages={"required": gettext_lazy("Agree to the AutoPay terms first")},
     )
+    others = forms.ModelMultipleChoiceField(
+        label=gettext_lazy("Also turn AutoPay on for these accounts"),
+        queryset=Customer.objects.none(),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=gettext_lazy("They are billed together with this account, and are charged in one payment."),
+    )
+
+    def __init__(self, *args: Any, companions: Sequence[Customer], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not companions:
+            del self.fields["others"]
+            return
+        others = cast("forms.ModelMultipleChoiceField[Customer]", self.fields["others"])
+        others.queryset = Customer.objects.filter(pk__in=[one.pk for one in companions]).order_by("number")
+        others.initial = [one.pk for one in companions]
 
 
 @payer_page
@@ -60,7 +77,9 @@ def autopay_account(request: AccountRequest) -> HttpResponseBase:
     customer, biller = request.customer, request.biller
     now = timezone.now()
     running = _running(customer)
-    usable = [one for one in _usable(request) if running is None or one.pk != running.instrument_id]
+    companions = _companions(request)
+    # The method that AutoPay has already may still be chosen for more accounts.
+    usable = [one for one in _usable(request) if companions or running is None or one.pk != running.instrument_id]
     chosen = _chosen(request, usable)
     context: dict[str, Any] = {
         "title": _("Change the AutoPay method") if running else _("Turn AutoPay on"),
@@ -80,27 +99,29 @@ def autopay_account(request: AccountRequest) -> HttpResponseBase:
     }
     if chosen is None:
         return render(request, "customer_portal/autopay_method.html", context)
-    form = ConsentForm(request.POST or None)
+    form = ConsentForm(request.POST or None, companions=companions)
     status = 200
     if request.method == "POST":
         status = 422
         if form.is_valid():
+            agreed: dict[str, Any] = {
+                "customer": customer, "instrument": chosen, "agreed": form.cleaned_data["agreed"],
+                "actor": request.actor, "now": now,
+            }  # fmt: skip
             try:
-                enrolment = enrolments.enrol_autopay(
-                    customer=customer,
-                    instrument=chosen,
-                    agreed=form.cleaned_data["agreed"],
-                    actor=request.actor,
-                    now=now,
-                )
+                if others := list(form.cleaned_data.get("others", [])):
+                    enrolments.enrol_together(others=others, **agreed)
+                else:
+                    enrolments.enrol_autopay(**agreed)
             except DomainError as refused:
                 form.add_error(refused.field if refused.field in form.fields else None, str(refused))
             else:
-                messages.success(request, _("AutoPay is on with %(method)s.") % {"method": str(enrolment.instrument)})
+                messages.success(request, _("AutoPay is on with %(method)s.") % {"method": str(chosen)})
                 return redirect("customer-autopay")
     context |= {
         "form": form,
         "terms": enrolments.consent_text(biller_name=biller.name, method=str(chosen)),
+        "together": enrolments.together_text(customers=[customer, *companions]) if companions else "",
         "first": enrolments.first_collection(customer=customer, now=now),
         "balance": customer.balance,
         "currency": biller.currency,
@@ -213,6 +234,14 @@ def _usable(request: AccountRequest) -> list[Instrument]:
     ]
     usable = Instrument.objects.filter(customer=customer).usable(today).exclude(kind__in=blocked)
     return list(usable.order_by("-is_default", "-created_at", "-pk"))
+
+
+def _companions(request: AccountRequest) -> list[Customer]:
+    """Give the payer's other accounts that are billed in one group with this one."""
+    if request.payer is None:
+        return []
+    mine = set(request.theirs(Customer.objects.all()).values_list("pk", flat=True))
+    return [one for one in groups.companions(customer=request.customer) if one.pk in mine]
 
 
 def _chosen(request: AccountRequest, usable: list[Instrument]) -> Instrument | None:

@@ -336,6 +336,7 @@ def payment(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
         "pay_url": request.door.url("pay", request.customer),
         "here": request.get_full_path(),
         "failure": _(found.failure) if found.failure else "",
+        "together": [] if request.door.guest else _charged_with(request, found),
     }
     match found.state:
         case PaymentState.PROCESSING:
@@ -402,6 +403,12 @@ def _usable(request: AccountRequest) -> list[Instrument]:
     if customer.blocks_bank:
         usable = usable.exclude(kind=InstrumentKind.BANK)
     return list(usable.order_by("-is_default", "-created_at", "-pk"))
+
+
+def _charged_with(request: AccountRequest, found: Payment) -> list[Payment]:
+    """Give the payments of one charge that are of the payer's own accounts, this one among them."""
+    mine = Payment.objects.charged_with(found).visible_to(request.user).select_related("customer")
+    return list(mine.order_by("customer__number", "pk"))
 
 
 def _made(request: AccountRequest, key: str) -> Payment | None:

@@ -56,6 +56,14 @@ class Channel(models.IntegerChoices):
     GUEST = 11, "Guest pay"
 
 
+class PaymentQuerySet(CustomerOwnedQuerySet["Payment"]):
+    """Payments, which their customer's payers may see."""
+
+    def charged_with(self, payment: Payment) -> Self:
+        """Narrow to the payments that one attempt moved together with this one, itself among them; none where it went alone."""
+        return self.filter(group_id__isnull=False, group_id=payment.group_id)
+
+
 class Payment(models.Model):
     """Money that a customer gives. ``id`` is the payment's GUID for good, at the biller's system too.
 
@@ -98,7 +106,7 @@ class Payment(models.Model):
         null=True, help_text="The first payment of those that one attempt moves together; empty where it goes alone."
     )
 
-    objects = CustomerOwnedQuerySet["Payment"].as_manager()
+    objects = PaymentQuerySet.as_manager()
 
     class Meta:
         constraints = [

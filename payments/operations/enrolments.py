@@ -78,9 +78,10 @@ def consent_text(*, biller_name: str, method: str) -> str:
     )
 
 
-def together_text(*, accounts: str) -> str:
+def together_text(*, customers: Sequence[Customer]) -> str:
     """Give what a payer agrees to beside the terms where accounts are billed as one group."""
-    return str(_("Bills of these accounts may be charged in one payment: %(accounts)s.") % {"accounts": accounts})
+    numbers = ", ".join(sorted(formats.masked(one.shown_number) for one in customers))
+    return str(_("Bills of these accounts may be charged in one payment: %(accounts)s.") % {"accounts": numbers})
 
 
 def first_collection(*, customer: Customer, now: datetime.datetime) -> datetime.date | None:
@@ -147,12 +148,12 @@ def enrol_together(
     mates = groups.companions(customer=first)
     if not {one.pk for one in others} <= {mate.pk for mate in mates}:
         raise NotOneGroup
-    numbers = ", ".join(formats.masked(one.shown_number) for one in sorted(held, key=lambda one: one.number))
+    together = together_text(customers=held)
     made = []
     for one in held:
         method = instrument if one.pk == first.pk else _same_method(one, instrument, actor)
         try:
-            made.append(_enrol(one, method, together_text(accounts=numbers), actor, how, now))
+            made.append(_enrol(one, method, together, actor, how, now))
         except AlreadyEnrolled:
             continue
     if not made:

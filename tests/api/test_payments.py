@@ -70,6 +70,7 @@ def test_payment_is_taken_once_and_read_back(town: Town, processor: Processor) -
         "settled_at": taken["settled_at"],
         "approval_code": payment.approval_code,
         "failure": "",
+        "group": None,
         "allocations": [
             {"invoice": town.invoice.pk, "invoice_number": town.invoice.number, "amount": "84.10", "state": "posted"}
         ],

@@ -15,14 +15,14 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from billing import formats
+from billing import advanced_settings, formats
 from billing.actors import Actor
-from billing.models import AuditEntry, Biller, Customer, Item, Role, Throttle, User
+from billing.models import AuditEntry, Biller, Customer, Invoice, Item, Role, Throttle, User
 from billing.operations import notice_deliveries
 from billing.throttles import Limit
 from payments.customer_portal import card_entry
 from payments.models import Attempt, AutoPayEnrolment, Instrument, Payment, Route
-from payments.operations import recoveries
+from payments.operations import collections, recoveries
 from tests.factories import (
     make_autopay,
     make_biller,
@@ -40,6 +40,7 @@ from tests.staff import client_of, make_staff
 pytestmark = pytest.mark.django_db
 
 NO_TIME = datetime.timedelta(0)
+APART = {"Daffron": {"DataPumpConfigs": {"TransactionIdIsPaymentGuid": True}}}
 # The test client gives answers a class of its own.
 Answer = Any
 BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
@@ -583,6 +584,43 @@ def test_autopay_keeps_the_consent_with_the_payers_address(town: Town, ana: Clie
     assert AutoPayEnrolment.objects.filter(ended_at=None).count() == 1
     ana.post(end)
     assert AutoPayEnrolment.objects.filter(ended_at=None).count() == 0
+
+
+@pytest.mark.spec("MSP-26")
+def test_accounts_that_are_billed_together_are_enrolled_together(town: Town, ana: Client, processor: Processor) -> None:
+    advanced_settings.change(actor=Actor.system("test"), biller=town.biller, number=131, given=APART)
+    advanced_settings.change(actor=Actor.system("test"), biller=town.biller, number=128, given=True)
+    Invoice.objects.update(custom10="1-1")
+    card = town.on_file()
+    second, others = make_customer(town.biller, number="35909-002"), make_customer(town.biller, number="77-001")
+    make_link(town.payer, second)
+    for customer in (second, others):
+        make_invoice(customer, "40.00", custom10="1-1")
+    make_link(make_user(), others)
+    url = reverse("customer-autopay-account", args=[town.customer.pk]) + f"?method={card.pk}"
+    page = text(ana.get(url))
+    assert "Also turn AutoPay on for these accounts" in page and "35909-002" in page and "77-001" not in page
+    assert "may be charged in one payment" in page
+    refused = ana.post(url, {"agreed": "on", "others": [others.pk]})
+    assert (refused.status_code, AutoPayEnrolment.objects.count()) == (422, 0)
+    assert ana.post(url, {"agreed": "on", "others": [second.pk]}).status_code == 302
+    enrolled = AutoPayEnrolment.objects.filter(ended_at=None)
+    assert {one.customer_id for one in enrolled} == {town.customer.pk, second.pk}
+    assert {one.instrument.token for one in enrolled} == {card.token}
+    # What was charged together is said on each receipt.
+    Item.objects.update(collect_on=town.biller.business_date(timezone.now()))
+    today = town.biller.business_date(timezone.now())
+    run = collections.plan(
+        biller=town.biller, options=collections.Options.usual(today), actor=Actor.system("t"), now=timezone.now()
+    )
+    assert sum(chunk.passed_count for chunk in collections.work(run=run, actor=Actor.system("t"))) == 2
+    mine = Payment.objects.get(customer=second)
+    receipt = text(ana.get(reverse("customer-payment", args=[second.pk, mine.pk])))
+    assert "Part of one payment for these accounts" in receipt
+    assert "35909-001: $84.10" in receipt and "35909-002: $40.00" in receipt
+    csr = client_of(make_staff(town.biller))
+    seen = text(csr.get(reverse("biller-payment", args=[mine.pk])))
+    assert "Charged together" in seen and "35909-002 (this payment)" in seen
 
 
 @pytest.mark.parametrize(("rule", "days", "expected"), [("finalized", 0, 0), ("due", 0, 9), ("before_due", 4, 5)])
