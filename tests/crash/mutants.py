@@ -18,6 +18,7 @@ from datapump.operations.deliveries import rows
 from payments.gateways.base import Answer, ChargeRequest, Command, Gateway, Lost, Result
 from payments.models import Attempt, Checkpoint, Payment, Route
 from payments.operations import answers, collections, deposits, recoveries, settlements
+from payments.operations.groups import Bill, charges
 from payments.operations.routes import open_route
 
 
@@ -51,7 +52,8 @@ def checkpoint_after_the_call(patch: pytest.MonkeyPatch) -> None:
         kept = [bill for bill in bills if str(bill[9]) in answered]
         with transaction.atomic(durable=True), connection.cursor() as cursor:
             if kept:
-                collections._insert(cursor, biller, run, chunk, kept, timezone.now())
+                claimed, made = charges([Bill(*bill) for bill in kept], {})
+                collections._insert(cursor, biller, run, chunk, claimed, made, timezone.now())
                 cursor.execute(
                     "UPDATE billing_item SET reserved = open WHERE id = ANY(%s)", [[bill[0] for bill in kept]]
                 )
@@ -125,6 +127,11 @@ def absence_taken_as_final(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(recoveries, "_look_up", look_up)
 
 
+def others_of_a_group_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Let an answer take effect on the payment that has the attempt, and not on those that it moved besides."""
+    patch.setattr(settlements, "_with_groups", lambda cursor, applied: applied)
+
+
 MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -134,11 +141,13 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         record_marked_before_the_call,
         absence_believed_without_duplicate_detection,
         absence_taken_as_final,
+        others_of_a_group_forgotten,
     )
 }
 
 # What a world must be like for a mutant to do harm; the others do it anywhere.
 TRAITS: dict[str, dict[str, Any]] = {
+    "others_of_a_group_forgotten": {"household": 3},
     "deposit_checkpoint_after_the_call": {"held": 6, "customers": 8, "fault_rate": 0.9},
     "absence_believed_without_duplicate_detection": {"deduplicates": False, "late": "beyond", "fault_rate": 0.9},
 }

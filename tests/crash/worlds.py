@@ -16,6 +16,7 @@ import random
 import signal
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -26,15 +27,24 @@ from django.utils import timezone
 
 from billing import failpoints, tenancy
 from billing.actors import Actor
-from billing.models import Biller, Chunk, Invoice, InvoiceFile, Item, Run
+from billing.models import Biller, Chunk, Invoice, InvoiceFile, Item, Run, Setting
 from datapump.models import Purpose, Record
 from payments.books import findings
 from payments.models import Attempt, Case, Channel, Instrument, Payment, Route
-from payments.operations import charges, collections, deposits, recoveries
+from payments.operations import charges, collections, deposits, groups, recoveries
 from payments.operations.collections import Options
 from tests.cis import Cis
 from tests.crash import steps
-from tests.factories import make_autopay, make_biller, make_customer, make_endpoint, make_instrument, make_route
+from tests.factories import (
+    make_autopay,
+    make_biller,
+    make_customer,
+    make_endpoint,
+    make_instrument,
+    make_link,
+    make_route,
+    make_user,
+)
 from tests.processor import Processor
 
 ACTOR = Actor.system("crash harness")
@@ -99,6 +109,8 @@ class World:
         self.online = draw.random() < 0.3
         # So many of the customers give a card to hold before AutoPay comes to their bill.
         self.held = draw.randint(0, self.customers // 2)
+        # So many accounts have one owner and one card, and are billed as a group.
+        self.household = draw.choice([1, 1, 2, 3])
 
     def build(self) -> None:
         """Make the biller, its customers with AutoPay, and set the two outside systems to lose answers."""
@@ -137,11 +149,18 @@ class World:
                 for _ in range(self.customers)
             ],
         )
-        self.file, self.totals, accounts = steps.receive_file(self.biller, self.customers, self.seed)
-        cards = []
-        for token, account in zip(tokens, accounts, strict=True):
+        self.file, self.totals, accounts = steps.receive_file(
+            self.biller, self.customers, self.seed, household=self.household
+        )
+        if self.household > 1:
+            Setting.objects.create(biller=self.biller, number=groups.GROUPING, value=True)
+        cards: list[Instrument] = []
+        for place, account in enumerate(accounts):
             customer = make_customer(self.biller, number=account)
-            cards.append(make_instrument(customer, self.route, token))
+            if place % self.household == 0:
+                owner = make_user()
+            make_link(owner, customer)
+            cards.append(make_instrument(customer, self.route, tokens[place - place % self.household]))
             make_autopay(customer, cards[-1])
         self.cards = cards[: self.held]
         self.processor.control(duplicate_detection=self.deduplicates, seed=self.seed, faults=self._processor_faults())
@@ -314,6 +333,9 @@ class World:
         """Compare our book with the processor's and the CIS's; gives a sentence for each thing that is wrong."""
         wrong: list[str] = []
         payments = {p.pk: p for p in Payment.objects.filter(biller=self.biller)}
+        moved_by: dict[uuid.UUID, list[Payment]] = {}
+        for payment in payments.values():
+            moved_by.setdefault(payment.leading_id, []).append(payment)
         attempts = {str(a.pk): a for a in Attempt.objects.filter(biller=self.biller)}
         cases = {
             str(pk) for pk in Case.objects.filter(biller=self.biller, state="open").values_list("attempt_id", flat=True)
@@ -327,18 +349,20 @@ class World:
             if attempt is None:
                 wrong.append(f"charge {key} is unknown to us")
                 continue
-            payment = payments[attempt.payment_id]
-            charged_customers[payment.customer_id] = (
-                charged_customers.get(payment.customer_id, 0) + row["times_charged"]
-            )
-            if Decimal(row["amount"]) != payment.amount:
-                wrong.append(f"charge {key} is {row['amount']}, our payment {payment.amount}")
-            if payment.state != "posted" and key not in cases:
-                wrong.append(f"charge {key} is {payment.state} here, and no case is open")
+            moved = moved_by[attempt.payment_id]
+            for payment in moved:
+                charged_customers[payment.customer_id] = (
+                    charged_customers.get(payment.customer_id, 0) + row["times_charged"]
+                )
+                if payment.state != "posted" and key not in cases:
+                    wrong.append(f"charge {key} is {payment.state} here, and no case is open")
+            total = sum((payment.amount for payment in moved), Decimal("0.00"))
+            if Decimal(row["amount"]) != total:
+                wrong.append(f"charge {key} is {row['amount']}, our payments {total}")
         wrong += [f"customer {pk} was charged {n} times for one bill" for pk, n in charged_customers.items() if n > 1]
         for key, attempt in attempts.items():
-            moved = attempt.state == "applied" and attempt.result == 0 and attempt.command != "authorize"
-            if payments[attempt.payment_id].state == "posted" and key not in book and moved:
+            took = attempt.state == "applied" and attempt.result == 0 and attempt.command != "authorize"
+            if payments[attempt.payment_id].state == "posted" and key not in book and took:
                 wrong.append(f"payment {attempt.payment_id} is posted and was never charged")
         if self.deduplicates and cases:
             wrong.append(f"{len(cases)} cases although the processor recognises repeats")

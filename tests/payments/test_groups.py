@@ -139,9 +139,7 @@ def test_a_group_is_declined_as_one(biller: Biller, processor: Processor, owner:
     token = token_of(biller, processor, "hard_decline")
     group = [member(biller, owner, token, amount=amount) for amount in ("40.00", "25.50")]
     collect(biller)
-    assert {(one.state, one.result) for one in Payment.objects.all()} == {("failed", 108)} or {
-        one.state for one in Payment.objects.all()
-    } == {"failed"}
+    assert {one.state for one in Payment.objects.all()} == {"failed"}
     assert Attempt.objects.count() == 1
     for item in group:
         item.refresh_from_db()
@@ -232,7 +230,7 @@ def test_accounts_of_a_group_are_enrolled_together(biller: Biller, processor: Pr
         make_invoice(customer, "40.00", due_on=today(), collect_on=today(), custom10="1-1" if n < 2 else "2-2")
     method = make_instrument(mine[0], route, token)
     actor = Actor.payer(owner)
-    wanted = {"customer": mine[0], "instrument": method, "actor": actor}
+    wanted: dict[str, Any] = {"customer": mine[0], "instrument": method, "actor": actor}
     for others in ([mine[2]], [mine[1], mine[2]], [make_customer(biller)]):
         with pytest.raises(enrolments.NotOneGroup):
             enrolments.enrol_together(**wanted, others=others, agreed=True)
