@@ -1,4 +1,4 @@
-"""Calls: prepared envelopes posted over HTTP by one event loop in a thread of its own.
+"""Calls: prepared envelopes posted over HTTP, and documents fetched, by one event loop in a thread of its own.
 
 Each endpoint has a lane with a bound of its own on calls under way, so that a slow or dead system holds up nobody else.
 The thread knows no database and no rules: it posts, and hands back what came, through ``answers``.
@@ -53,7 +53,9 @@ _NO_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 @dataclass(frozen=True, slots=True)
 class Call:
     """One envelope to post in one lane; ``ticket`` is the caller's own. It is handed back unsent after ``not_after``
-    (seconds of the loop's monotonic clock).
+    (seconds of the loop's monotonic clock). No more than about ``most`` bytes of the answer are read.
+
+    With ``method`` GET the envelope's address is asked for, and it has no body.
     """
 
     lane: str
@@ -61,6 +63,8 @@ class Call:
     timeout: float
     ticket: Any = None
     not_after: float = float("inf")
+    method: str = hdrs.METH_POST
+    most: int = MAX_ANSWER
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ class Calls:
         self._guard = Guard(networks)
         self._lanes: dict[str, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ways: dict[str, _Way] = {}
+        self._ways: dict[tuple[str, str], _Way] = {}
         self._connector: aiohttp.TCPConnector | None = None
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="lookup"))
@@ -211,7 +215,7 @@ class Calls:
     async def _exchange(self, call: Call) -> tuple[int, bytes]:
         assert self._connector is not None
         envelope = call.envelope
-        way = self._way(envelope.url)
+        way = self._way(call.method, envelope.url)
         own = _written(envelope.headers)
         async with asyncio.timeout(call.timeout):
             connecting = aiohttp.ClientTimeout(sock_connect=min(CONNECT_SECONDS, call.timeout))
@@ -225,16 +229,16 @@ class Calls:
                 if protocol is None or transport is None:
                     raise aiohttp.ServerDisconnectedError
                 protocol.set_response_params(read_until_eof=True)
-                transport.write(
-                    b"%b%bContent-Length: %d\r\n\r\n%b" % (way.head, own, len(envelope.body), envelope.body)
-                )
+                if call.method == hdrs.METH_POST:
+                    own += b"Content-Length: %d\r\n" % len(envelope.body)
+                transport.write(b"%b%b\r\n%b" % (way.head, own, envelope.body))
                 message, content = await protocol.read()
                 while 100 <= message.code <= 199 and message.code != 101:
                     message, content = await protocol.read()
                 body = await content.read(_PIECE)
                 if not content.at_eof():
                     pieces = bytearray(body)
-                    while not content.at_eof() and len(pieces) <= MAX_ANSWER:
+                    while not content.at_eof() and len(pieces) <= call.most:
                         pieces += await content.read(_PIECE)
                     body = bytes(pieces)
                 whole = content.at_eof()
@@ -246,17 +250,17 @@ class Calls:
                 else:
                     connection.close()
 
-    def _way(self, url: str) -> _Way:
-        way = self._ways.get(url)
+    def _way(self, method: str, url: str) -> _Way:
+        way = self._ways.get((method, url))
         if way is None:
             if len(self._ways) >= _WAYS_KEPT:
                 self._ways.clear()
-            way = self._ways[url] = self._make_way(url)
+            way = self._ways[method, url] = self._make_way(method, url)
         return way
 
-    def _make_way(self, url: str) -> _Way:
-        request = aiohttp.ClientRequest(hdrs.METH_POST, self._guard.checked(url), headers=_OURS, loop=self._loop)
-        lines = [f"POST {request.url.raw_path_qs} HTTP/1.1"]
+    def _make_way(self, method: str, url: str) -> _Way:
+        request = aiohttp.ClientRequest(method, self._guard.checked(url), headers=_OURS, loop=self._loop)
+        lines = [f"{method} {request.url.raw_path_qs} HTTP/1.1"]
         lines += [f"{name}: {text}" for name, text in request.headers.items() if name not in _OF_THE_BODY]
         return _Way(request, "\r\n".join([*lines, ""]).encode())
 
@@ -272,6 +276,13 @@ def post_once(envelope: Envelope, timeout: float, networks: Sequence[str] | None
     """Post one envelope and wait for what comes."""
     with Calls(networks) as calls:
         calls.feed("one", 1, [Call("one", envelope, timeout)])
+        return calls.answers.get()
+
+
+def get_once(url: str, *, timeout: float, most: int, networks: Sequence[str] | None = ()) -> Answer:
+    """Fetch what lies at an address, ``most`` bytes of it or a little more, within ``timeout`` seconds."""
+    with Calls(networks) as calls:
+        calls.feed("one", 1, [Call("one", Envelope("GET", url, {}, b""), timeout, method=hdrs.METH_GET, most=most)])
         return calls.answers.get()
 
 
@@ -322,9 +333,12 @@ class Guard:
             found = ipaddress.ip_address(address.partition("%")[0])
         except ValueError:
             return False
-        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-            found = found.ipv4_mapped
-        return found.is_global or any(found in network for network in self._networks)
+        if isinstance(found, ipaddress.IPv6Address):
+            # A gateway on the way leads such an address to the IPv4 address inside it, which is what must be allowed.
+            found = _within(found) or found
+        if any(found in network for network in self._networks):
+            return True
+        return found.is_global and not found.is_multicast
 
     def checked(self, url: str) -> URL:
         """Read an address.
@@ -343,6 +357,21 @@ class Guard:
             if not self.allows(read.host):
                 raise Misconfigured("The endpoint's address lies in a network that may not be reached.")
         return read
+
+
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # NAT64
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
+
+
+def _within(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Give the IPv4 address that an IPv6 address stands for, if it does."""
+    if address.ipv4_mapped or address.sixtofour:
+        return address.ipv4_mapped or address.sixtofour
+    if address.teredo:
+        return address.teredo[1]
+    if address in _TRANSLATED or (address in _COMPATIBLE and int(address) > 1):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return None
 
 
 class _GuardedResolver(aiohttp.ThreadedResolver):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-from datapump.calls import Call, Calls, Guard, post_once
+from datapump.calls import Answer, Call, Calls, Guard, get_once, post_once
 from datapump.connectors.base import MAX_ANSWER, Envelope, Misconfigured, NotSent, OutcomeUnknown
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -109,10 +110,49 @@ def test_an_endless_answer_is_not_read_to_its_end() -> None:
     assert MAX_ANSWER < len(answer.body) <= MAX_ANSWER + 70_000
 
 
-def test_a_redirect_is_not_followed() -> None:
-    with server(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n") as url:
-        answer = post_once(envelope(url), 5, None)
-    assert (answer.status, answer.error) == (302, None)
+@pytest.mark.spec("MSP-20")
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_redirect_is_not_followed(method: str) -> None:
+    with listening() as (port, came):
+        moved = f"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{port}/\r\nContent-Length: 0\r\n\r\n"
+        with server(moved.encode()) as url:
+            answer = ask(method, url)
+        assert not came()
+    assert (answer.status, answer.body, answer.error) == (302, b"", None)
+
+
+def ask(method: str, url: str, networks: Sequence[str] | None = None, seconds: float = 5) -> Answer:
+    if method == "POST":
+        return post_once(envelope(url), seconds, networks)
+    return get_once(url, timeout=seconds, most=100, networks=networks)
+
+
+def test_a_document_is_fetched_and_no_more_of_it_than_is_wanted() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    heard: list[bytes] = []
+
+    def serve() -> None:
+        line, _ = listening.accept()
+        with line:
+            heard.append(line.recv(65_536))
+            line.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * 1_000_000)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    port = listening.getsockname()[1]
+    answer = get_once(
+        f"http://127.0.0.1:{port}/eprint/?ACCT=1%262&SUB=%C3%A9", timeout=5, most=100_000,
+        networks=None,
+    )  # fmt: skip
+    thread.join(5)
+    listening.close()
+    assert answer.status == 200
+    assert 100_000 < len(answer.body) <= 100_000 + 70_000
+    lines = heard[0].split(b"\r\n")
+    assert lines[0] == b"GET /eprint/?ACCT=1%262&SUB=%C3%A9 HTTP/1.1"
+    assert lines[-2:] == [b"", b""]
+    assert f"Host: 127.0.0.1:{port}".encode() in lines
+    assert not [one for one in lines if one.lower().startswith((b"content-", b"transfer-", b"cookie", b"referer"))]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +169,19 @@ def test_a_redirect_is_not_followed() -> None:
         ("fe80::1%eth0", False),
         ("::ffff:127.0.0.1", False),
         ("::ffff:10.1.2.3", True),
+        ("2606:2800:220:1:248:1893:25c8:1946", True),
+        ("::127.0.0.1", False),
+        ("64:ff9b::127.0.0.1", False),  # what a gateway leads to IPv4
+        ("64:ff9b::a01:203", True),
+        ("64:ff9b::808:808", True),
+        ("2002:7f00:1::", False),
+        ("2001:0:4136:e378:8000:63bf:3fff:fdd2", False),
+        ("fd00::1", False),
+        ("100.64.0.1", False),
+        ("224.0.0.1", False),
+        ("ff02::1", False),
         ("not an address", False),
+        ("2130706433", False),
     ],
 )
 def test_which_addresses_may_be_reached(address: str, allowed: bool) -> None:
@@ -137,13 +189,67 @@ def test_which_addresses_may_be_reached(address: str, allowed: bool) -> None:
     assert Guard(None).allows(address)
 
 
+@pytest.mark.spec("MSP-20")
+@pytest.mark.parametrize("method", ["POST", "GET"])
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:9/", "http://localhost:9/", "http://[::1]:9/", "http://2130706433:9/"]
-)
-def test_our_own_network_is_never_called(url: str) -> None:
-    answer = post_once(envelope(url), 5, ())
-    assert isinstance(answer.error, Misconfigured | NotSent)
-    assert answer.status is None
+    "host",
+    [
+        "127.0.0.1", "localhost", "[::1]", "2130706433", "127.1", "0x7f000001", "0177.0.0.1", "0", "0.0.0.0", "127.0.0.1.",
+        "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "１２７.0.0.1", "127。0。0。1",
+        "a.example@127.0.0.1", "LOCALHOST",
+    ],
+)  # fmt: skip
+def test_our_own_network_is_never_called_however_it_is_spelt(method: str, host: str) -> None:
+    with listening() as (port, came):
+        answer = ask(method, f"http://{host}:{port}/", ())
+        assert isinstance(answer.error, Misconfigured | NotSent)
+        assert answer.status is None
+        assert not came()
+        # It is there, for whoever is allowed to.
+        assert ask(method, f"http://127.0.0.1:{port}/", ["127.0.0.0/8"], 0.2).error is not None
+        assert came()
+
+
+@pytest.mark.spec("MSP-20")
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_name_cannot_change_its_address_between_check_and_connection(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    answers = iter(["198.18.0.7", "127.0.0.1", "127.0.0.1"])  # first a network that is allowed, then our own
+    real = socket.getaddrinfo
+
+    def name_server(host: Any, port: Any, *args: Any, **options: Any) -> Any:
+        if host != "rebinding.example":
+            return real(host, port, *args, **options)
+        asked.append(str(host))
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", name_server)
+    with listening() as (port, came):
+        first = ask(method, f"http://rebinding.example:{port}/", ["198.18.0.0/15"], 0.4)
+        assert isinstance(first.error, NotSent | OutcomeUnknown)
+        assert asked == ["rebinding.example"]  # looked up once, and what was looked up is what is called
+        second = ask(method, f"http://rebinding.example:{port}/", ["198.18.0.0/15"], 0.4)
+        assert isinstance(second.error, Misconfigured)
+        assert not came()
+
+
+@contextmanager
+def listening() -> Iterator[tuple[int, Callable[[], bool]]]:
+    """Listen on this machine; the function says whether anybody has come."""
+    waiting = socket.create_server(("127.0.0.1", 0))
+    waiting.setblocking(False)
+
+    def came() -> bool:
+        try:
+            waiting.accept()[0].close()
+        except BlockingIOError:
+            return False
+        return True
+
+    with waiting:
+        yield waiting.getsockname()[1], came
 
 
 @pytest.mark.parametrize("url", ["ftp://cis.example/", "cis.example", "http://", "http://[::1/"])
