@@ -60,6 +60,11 @@ class Cis:
             self._process.communicate(timeout=10)
             self._process = None
 
+    @property
+    def prints_url(self) -> str:
+        """Where its print server gives bills."""
+        return self.url.replace("/services/CB", "/eprint/")
+
     def reset(self) -> None:
         """Empty its book and let it behave."""
         self._call("POST", "/control/reset")

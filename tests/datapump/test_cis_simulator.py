@@ -178,7 +178,7 @@ def test_what_is_not_valid_is_a_fault_and_books_nothing(cis: Cis, content: str) 
     status, body = cis.post(envelope(cis, content))
     assert status == 500 and b"soap:Client" in body
     assert cis.book() == {
-        "payments": [], "repeats": [], "comments": [], "paperless": [],
+        "payments": [], "repeats": [], "comments": [], "paperless": [], "prints": [],
         "totals": {"payments": 0, "amount": "0.00", "by_tender": {}, "repeats": 0, "comments": 0, "paperless": 0},
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A simulated CIS: a MultiSpeak 3.0 CB_Server with a book of its own, for demos and tests.
+"""A simulated CIS: a MultiSpeak 3.0 CB_Server and a print server, with a book of its own, for demos and tests.
 
 It is a real network service that shares no code and no database with the product, so that two independent books can be
 compared. It refuses to run unless ``DEMO=1``. ``docs/multispeak.md`` tells of its switches.

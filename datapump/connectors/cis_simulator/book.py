@@ -31,11 +31,12 @@ CREATE TABLE IF NOT EXISTS paperless (
     position INTEGER PRIMARY KEY, account TEXT NOT NULL, ebill TEXT NOT NULL, ext_type TEXT NOT NULL,
     received_at TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS print (position INTEGER PRIMARY KEY, asked TEXT NOT NULL, received_at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS payable (account TEXT PRIMARY KEY, answer TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS counter (last INTEGER NOT NULL);
 INSERT INTO counter SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM counter);
 """
-_TABLES = ("payment", "repeat", "comment", "paperless", "payable")
+_TABLES = ("payment", "repeat", "comment", "paperless", "print", "payable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,10 @@ class Book:
             (self._position(), account, ebill, ext_type, _now()),
         )
 
+    def print(self, asked: str) -> None:
+        """Add a bill that was asked for, by its parameters as they came."""
+        self._database.execute("INSERT INTO print VALUES (?, ?, ?)", (self._position(), asked, _now()))
+
     def set_payable(self, account: str, answer: dict[str, Any]) -> None:
         """Keep what GetPayableItemsList answers for an account."""
         self._database.execute(
@@ -147,7 +152,7 @@ class Book:
         """Forget everything."""
         with self.envelope():
             for table in _TABLES:
-                self._database.execute(f"DELETE FROM {table}")  # our own five names
+                self._database.execute(f"DELETE FROM {table}")  # our own names
             self._database.execute("UPDATE counter SET last = 0")
 
     def contents(self) -> dict[str, Any]:
@@ -163,6 +168,7 @@ class Book:
                 for row in self._rows("SELECT * FROM comment ORDER BY position")
             ],
             "paperless": [dict(row) for row in self._rows("SELECT * FROM paperless ORDER BY position")],
+            "prints": [dict(row) for row in self._rows("SELECT * FROM print ORDER BY position")],
             "totals": self.totals(),
         }
 

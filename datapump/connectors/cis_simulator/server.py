@@ -1,4 +1,4 @@
-"""The simulated CIS as a network service: SOAP on every path, and its own book and switches beside."""
+"""The simulated CIS as a network service: SOAP on every path, bills as PDF, and its own book and switches beside."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pathlib import Path
 
 from aiohttp import web
 
-from datapump.connectors.cis_simulator import soap
+from datapump.connectors.cis_simulator import prints, soap
 from datapump.connectors.cis_simulator.book import Book
 from datapump.connectors.cis_simulator.soap import Call, Fault
 from datapump.connectors.cis_simulator.switches import BadSwitch, Rule, Switches
 
 PATH = "/services/CB"
+PRINTS = "/eprint/"
 
 
 class Cis:
@@ -44,6 +45,7 @@ class Cis:
                 web.post("/control", self._set_control),
                 web.post("/control/items", self._set_items),
                 web.post("/control/reset", self._reset),
+                web.get(PRINTS, self._print),
                 web.get("/{path:.*}", self._definitions),
                 web.post("/{path:.*}", self._soap),
             ]
@@ -119,6 +121,27 @@ class Cis:
         elif rule.action == "garbage":
             return _garbage(call, rule, answer)
         return None
+
+    # ---- bills
+
+    async def _print(self, request: web.Request) -> web.StreamResponse:
+        asked = list(request.query.items())
+        given = dict(asked)
+        rule = self._switches.decide("Print", [given.get("ACCT", "") + given.get("SUB", "")])
+        if problem := prints.fault(asked):
+            return web.Response(status=400, text=problem)
+        self._book.print(request.query_string)
+        whole = prints.bill(asked)
+        if rule is not None:
+            if rule.action in ("slow", "http_status"):
+                await asyncio.sleep(rule.seconds or 0)
+            if rule.action in ("http_status", "fault", "wrong_password"):
+                return web.Response(status=rule.status, text="The print service is not available.")
+            if rule.action in ("drop_before", "drop_after") and request.transport is not None:
+                request.transport.abort()
+            if rule.action == "garbage":
+                return web.Response(status=rule.status, body=_no_bill(rule.kind, whole), content_type="application/pdf")
+        return web.Response(body=whole, content_type="application/pdf")
 
     # ---- what the operations do
 
@@ -239,6 +262,14 @@ class Cis:
         given = request.headers.get("Authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {self._secret}".encode()):
             raise web.HTTPForbidden(text="the control secret, as bearer, is missing or wrong")
+
+
+def _no_bill(kind: str, whole: bytes) -> bytes:
+    return {
+        "html": b"<html><body><h1>Server Error in '/' Application.</h1></body></html>",
+        "truncated": whole[: len(whole) * 2 // 3],
+        "empty": b"",
+    }.get(kind, b"\x00\xff\x1f\x8b" * 64)
 
 
 def _respond(body: bytes, version: str, status: int) -> web.Response:
