@@ -108,6 +108,11 @@ BEAT: dict[str, Entry] = {
     "Age out envelopes": Entry(
         "datapump.tasks.purge_envelopes", crontab(minute="40", hour="3"), "Removes what was said half a year ago."
     ),
+    "Age out fetched bills": Entry(
+        "datapump.tasks.purge_printed_bills",
+        crontab(minute="45"),
+        "Removes bills that were fetched from print servers more than a day ago.",
+    ),
 }
 
 

@@ -23,7 +23,7 @@ from billing.models import User
 from billing.secrets import EncryptedTextField
 from datapump.advanced_settings import DaffronFlags, codes_may_repeat
 from datapump.connectors.registry import CONNECTORS
-from datapump.forms import EndpointForm, SettingField, SwitchesForm, connector_for
+from datapump.forms import PRINT_NUMBERS, EndpointForm, SettingField, SwitchesForm, connector_for
 from datapump.models import ChangeLog, Configuration, Delivery, Endpoint, Envelope, Purpose, Record
 from datapump.operations import endpoints, resends
 
@@ -232,33 +232,39 @@ class EndpointAdmin(FormPage):
                 messages.error(request, f"{endpoint}: {refused}")
 
 
+_ROW_NUMBERS = (*PRINT_NUMBERS, 131)
+
+
 class ConfigurationForm(SwitchesForm):
-    """The switches, and setting 131."""
+    """The switches, and the settings that belong to no endpoint."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["setting_131"] = SettingField(advanced_settings.setting(131))
+        for number in _ROW_NUMBERS:
+            self.fields[f"setting_{number}"] = SettingField(advanced_settings.setting(number))
 
 
 @admin.register(Configuration)
 class ConfigurationAdmin(FormPage):
-    """What a biller's system hears of (PBT-1), and setting 131 (MSP-35)."""
+    """What a biller's system hears of (PBT-1), its print server, and setting 131 (MSP-35)."""
 
     list_display = ("biller", *endpoints.SWITCHES)
     list_select_related = ("biller",)
 
     def form_for(self, request: HttpRequest, row: Configuration) -> ConfigurationForm:
-        """Make the form of the switches and setting 131."""
+        """Make the form of the switches and the settings."""
         initial: dict[str, Any] = {name: getattr(row, name) for name in endpoints.SWITCHES}
-        initial["setting_131"] = advanced_settings.value(131, row.biller_id)
+        for number in _ROW_NUMBERS:
+            initial[f"setting_{number}"] = advanced_settings.value(number, row.biller_id)
         return ConfigurationForm(request.POST or None, initial=initial)
 
     def apply(self, request: HttpRequest, row: Configuration, form: ConfigurationForm) -> None:
-        """Change the switches and the setting; nothing is left to show."""
+        """Change the switches and the settings; nothing is left to show."""
         given = dict(form.cleaned_data)
-        json = given.pop("setting_131")
+        wanted = {number: given.pop(f"setting_{number}") for number in _ROW_NUMBERS}
         endpoints.configure(actor=operator(request), biller=row.biller, switches=given)
-        advanced_settings.change(actor=operator(request), biller=row.biller, number=131, given=json)
+        for number, value in wanted.items():
+            advanced_settings.change(actor=operator(request), biller=row.biller, number=number, given=value)
 
 
 @admin.register(Record)

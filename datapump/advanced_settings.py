@@ -12,16 +12,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from billing.advanced_settings import AdvancedSetting, BadSetting, Kind, Row, register
-from datapump.connectors.base import Target
+from billing.advanced_settings import AdvancedSetting, BadSetting, Kind, Row, register, value
+from datapump.calls import Guard
+from datapump.connectors.base import Misconfigured, Target
 from datapump.connectors.multispeak.connector import MultiSpeak
 from datapump.connectors.multispeak.options import BadOption, parse_modes
 from datapump.connectors.registry import connector_named
 from datapump.models import Endpoint, Purpose
 from datapump.operations.records import adopt
+from datapump.print_servers import base as print_servers
+from datapump.print_servers.daffron import VALUE_AFTER_DASH, VERSIONS, WITHOUT_ZERO, check_url
 
 SCHEMA_131: Mapping[str, Any] = {
     "type": "object",
@@ -44,7 +48,7 @@ SCHEMA_131: Mapping[str, Any] = {
         "PdfConfig": {
             "type": "object",
             "additionalProperties": False,
-            "properties": {"BCTRModifier": {"enum": ["ValueAfterDash"]}},
+            "properties": {"BCTRModifier": {"enum": [VALUE_AFTER_DASH]}, "LDMOModifier": {"enum": [WITHOUT_ZERO]}},
         },
     },
 }
@@ -66,6 +70,27 @@ class DaffronFlags:
         if not isinstance(found, dict):
             return cls()
         return cls(found.get("SkipDonationTypes") is True, found.get("TransactionIdIsPaymentGuid") is True)
+
+
+def networks() -> list[str] | None:
+    """Give the private networks that addresses of billers may lead to; ``None`` where this is no production: any."""
+    return settings.DATAPUMP_NETWORKS if settings.PRODUCTION else None
+
+
+def print_target_of(biller_id: int) -> print_servers.Target | None:
+    """Give a biller's print server as its driver needs it, or ``None`` where there is none (settings 20, 119, 131)."""
+    url = value(20, biller_id)
+    if not url:
+        return None
+    config = value(131, biller_id).get("PdfConfig", {})
+    return print_servers.Target(
+        url=url,
+        options={
+            "version": value(119, biller_id),
+            "bctr_modifier": config.get("BCTRModifier"),
+            "ldmo_modifier": config.get("LDMOModifier"),
+        },
+    )
 
 
 def target_of(endpoint: Endpoint, flags: DaffronFlags) -> Target:
@@ -135,6 +160,17 @@ def _clean_modes(value: Any) -> Any:
     return value
 
 
+def _clean_print_server(value: Any) -> Any:
+    try:
+        check_url(value)
+        Guard(networks()).checked(value)
+    except (print_servers.Misconfigured, Misconfigured) as error:
+        raise BadSetting(str(error)) from None
+    if settings.PRODUCTION and not value.startswith("https://") and not settings.DATAPUMP_NETWORKS:
+        raise BadSetting("The address must begin with https://.")
+    return value
+
+
 _ENDPOINTS = (
     (8, Purpose.BALANCES, _("Balances")),
     (11, Purpose.PAYMENTS, _("Payments")),
@@ -173,6 +209,17 @@ def _endpoint_settings() -> list[AdvancedSetting]:
 SETTINGS: tuple[AdvancedSetting, ...] = (
     *_endpoint_settings(),
     AdvancedSetting(
+        20,
+        _("Bills as PDF: address of the print server"),
+        _(
+            "Where the biller’s system gives its bills as PDF, such as https://cis.example:8086/eprint/. They are fetched from "
+            "here alone, and payers never see it. Empty: payers get a PDF of Ratepayer’s own."
+        ),
+        Kind.URL,
+        Row(20),
+        clean=_clean_print_server,
+    ),
+    AdvancedSetting(
         35,
         _("Service version"),
         _("How amounts are written: 1 in the shortest form (232.1), 2 with two decimal places (232.10)."),
@@ -198,12 +245,26 @@ SETTINGS: tuple[AdvancedSetting, ...] = (
         clean=_clean_modes,
     ),
     AdvancedSetting(
+        119,
+        _("Bills as PDF: version of the print server"),
+        _(
+            "How a bill is named: 1 by its account (ACCT, SUB), 2 also by its control number (BCTR), 3 also by its month "
+            "(LDMO), 4 with PRINT_FORM. A bill whose Custom9 has INV or EBIL in it is always asked for by version 2."
+        ),
+        Kind.CHOICE,
+        Row(119),
+        default="1",
+        choices=tuple((version, version) for version in VERSIONS),
+        differs=False,
+    ),
+    AdvancedSetting(
         131,
         _("JSON configuration"),
         _(
             "Daffron.DataPumpConfigs.SkipDonationTypes: donation bills are passed over when a service location is looked up. "
             "Daffron.DataPumpConfigs.TransactionIdIsPaymentGuid: transactionId is the payment’s GUID instead of its approval "
-            'code. PdfConfig.BCTRModifier: "ValueAfterDash".'
+            'code. PdfConfig.BCTRModifier: "ValueAfterDash" names a bill to the print server by what follows the dash of '
+            'Custom10. PdfConfig.LDMOModifier: "MonthWithoutZero" writes 20263 for March 2026 instead of 202603.'
         ),
         Kind.JSON,
         Row(131),

@@ -207,3 +207,15 @@ class JsonForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["setting_131"] = SettingField(setting(131))
+
+
+PRINT_NUMBERS = (20, 119)
+
+
+class PrintServerForm(forms.Form):
+    """Where bills are fetched as PDF: settings 20 and 119."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for number in PRINT_NUMBERS:
+            self.fields[f"setting_{number}"] = SettingField(setting(number))

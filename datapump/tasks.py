@@ -1,4 +1,4 @@
-"""Tasks: the delivery loop, runs that send again, and the ageing out of envelopes, as beat starts them.
+"""Tasks: the delivery loop, runs that send again, and the ageing out of envelopes and fetched bills, as beat starts them.
 
 The rows are the queue and a message is a wake-up: any of them may be lost, come twice or come late.
 """
@@ -11,7 +11,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from billing.actors import Actor
-from datapump.operations import deliveries, envelopes, resends
+from datapump.operations import deliveries, envelopes, printed_bills, resends
 
 _DELIVERY = Actor.system("DataPump delivery")
 
@@ -35,3 +35,9 @@ def resend(**_: Any) -> None:
 def purge_envelopes(**_: Any) -> None:
     """Remove what was said long ago."""
     envelopes.purge(now=timezone.now())
+
+
+@shared_task(expires=3600)
+def purge_printed_bills(**_: Any) -> None:
+    """Remove bills that were fetched from print servers more than a day ago."""
+    printed_bills.purge(now=timezone.now())

@@ -53,7 +53,18 @@ from billing.models import (
     User,
 )
 from billing.operations import api_tokens
-from datapump.models import ChangeLog, Delivery, Endpoint, Envelope, Outcome, Purpose, Record, RecordState, RecordType
+from datapump.models import (
+    ChangeLog,
+    Delivery,
+    Endpoint,
+    Envelope,
+    Outcome,
+    PrintedBill,
+    Purpose,
+    Record,
+    RecordState,
+    RecordType,
+)
 from payments.models import (
     Allocation,
     AllocationState,
@@ -103,6 +114,7 @@ class Account:
     payment: Payment  # posted
     stuck: Payment  # its outcome is not known, and it is a case
     by_guest: Payment  # failed
+    returned: Payment  # by the guest, with a receipt that says so
     held: Payment  # authorized
     case: Case
     link: PayerLink
@@ -380,6 +392,9 @@ def _make_account(
     by_guest = _make_payment(customer, spare, "1.00", PaymentState.FAILED, None)
     Payment.objects.filter(pk=by_guest.pk).update(channel=Channel.GUEST, failure="The card was declined.", result=5)
     by_guest.refresh_from_db()
+    returned = _make_payment(customer, spare, "3.00", PaymentState.REVERSED, None)
+    Payment.objects.filter(pk=returned.pk).update(channel=Channel.GUEST)
+    returned.refresh_from_db()
     held = _make_payment(customer, card, "2.00", PaymentState.AUTHORIZED, None)
     Authorization.objects.create(
         biller=biller, customer=customer, payment=held, authorized_on=now.date() - datetime.timedelta(days=1),
@@ -412,6 +427,9 @@ def _make_account(
         biller=biller, customer=customer, notice=notice, address=customer.email, state=NoticeState.SENT, sent_at=now,
         subject="Your receipt", text="You paid.",
     )  # fmt: skip
+    PrintedBill.objects.create(
+        biller=biller, invoice=bill, asked="0" * 64, body=f"printed-bills/{bill.pk}.pdf", size=9, fetched_at=now
+    )
     record = _make_record(customer, endpoint, payment.pk, RecordState.DELIVERED)
     failed = _make_record(customer, endpoint, None, RecordState.FAILED)
     AuditEntry.objects.create(
@@ -429,6 +447,7 @@ def _make_account(
         payment=payment,
         stuck=stuck,
         by_guest=by_guest,
+        returned=returned,
         held=held,
         case=case,
         link=link,

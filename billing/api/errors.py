@@ -20,6 +20,7 @@ from rest_framework.response import Response
 
 from billing.errors import Conflict, DomainError
 from billing.throttles import TooManyTries
+from datapump.operations.printed_bills import BillUnavailable
 from payments.gateways.base import Misconfigured
 from payments.operations.instruments import ProcessorUnavailable
 
@@ -61,7 +62,7 @@ def refusal_of(error: Exception) -> Response | None:
         case TooManyTries():
             seconds = max(1, round((error.until - timezone.now()).total_seconds()))
             return _answer(429, code_of(error), str(error), headers={"Retry-After": str(seconds)})
-        case ProcessorUnavailable():
+        case ProcessorUnavailable() | BillUnavailable():
             return _answer(503, code_of(error), str(error))
         case DomainError():
             return _answer(409 if isinstance(error, Conflict) else 422, code_of(error), str(error), error.field)

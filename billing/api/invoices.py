@@ -6,14 +6,20 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import QuerySet
+from django.http import HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.api.views import Account, ApiView, Currency, Money, PeriodQuery, Shape, in_period, page_of
+from billing.api.views import Account, ApiView, Currency, Money, PdfView, PeriodQuery, Shape, in_period, page_of
 from billing.models import Invoice, Item
 from billing.money import ZERO
+from billing.papers.answers import answer
+from datapump.operations import printed_bills
 
 
 class InvoiceQuery(PeriodQuery):
@@ -56,7 +62,12 @@ class InvoiceShape(Shape):
     currency = Currency()
     file = serializers.IntegerField(source="file_id", allow_null=True)
     withdrawn = serializers.BooleanField()
+    pdf = serializers.SerializerMethodField(help_text="Address of the bill as PDF, for the same key.")
     created_at = serializers.DateTimeField()
+
+    def get_pdf(self, invoice: Invoice) -> str:
+        """Give where the PDF is."""
+        return reverse("api-invoice-pdf", args=[invoice.pk])
 
     @extend_schema_field(Money())
     def get_open(self, invoice: Invoice) -> str:
@@ -111,6 +122,24 @@ class InvoiceView(ApiView):
     def get(self, request: Request, pk: int) -> Response:
         """Give an invoice."""
         return self.show(InvoiceShape, self.find(shown(Invoice.objects.all()), pk=pk))
+
+
+class InvoicePdfView(PdfView):
+    """One invoice as PDF."""
+
+    @extend_schema(
+        operation_id="invoices_pdf",
+        responses={(200, "application/pdf"): OpenApiTypes.BINARY},
+        tags=["invoices"],
+    )
+    def get(self, request: Request, pk: int) -> HttpResponse:
+        """Give the bill as PDF: the biller's own where its print server gives it, else one of ours.
+
+        503 says that the print server does not give it at the moment.
+        """
+        invoice = self.find(Invoice.objects.select_related("customer__biller"), pk=pk)
+        language = invoice.customer.language
+        return answer(printed_bills.open_bill(invoice=invoice, language=language, now=timezone.now()))
 
 
 def _exact(chosen: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ urlpatterns = [
     path("customers/<int:pk>/", customers.CustomerView.as_view(), name="api-customer"),
     path("invoices/", invoices.InvoicesView.as_view(), name="api-invoices"),
     path("invoices/<int:pk>/", invoices.InvoiceView.as_view(), name="api-invoice"),
+    path("invoices/<int:pk>/pdf/", invoices.InvoicePdfView.as_view(), name="api-invoice-pdf"),
     path("invoice-files/", invoice_files.InvoiceFilesView.as_view(), name="api-invoice-files"),
     path("invoice-files/<int:pk>/", invoice_files.InvoiceFileView.as_view(), name="api-invoice-file"),
     path(

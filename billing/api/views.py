@@ -210,6 +210,14 @@ class ApiView(APIView):
         return rows.none() if pk is None else rows.filter(customer_id=pk)
 
 
+class PdfView(ApiView):
+    """A view that answers with a PDF, and refuses in JSON, whatever the caller says it accepts."""
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """Choose what refusals are written in."""
+        return JSONRenderer(), JSONRenderer.media_type
+
+
 # ---- Shapes that many have in common --------------------------------------------------------------------------------
 
 

@@ -17,7 +17,10 @@ from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.accounts import AccountList, account_url
 from billing.biller_portal.links import url_if_any
 from billing.models import Customer, Invoice, Item
+from billing.papers.answers import answer
 from billing.permissions import Permission
+from datapump.operations import printed_bills
+from datapump.operations.printed_bills import BillUnavailable
 from payments.models import Allocation, AllocationState
 
 
@@ -128,8 +131,26 @@ class AccountBills(AccountList[Invoice]):
 @biller_page(Permission.VIEW)
 def bill(request: BillerRequest, invoice_id: int) -> HttpResponse:
     """Draw one bill: what it says, what is open of it, what was paid and where the rest went."""
+    return _draw(request, _found(request, invoice_id))
+
+
+@biller_page(Permission.VIEW)
+def bill_pdf(request: BillerRequest, invoice_id: int) -> HttpResponse:
+    """Give one bill as PDF, in the customer's language; where it cannot be had, the bill's page says why."""
+    found = _found(request, invoice_id)
+    try:
+        pdf = printed_bills.open_bill(invoice=found, language=found.customer.language, now=timezone.now())
+    except BillUnavailable as fault:
+        return _draw(request, found, fault)
+    return answer(pdf)
+
+
+def _found(request: BillerRequest, invoice_id: int) -> Invoice:
     mine = Invoice.objects.visible_to(request.user).filter(biller=request.biller)
-    invoice = get_object_or_404(mine.select_related("customer__biller", "file"), pk=invoice_id)
+    return get_object_or_404(mine.select_related("customer__biller", "file"), pk=invoice_id)
+
+
+def _draw(request: BillerRequest, invoice: Invoice, fault: BillUnavailable | None = None) -> HttpResponse:
     currency = request.biller.currency
     item = Item.objects.filter(invoice=invoice).select_related("transferred_to").order_by("pk").first()
     standing, detail = reports.standing(invoice, item, timezone.localdate())
@@ -149,8 +170,10 @@ def bill(request: BillerRequest, invoice_id: int) -> HttpResponse:
         "allocations": list(paid.select_related("payment__instrument").order_by("-pk")[:100]),
         "carried": list(carried),
         "may_pay": request.may(Permission.TAKE_PAYMENT) and item is not None and item.open > 0,
+        "no_pdf": str(fault) if fault else "",
     }
-    return render(request, "biller_portal/bill.html", context)
+    status = 200 if fault is None else 504 if fault.late else 502
+    return render(request, "biller_portal/bill.html", context, status=status)
 
 
 def _facts(invoice: Invoice, item: Item | None, currency: str) -> list[tuple[str, object]]:

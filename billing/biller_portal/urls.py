@@ -36,6 +36,7 @@ urlpatterns = [
     path(f"{_ACCOUNT}/users/<int:link_id>/unlink/", payers.unlink, name="biller-account-user-unlink"),
     path("bills/", bills.BillList.as_view(), name="biller-bills"),
     path("bills/<int:invoice_id>/", bills.bill, name="biller-bill"),
+    path("bills/<int:invoice_id>/pdf/", bills.bill_pdf, name="biller-bill-pdf"),
     *files.files_urlpatterns,
     path("runs/", runs.RunList.as_view(), name="biller-runs"),
     path("runs/new/", runs.new, name="biller-run-new"),

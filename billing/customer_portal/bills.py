@@ -1,4 +1,4 @@
-"""Bills as their payer sees them: the list, and each on a page that prints well."""
+"""Bills as their payer sees them: the list, each on a page that prints well, and as PDF."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from typing import Any, cast
 
 import django_filters
 from django.db.models import Prefetch
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from billing import formats, lists
 from billing.customer_portal.access import AccountRequest, PayerPage, PayerRequest, account_page
 from billing.models import Customer, Invoice, Item
+from billing.papers.answers import answer
+from datapump.operations import printed_bills
+from datapump.operations.printed_bills import BillUnavailable
 from payments.models import Allocation, AllocationState, Payment
 
 
@@ -108,6 +111,21 @@ class BillList(PayerPage, lists.ListPage[Invoice]):
 @account_page
 def bill(request: AccountRequest, invoice_id: int) -> HttpResponseBase:
     """Show one bill on paper, with what was paid towards it."""
+    return _draw(request, _found(request, invoice_id))
+
+
+@account_page
+def bill_pdf(request: AccountRequest, invoice_id: int) -> HttpResponseBase:
+    """Give one bill as PDF; where it cannot be had, the bill's page says so."""
+    found = _found(request, invoice_id)
+    try:
+        pdf = printed_bills.open_bill(invoice=found, language=get_language() or "en", now=timezone.now())
+    except BillUnavailable as fault:
+        return _draw(request, found, fault)
+    return answer(pdf)
+
+
+def _found(request: AccountRequest, invoice_id: int) -> Invoice:
     items = Prefetch("items", Item.objects.order_by("pk"))
     found = (
         request.theirs(Invoice.objects.select_related("customer__biller"))
@@ -117,6 +135,10 @@ def bill(request: AccountRequest, invoice_id: int) -> HttpResponseBase:
     )
     if found is None:
         raise Http404("Not a bill of this account.")
+    return found
+
+
+def _draw(request: AccountRequest, found: Invoice, fault: BillUnavailable | None = None) -> HttpResponse:
     its_items = _items(found)
     paid = Allocation.objects.filter(item__in=its_items, state=AllocationState.POSTED).order_by("pk")
     payments = {payment.pk: payment for payment in Payment.objects.filter(pk__in=[part.payment_id for part in paid])}
@@ -137,5 +159,9 @@ def bill(request: AccountRequest, invoice_id: int) -> HttpResponseBase:
         "back_url": request.door.url("pay", request.customer) if request.door.guest else reverse("customer-bills"),
         "pay_url": request.door.url("pay", request.customer) if payable and not request.door.guest else "",
         "guest": bool(request.door.guest),
+        # Whose bill it is a guest is not told, and a biller's own PDF tells.
+        "pdf_url": "" if request.door.guest else request.door.url("bill-pdf", request.customer, invoice_id=found.pk),
+        "no_pdf": fault is not None,
     }
-    return render(request, "customer_portal/bill.html", context)
+    status = 200 if fault is None else 504 if fault.late else 502
+    return render(request, "customer_portal/bill.html", context, status=status)

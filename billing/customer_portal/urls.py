@@ -14,6 +14,7 @@ urlpatterns = [
     path("link/<slug:slug>/", accounts.link_account, name="customer-link-account"),
     path("bills/", bills.BillList.as_view(), name="customer-bills"),
     path("account/<int:customer_id>/bills/<int:invoice_id>/", bills.bill, name="customer-bill"),
+    path("account/<int:customer_id>/bills/<int:invoice_id>/pdf/", bills.bill_pdf, name="customer-bill-pdf"),
     path("pay/<str:guest>/bills/<int:invoice_id>/", bills.bill, name="guest-bill"),
     path("profile/", profiles.profile, name="customer-profile"),
     path("profile/accounts/<int:link_id>/unlink/", profiles.unlink, name="customer-unlink"),

@@ -1,8 +1,11 @@
-"""The settings of DataPump: which kinds of update are sent, each endpoint by its numbered settings, setting 131."""
+"""The settings of DataPump: which kinds of update are sent, each endpoint by its numbered settings, the print server,
+setting 131.
+"""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -23,7 +26,15 @@ from datapump.biller_portal.waking import wake
 from datapump.connectors.base import Connector
 from datapump.connectors.registry import CONNECTORS, connector_named
 from datapump.connectors.webhooks.events import EVENTS
-from datapump.forms import NUMBERS, EndpointForm, JsonForm, SwitchesForm, connector_for
+from datapump.forms import (
+    NUMBERS,
+    PRINT_NUMBERS,
+    EndpointForm,
+    JsonForm,
+    PrintServerForm,
+    SwitchesForm,
+    connector_for,
+)
 from datapump.models import Configuration, Endpoint, Purpose
 from datapump.operations import endpoints
 from datapump.operations.deliveries.messages import KINDS
@@ -32,30 +43,31 @@ from datapump.operations.records import types_of
 
 @biller_page(Permission.CHANGE_SETTINGS)
 def overview(request: BillerRequest) -> HttpResponse:
-    """Draw the switches, the endpoints and setting 131; a POST changes the switches or the setting."""
+    """Draw the switches, the endpoints, the print server and setting 131; a POST changes one of them."""
     biller = request.biller
     configuration = Configuration.objects.filter(biller=biller).first() or Configuration(biller=biller)
     kept = advanced_settings.value(131, biller.pk)
     switches = SwitchesForm(initial={name: getattr(configuration, name) for name in endpoints.SWITCHES})
     json_form = JsonForm(initial={"setting_131": kept})
+    print_form = PrintServerForm(
+        initial={f"setting_{number}": advanced_settings.value(number, biller.pk) for number in PRINT_NUMBERS}
+    )
     if request.method == "POST" and request.POST.get("part") == "switches":
         switches = SwitchesForm(request.POST)
         if switches.is_valid():
             endpoints.configure(actor=request.actor, biller=biller, switches=switches.cleaned_data)
             messages.success(request, "Saved.")
             return redirect("biller-datapump-settings")
+    elif request.method == "POST" and request.POST.get("part") == "prints":
+        print_form = PrintServerForm(request.POST)
+        if _changed(request, print_form, PRINT_NUMBERS):
+            messages.success(request, "Saved. Open a bill’s PDF to see whether it comes.")
+            return redirect("biller-datapump-settings")
     elif request.method == "POST":
         json_form = JsonForm(request.POST)
-        if json_form.is_valid():
-            try:
-                advanced_settings.change(
-                    actor=request.actor, biller=biller, number=131, given=json_form.cleaned_data["setting_131"]
-                )
-            except DomainError as refused:
-                json_form.add_error("setting_131", str(refused))
-            else:
-                messages.success(request, "Saved.")
-                return redirect("biller-datapump-settings")
+        if _changed(request, json_form, (131,)):
+            messages.success(request, "Saved.")
+            return redirect("biller-datapump-settings")
     found = {endpoint.purpose: endpoint for endpoint in Endpoint.objects.filter(biller=biller)}
     flags = DaffronFlags.read(kept)
     context: dict[str, Any] = {
@@ -64,7 +76,8 @@ def overview(request: BillerRequest) -> HttpResponse:
         "tabs": settings_tabs("biller-datapump-settings"),
         "switches": switches,
         "json_form": json_form,
-        "forms": [switches, json_form],
+        "print_form": print_form,
+        "forms": [switches, print_form, json_form],
         "purposes": [
             {
                 "purpose": purpose.value,
@@ -80,6 +93,21 @@ def overview(request: BillerRequest) -> HttpResponse:
     }
     wrong = any(isinstance(form, forms.Form) and form.is_bound for form in context["forms"])
     return render(request, "biller_portal/datapump/settings.html", context, status=422 if wrong else 200)
+
+
+def _changed(request: BillerRequest, form: forms.Form, numbers: Sequence[int]) -> bool:
+    """Change the settings to what the form says; where one is refused the form shows it."""
+    if not form.is_valid():
+        return False
+    for number in numbers:
+        field = f"setting_{number}"
+        try:
+            advanced_settings.change(
+                actor=request.actor, biller=request.biller, number=number, given=form.cleaned_data[field]
+            )
+        except DomainError as refused:
+            form.add_error(field, str(refused))
+    return not form.errors
 
 
 @biller_page(Permission.CHANGE_SETTINGS)

@@ -1,6 +1,7 @@
 """What is stored about telling the biller's own system."""
 
 from datapump.models.endpoints import Configuration, Endpoint, Purpose
+from datapump.models.printed_bills import PrintedBill
 from datapump.models.records import (
     LIVE,
     ChangeLog,
@@ -22,6 +23,7 @@ __all__ = [
     "Envelope",
     "OptionalSetting",
     "Outcome",
+    "PrintedBill",
     "Purpose",
     "Record",
     "RecordState",

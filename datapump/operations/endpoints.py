@@ -21,7 +21,7 @@ from billing.advanced_settings import value
 from billing.errors import DomainError
 from billing.models import Biller
 from billing.secrets import SecretUnreadable
-from datapump.advanced_settings import DaffronFlags, target_of
+from datapump.advanced_settings import DaffronFlags, networks, target_of
 from datapump.calls import Guard, post_once
 from datapump.connectors.base import ConnectorError, Misconfigured
 from datapump.connectors.registry import connector_named
@@ -176,7 +176,7 @@ def _check(endpoint: Endpoint, flags: DaffronFlags) -> None:
         field, messages = next(iter(error.message_dict.items()))
         raise EndpointRefused(str(messages[0]), field=field) from None
     try:
-        Guard(None if not settings.PRODUCTION else settings.DATAPUMP_NETWORKS).checked(endpoint.url)
+        Guard(networks()).checked(endpoint.url)
     except Misconfigured as error:
         raise EndpointRefused(str(error), field="url") from None
     if settings.PRODUCTION and not endpoint.url.startswith("https://") and not settings.DATAPUMP_NETWORKS:
@@ -247,9 +247,7 @@ def send_test(*, actor: Actor, endpoint: Endpoint) -> Tested:
         target = target_of(endpoint, flags_of(endpoint.biller_id))
         envelope = connector.write_ping(target)
         envelope = replace(envelope, headers={**envelope.headers, **connector.sign(envelope, target, timezone.now())})
-        answer = post_once(
-            envelope, endpoint.timeout_seconds, None if not settings.PRODUCTION else settings.DATAPUMP_NETWORKS
-        )
+        answer = post_once(envelope, endpoint.timeout_seconds, networks())
         milliseconds = round(answer.seconds * 1000)
         if answer.error is not None:
             raise answer.error

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
+from django.http import HttpResponse
 from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field, inline_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
@@ -18,8 +20,10 @@ from rest_framework.response import Response
 from billing import money
 from billing.api.idempotency import HEADER, REPLAYED, once
 from billing.api.invoices import CustomerRef
-from billing.api.views import Account, AmountAsked, ApiView, Money, PeriodQuery, Shape, in_period, page_of
+from billing.api.views import Account, AmountAsked, ApiView, Money, PdfView, PeriodQuery, Shape, in_period, page_of
 from billing.models import Biller, Customer, Item
+from billing.papers.answers import answer
+from payments import receipts
 from payments.models import (
     Allocation,
     AllocationState,
@@ -271,6 +275,21 @@ class ReleaseView(ApiView):
         payment = self.find(Payment.objects.all(), pk=pk)
         authorizations.release(payment=payment, actor=self.actor, now=timezone.now())
         return self.show(PaymentDetail, _read(self.biller, pk))
+
+
+class ReceiptView(PdfView):
+    """The receipt of one payment."""
+
+    @extend_schema(
+        operation_id="payments_receipt",
+        responses={(200, "application/pdf"): OpenApiTypes.BINARY},
+        tags=["payments"],
+    )
+    def get(self, request: Request, pk: uuid.UUID) -> HttpResponse:
+        """Give the receipt of a payment that went through as PDF, in the customer's language."""
+        rows = Payment.objects.select_related("customer__biller", "instrument").filter(state__in=receipts.PAID)
+        payment = self.find(rows, pk=pk)
+        return answer(receipts.receipt(payment, language=payment.customer.language))
 
 
 def _detailed() -> Any:

@@ -11,6 +11,7 @@ urlpatterns = [
     path("payments/<uuid:pk>/", payments.PaymentView.as_view(), name="api-payment"),
     path("payments/<uuid:pk>/deposit/", payments.DepositView.as_view(), name="api-payment-deposit"),
     path("payments/<uuid:pk>/release/", payments.ReleaseView.as_view(), name="api-payment-release"),
+    path("payments/<uuid:pk>/receipt/", payments.ReceiptView.as_view(), name="api-payment-receipt"),
     path("routes/", routes.RoutesView.as_view(), name="api-routes"),
     path("instruments/", instruments.InstrumentsView.as_view(), name="api-instruments"),
     path("instruments/<uuid:pk>/", instruments.InstrumentView.as_view(), name="api-instrument"),

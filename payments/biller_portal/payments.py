@@ -21,8 +21,10 @@ from billing.biller_portal.accounts import AccountList, account_url, drawn
 from billing.biller_portal.links import url_if_any
 from billing.errors import DomainError
 from billing.models import AuditEntry, Customer
+from billing.papers.answers import answer
 from billing.permissions import Permission
 from datapump.models import Record
+from payments import receipts
 from payments.gateways.base import GatewayError, Result
 from payments.models import (
     AllocationState,
@@ -197,7 +199,7 @@ def payment_or_404(request: BillerRequest, payment_id: uuid.UUID) -> Payment:
     """Give the biller's payment; another biller's is not found, like one that does not exist."""
     mine = Payment.objects.visible_to(request.user).filter(biller=request.biller)
     return get_object_or_404(
-        mine.select_related("customer", "instrument", "route", "biller", "authorization"), pk=payment_id
+        mine.select_related("customer__biller", "instrument", "route", "biller", "authorization"), pk=payment_id
     )
 
 
@@ -347,8 +349,19 @@ def release(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
 @biller_page(Permission.VIEW)
 def receipt(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
     """Draw the receipt of a payment that went through, to print."""
-    found = payment_or_404(request, payment_id)
-    if found.state not in {PaymentState.POSTED, PaymentState.REVERSED}:
-        raise Http404("No receipt: nothing was paid.")
-    context = {"title": "Receipt", "section": "payments", "payment": found}
+    context = {"title": "Receipt", "section": "payments", "payment": _paid(request, payment_id)}
     return render(request, "biller_portal/payments/receipt.html", context)
+
+
+@biller_page(Permission.VIEW)
+def receipt_pdf(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
+    """Give the receipt of a payment that went through as PDF, in the customer's language."""
+    found = _paid(request, payment_id)
+    return answer(receipts.receipt(found, language=found.customer.language))
+
+
+def _paid(request: BillerRequest, payment_id: uuid.UUID) -> Payment:
+    found = payment_or_404(request, payment_id)
+    if found.state not in receipts.PAID:
+        raise Http404("No receipt: nothing was paid.")
+    return found

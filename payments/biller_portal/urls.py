@@ -12,6 +12,7 @@ urlpatterns = [
     path("payments/", payments.PaymentList.as_view(), name="biller-payments"),
     path("payments/<uuid:payment_id>/", payments.payment, name="biller-payment"),
     path("payments/<uuid:payment_id>/receipt/", payments.receipt, name="biller-payment-receipt"),
+    path("payments/<uuid:payment_id>/receipt/pdf/", payments.receipt_pdf, name="biller-payment-receipt-pdf"),
     path("payments/<uuid:payment_id>/deposit/", payments.deposit, name="biller-payment-deposit"),
     path("payments/<uuid:payment_id>/release/", payments.release, name="biller-payment-release"),
     path(f"{_ACCOUNT}/payments/", payments.AccountPayments.as_view(), name="biller-account-payments"),

@@ -26,7 +26,9 @@ from billing.customer_portal.bills import accounts_of
 from billing.errors import DomainError
 from billing.forms import MoneyField
 from billing.models import Biller, Invoice
+from billing.papers.answers import answer
 from billing.throttles import TooManyTries
+from payments import receipts
 from payments.customer_portal import card_entry, drafts
 from payments.customer_portal.drafts import Draft
 from payments.gateways.base import Misconfigured
@@ -324,9 +326,7 @@ def _refuse(request: AccountRequest, refused: DomainError) -> HttpResponse:
 @account_page
 def payment(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
     """Show what came of a payment: the receipt, the wait for the processor, or that no money was taken."""
-    found = Payment.objects.select_related("instrument").filter(pk=payment_id, customer=request.customer).first()
-    if found is None or (request.door.guest and not _of_this_guest(request, found)):
-        raise Http404("Not a payment of this account.")
+    found = _found(request, payment_id)
     context: dict[str, Any] = {
         "section": "payments",
         "customer": request.customer,
@@ -337,6 +337,7 @@ def payment(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
         "here": request.get_full_path(),
         "failure": _(found.failure) if found.failure else "",
         "together": [] if request.door.guest else _charged_with(request, found),
+        "pdf_url": request.door.url("payment-pdf", request.customer, payment_id=found.pk),
     }
     match found.state:
         case PaymentState.PROCESSING:
@@ -348,6 +349,30 @@ def payment(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
         case _:
             title, template = _("Receipt"), "receipt"
     return render(request, f"customer_portal/{template}.html", {"title": title, **context})
+
+
+@account_page
+def receipt_pdf(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
+    """Give the receipt of a payment that went through as PDF."""
+    found = _found(request, payment_id)
+    if found.state not in receipts.PAID:
+        raise Http404("No receipt: nothing was paid.")
+    return answer(
+        receipts.receipt(
+            found,
+            language=get_language() or "en",
+            account_number=request.account_number,
+            guest=bool(request.door.guest),
+        )
+    )
+
+
+def _found(request: AccountRequest, payment_id: uuid.UUID) -> Payment:
+    mine = Payment.objects.select_related("instrument", "customer__biller").filter(customer=request.customer)
+    found = mine.filter(pk=payment_id).first()
+    if found is None or (request.door.guest and not _of_this_guest(request, found)):
+        raise Http404("Not a payment of this account.")
+    return found
 
 
 class PaymentFilters(lists.Filters):

@@ -245,9 +245,11 @@ _BILLER_PORTAL = [
     _biller("biller-account-pay-done", "take_payment", GET, "customer_id payment_id"),
     _biller("biller-bills", "view", BOTH, given=lambda _: {"save": "Mine"}),
     _biller("biller-bill", "view", GET, "invoice_id"),
+    _biller("biller-bill-pdf", "view", GET, "invoice_id"),
     _biller("biller-payments", "view", BOTH, given=lambda _: {"save": "Mine"}),
     _biller("biller-payment", "view", GET, "payment_id"),
     _biller("biller-payment-receipt", "view", GET, "payment_id"),
+    _biller("biller-payment-receipt-pdf", "view", GET, "payment_id"),
     _biller("biller-payment-deposit", "take_payment", POST, picks={"payment_id": lambda at: at.account.held.pk}),
     _biller("biller-payment-release", "take_payment", BOTH, picks={"payment_id": lambda at: at.account.held.pk}),
     _biller("biller-cases", "view", BOTH, given=lambda _: {"save": "Mine"}),
@@ -400,14 +402,22 @@ _CUSTOMER_PORTAL = [
         "customer-unlink", Door.ACCOUNT, BOTH, "", _picks("link_id"), only=frozenset({Who.OLIVE, Who.NORA, Who.VIEWER})
     ),
     *_account("bill", GET, "invoice_id"),
+    _own_account("bill-pdf", GET, "invoice_id"),
     _own_account("payment", GET, "payment_id"),
+    _own_account("payment-pdf", GET, "payment_id"),
     # Of the account's payments a guest sees those that were made by them.
-    Route(
-        "guest-payment",
-        Door.GUEST,
-        GET,
-        "",
-        {"guest": PICKS["guest"], "payment_id": lambda at: at.account.by_guest.pk},
+    *(
+        Route(
+            name,
+            Door.GUEST,
+            GET,
+            "",
+            {"guest": PICKS["guest"], "payment_id": pick},
+        )
+        for name, pick in (
+            ("guest-payment", lambda at: at.account.by_guest.pk),
+            ("guest-payment-pdf", lambda at: at.account.returned.pk),
+        )
     ),
     *_account(
         "pay",
@@ -439,6 +449,7 @@ _API = [
     _api("customer", pick=PICKS["customer_id"]),
     _api("invoices"),
     _api("invoice", pick=PICKS["invoice_id"]),
+    _api("invoice-pdf", pick=PICKS["invoice_id"]),
     _api("invoice-files", "GET HEAD POST", kind=MULTIPART_CONTENT, given=_upload),
     _api("invoice-file", pick=PICKS["file_id"]),
     _api("invoice-file-errors", pick=lambda at: at.town.refused.pk),
@@ -476,6 +487,7 @@ _API = [
         },
     ),
     _api("payment", pick=PICKS["payment_id"]),
+    _api("payment-receipt", pick=PICKS["payment_id"]),
     _api("payment-deposit", "POST", pick=lambda at: at.account.held.pk),
     _api("payment-release", "POST", pick=lambda at: at.account.held.pk),
     _api("routes"),

@@ -212,6 +212,7 @@ def _prepare(cookies: dict[str, str], account: Account) -> None:
         (CARD_TO_ENTER, drafts.NEW_CARD),
         (READY, str(account.card.pk)),
         (account.by_guest.request_key or "", str(account.spare.pk)),
+        (account.returned.request_key or "", str(account.spare.pk)),
     ):
         drafts.keep(session, key, Draft(account.customer.pk, "5.00", method))
     session.save()

@@ -129,6 +129,7 @@ def test_invoice_reads_as_it_is_with_what_became_of_it() -> None:
         "kind": "Water", "issued_on": str(TODAY - datetime.timedelta(days=20)), "due_on": str(TODAY), "amount": "84.10",
         "past_due": "0.00", "minimum_due": "10.00", "open": "70.00", "in_flight": "50.00", "paid": "4.10",
         "carried": "10.00", "currency": "USD", "file": None, "withdrawn": False,
+        "pdf": f"/api/v1/invoices/{invoice.pk}/pdf/",
         "created_at": invoice.created_at.isoformat().replace("+00:00", "Z"),
     }  # fmt: skip
     machine = Machine(biller)

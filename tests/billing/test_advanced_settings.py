@@ -21,13 +21,13 @@ def biller(transactional_db: None) -> Biller:
 
 def test_each_setting_says_what_it_is() -> None:
     known = {one.number: one for one in advanced_settings.registered()}
-    assert {8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 35, 64, 65, 131} <= set(known)
+    assert {8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 35, 64, 65, 119, 131} <= set(known)
     for one in known.values():
         assert str(one.name)
         assert str(one.help)
         assert one.store.where
     assert {number for number, one in known.items() if one.secret} == {10, 13, 16, 19}
-    assert {number for number, one in known.items() if one.kind is Kind.URL} >= {8, 11, 14, 17}
+    assert {number for number, one in known.items() if one.kind is Kind.URL} >= {8, 11, 14, 17, 20}
     assert not known[9].differs
     assert known[8].differs
     assert known[35].default == "1"
@@ -73,7 +73,9 @@ def test_a_value_is_kept_once_where_it_belongs(biller: Biller) -> None:
     ("number", "given"),
     [
         (8, "javascript:alert(1)"), (11, "cis.example"), (35, "3"), (64, "WEB"), (65, "0(A)|0(B)"), (131, "{"),
-        (131, "[1]"), (131, '{"Daffron": {"DataPumpConfigs": {"SkipDonationTypes": 1}}}'), (131, '{"x": NaN}'),
+        (20, "javascript:alert(1)"), (20, "http://u:p@cis.example/"), (20, "http://cis.example/?a=b"), (119, "5"),
+        (131, '{"PdfConfig": {"BCTRModifier": "Reversed"}}'), (131, "[1]"),
+        (131, '{"Daffron": {"DataPumpConfigs": {"SkipDonationTypes": 1}}}'), (131, '{"x": NaN}'),
     ],
 )  # fmt: skip
 def test_what_is_not_possible_is_refused_and_changes_nothing(biller: Biller, number: int, given: str) -> None:

@@ -17,7 +17,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q
 
@@ -26,7 +25,7 @@ from billing.actors import Actor
 from billing.failpoints import failpoint
 from billing.models import Setting
 from billing.secrets import SecretUnreadable
-from datapump.advanced_settings import DaffronFlags, target_of
+from datapump.advanced_settings import DaffronFlags, networks, target_of
 from datapump.calls import Answer, Call, Calls
 from datapump.connectors.base import (
     Connector,
@@ -450,8 +449,7 @@ class _Loop:
         for record in claimed:
             by_line.setdefault(record.endpoint_id, []).append(record)
         if self._calls is None:
-            private = None if not settings.PRODUCTION else settings.DATAPUMP_NETWORKS
-            self._calls = Calls(private)
+            self._calls = Calls(networks())
         for line_id, records in by_line.items():
             line = self._lines[line_id]
             not_after = self._calls.clock() + _QUEUED
