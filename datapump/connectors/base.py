@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Protocol
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Protocol, runtime_checkable
 
 MAX_ANSWER = 2 * 1024 * 1024
 """Bytes of an answer worth reading: the delivery loop stops there, and readers refuse more."""
@@ -121,6 +122,27 @@ class Undelivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Balance:
+    """What an account owes, as the biller's system says: amounts in the biller's currency, days as its system writes them.
+
+    A negative ``due`` is a credit. Of a ``prepaid`` account ``due`` is the balance that remains, and ``remaining_days`` how
+    long it lasts. ``blocks`` are the kinds of method that may not be used: ``card``, ``bank``. ``transaction_types`` are
+    the words that the system used for what it allows.
+    """
+
+    due: Decimal
+    past_due: Decimal = Decimal("0.00")
+    prepaid: bool = False
+    remaining_days: Decimal | None = None
+    due_on: date | None = None
+    disconnect_on: date | None = None
+    last_payment: Decimal | None = None
+    last_paid_on: date | None = None
+    transaction_types: tuple[str, ...] = ()
+    blocks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class OptionField:
     """One of a connector's options, as the faces draw it for the endpoints of these purposes (of all where empty).
 
@@ -210,4 +232,27 @@ class Connector(Protocol):
 
     def mask(self, body: bytes) -> str:
         """The envelope or answer as text that may be kept and shown: credentials and full numbers replaced by dots."""
+        ...
+
+
+@runtime_checkable
+class ReadsBalances(Protocol):
+    """What a connector has beside, where the biller's system can be asked what an account owes; others leave it out.
+
+    Source: MSP-1 to MSP-5
+    """
+
+    def write_balance(self, account: str, target: Target) -> Envelope:
+        """Write the question for one account, which changes nothing.
+
+        :raises Misconfigured: the target lacks what the question needs.
+        :raises Refused: the account cannot be asked for.
+        """
+        ...
+
+    def read_balance(self, account: str, target: Target, status: int, body: bytes) -> Balance:
+        """Read the answer about this account.
+
+        :raises ConnectorError: the answer is a failure, or anything of it cannot be read: never a balance that was not said.
+        """
         ...

@@ -7,24 +7,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from datapump.connectors.base import (
+    Balance,
     Connector,
     ConnectorError,
     Delivered,
     Message,
     Misconfigured,
     OutcomeUnknown,
+    ReadsBalances,
     Refused,
     Target,
     Undelivered,
 )
 from datapump.connectors.registry import CONNECTORS, connector_named
 from datapump.operations.deliveries.messages import KINDS as KINDS_OF_RECORDS
+from tests.cis import Cis
 from tests.contracts.systems import SYSTEMS, Entry, System, Told, Trouble
 
 KINDS = sorted(set(KINDS_OF_RECORDS.values()))
@@ -256,3 +260,65 @@ def test_nothing_secret_is_kept_of_an_answer(line: Line, body: bytes) -> None:
     kept = line.connector.mask(body + line.system.password.encode() * ("whsec_" in line.system.password))
     for secret in ("hunter2", "4111 1111", line.system.password, "\x00"):
         assert secret not in kept
+
+
+# ---- what an account owes, where a connector can ask
+
+
+@pytest.fixture(params=sorted(name for name, one in CONNECTORS.items() if isinstance(one, ReadsBalances)))
+def line_that_asks(request: pytest.FixtureRequest, started: Callable[[str], Line]) -> Line:
+    found = started(request.param)
+    found.system.reset()
+    return found
+
+
+def ask(line: Line, account: str, target: Target | None = None) -> Balance:
+    connector, target = line.connector, target or line.target
+    assert isinstance(connector, ReadsBalances)
+    assert "balances" in line.connector.purposes
+    envelope = connector.write_balance(account, target)
+    assert envelope.message_ids == ()
+    assert connector.write_balance(account, target) == envelope
+    return connector.read_balance(account, target, *line.system.post(envelope.body, envelope.headers))
+
+
+@pytest.mark.spec("MSP-1", "MSP-4")
+def test_a_balance_is_what_the_system_says_and_asking_changes_nothing(line_that_asks: Line) -> None:
+    line = line_that_asks
+    assert isinstance(line.system, Cis)
+    line.system.owes(
+        "1001",
+        items=[{"currentAmount": "20.50", "pastDueAmount": "3.00", "dueDate": "2026-12-01T00:00:00"}],
+        transaction_types=["Cash Only"],
+        extensions={"preventCreditCard": "Y"},
+    )
+    before = line.system.book()
+    assert ask(line, "1001") == Balance(
+        due=Decimal("20.50"), past_due=Decimal("3.00"), due_on=date(2026, 12, 1), transaction_types=("Cash Only",),
+        blocks=frozenset({"card", "bank"}),
+    )  # fmt: skip
+    assert line.system.book() == before
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"action": "fault"}, OutcomeUnknown),
+        ({"action": "fault", "status": 200}, OutcomeUnknown),
+        ({"action": "error_object", "text": ""}, Refused),
+        *(({"action": "garbage", "kind": kind}, OutcomeUnknown) for kind in ("html", "truncated", "empty", "binary", "other")),
+        ({"action": "wrong_password"}, Misconfigured),
+        ({"action": "http_status"}, OutcomeUnknown),
+    ],
+)  # fmt: skip
+@pytest.mark.spec("MSP-5")
+def test_trouble_is_never_a_balance(line_that_asks: Line, rule: dict[str, Any], expected: type[ConnectorError]) -> None:
+    line = line_that_asks
+    assert isinstance(line.system, Cis)
+    line.system.control({**rule, "next": 1})
+    with pytest.raises(expected):
+        ask(line, "1001")
+    with pytest.raises(Misconfigured):
+        ask(line, "1001", dataclasses.replace(line.target, password="wrong"))
+    with pytest.raises(Refused):
+        ask(line, "")

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import zeep
 
-from datapump.connectors.multispeak import reader
 from tests.cis import ROOT, Cis
 
 NS = "http://www.multispeak.org/Version_3.0"
@@ -116,17 +115,6 @@ def test_a_stranger_with_nothing_but_its_wsdl_can_use_all_six_operations(cis: Ci
         "payments": 1, "amount": "232.10", "by_tender": {"creditCardPayment": {"payments": 1, "amount": "232.10"}},
         "repeats": 0, "comments": 1, "paperless": 1,
     }  # fmt: skip
-
-
-def test_what_is_owed_can_be_read_by_our_reader(cis: Cis) -> None:
-    cis.owes(
-        "7", items=[{"currentAmount": "20.5", "dueDate": "2026-12-01T00:00:00"}], extensions={"preventCreditCard": "Y"}
-    )
-    body = envelope(cis, "<GetPayableItemsList><accountNumber>7</accountNumber></GetPayableItemsList>")
-    owed = reader.read_payable_items(*cis.post(body))
-    assert [item.current for item in owed.items] == [Decimal("20.5")]
-    assert owed.prevent_credit_card
-    assert owed.remaining_balance is None
 
 
 @pytest.mark.parametrize("action", [None, "", '""', f'"{NS}/PingURL"', f"{NS}/PingURL", "PingURL"])

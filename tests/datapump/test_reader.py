@@ -25,6 +25,7 @@ from datapump.connectors.base import (
     NotSent,
     OutcomeUnknown,
     Refused,
+    Target,
     Undelivered,
 )
 from datapump.connectors.multispeak import amounts, reader
@@ -442,64 +443,6 @@ def test_what_is_read_as_an_amount_is_what_decimal_says_it_is(text: str) -> None
         assert re.fullmatch(r"[+-]?\$?\d{1,3}(,\d{3})+\.\d+", text.strip(), re.ASCII)
 
 
-# ---- what is owed
-
-
-def owed(content: str) -> bytes:
-    return changed("GetPayableItemsList", content)
-
-
-def test_payable_items_are_read_whole_with_extensions_wherever_they_stand() -> None:
-    items = reader.read_payable_items(
-        200,
-        owed(
-            "<payableItem><extensionsList><extensionsItem><extName>remainingBalance</extName><extValue>4.93</extValue>"
-            "<extType>decimal</extType></extensionsItem></extensionsList><pastDueAmount>1,000.00</pastDueAmount>"
-            "<currentAmount>-2.5</currentAmount><description>Electric</description><chargeCode>E</chargeCode>"
-            "<dueDate>2026-12-01T00:00:00-05:00</dueDate><disconnectDate>0001-01-01T00:00:00</disconnectDate>"
-            "<lastPaymentAmount/></payableItem><payableItem><currentAmount>10</currentAmount></payableItem>"
-            "<allowableTransactionTypes><transactionType>Cash Only</transactionType></allowableTransactionTypes>"
-            "<extensionsList><extensionsItem><extName>remainingDays</extName><extValue>1</extValue></extensionsItem>"
-            "<extensionsItem><extName>preventCreditCard</extName><extValue>Y</extValue></extensionsItem></extensionsList>"
-        ),
-    )
-    assert items == reader.PayableItems(
-        items=(
-            reader.PayableItem(
-                past_due=Decimal("1000.00"), current=Decimal("-2.5"), description="Electric", charge_code="E",
-                due_at=datetime.fromisoformat("2026-12-01T00:00:00-05:00"), disconnect_at=None,
-                last_payment=None, last_paid_at=None,
-            ),
-            reader.PayableItem(
-                past_due=None, current=Decimal(10), description="", charge_code="",
-                due_at=None, disconnect_at=None, last_payment=None, last_paid_at=None,
-            ),
-        ),
-        transaction_types=("Cash Only",),
-        remaining_balance=Decimal("4.93"),
-        remaining_days=Decimal(1),
-        prevent_credit_card=True,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "<payableItem><currentAmount>NaN</currentAmount></payableItem>",
-        "<payableItem><currentAmount>1</currentAmount><currentAmount>2</currentAmount></payableItem>",
-        "<payableItem><currentAmount>1<x/></currentAmount></payableItem>",
-        "<payableItem><dueDate>tomorrow</dueDate></payableItem>",
-        "".join(
-            f"<extensionsItem><extName>remainingBalance</extName><extValue>{n}</extValue></extensionsItem>"
-            for n in (1, 2)
-        ),
-    ],
-)
-def test_half_a_balance_is_none(content: str) -> None:
-    with pytest.raises(OutcomeUnknown):
-        reader.read_payable_items(200, owed(content))
-
-
 # ---- attacks
 
 BOMB = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
@@ -808,6 +751,7 @@ def test_a_mangled_answer_never_raises_and_never_delivers_what_it_does_not_say(
 def test_any_bytes_are_an_unknown_outcome_or_an_error_of_their_status(body: bytes, status: int) -> None:
     for message in (PAYMENT, PAPERLESS, AUTOPAY):
         assert isinstance(error_of(message, body, status), ConnectorError)
-    for read in (connector.read_ping, reader.read_payable_items):
-        with pytest.raises(ConnectorError):
-            read(status, body)
+    with pytest.raises(ConnectorError):
+        connector.read_ping(status, body)
+    with pytest.raises(ConnectorError):
+        connector.read_balance("1", Target("http://cis.example", "u", "p"), status, body)

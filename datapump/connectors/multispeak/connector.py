@@ -1,6 +1,6 @@
-"""The MultiSpeak 3.0 connector: four of CB_Server's operations, with PingURL to ask how it is.
+"""The MultiSpeak 3.0 connector: five of CB_Server's operations, with PingURL to ask how it is.
 
-Source: MSP-6 to MSP-11, MSP-13, MSP-14; ``docs/multispeak.md``.
+Source: MSP-1 to MSP-4, MSP-6 to MSP-11, MSP-13, MSP-14; ``docs/multispeak.md``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from datapump.connectors import masking
 from datapump.connectors.base import (
+    Balance,
     Delivered,
     Envelope,
     Message,
@@ -19,7 +20,7 @@ from datapump.connectors.base import (
     Target,
     Undelivered,
 )
-from datapump.connectors.multispeak import envelopes, reader
+from datapump.connectors.multispeak import balances, envelopes, reader
 from datapump.connectors.multispeak.envelopes import Plan
 from datapump.connectors.multispeak.options import FIELDS, MAX_PAYMENTS_PER_ENVELOPE
 
@@ -119,6 +120,14 @@ class MultiSpeak:
     def read_ping(self, status: int, body: bytes) -> None:
         """Return where PingURL was answered without an error."""
         reader.read_ping(status, body)
+
+    def write_balance(self, account: str, target: Target) -> Envelope:
+        """Write GetPayableItemsList."""
+        return _envelope(balances.OPERATION, balances.write(account), (), target, self._plan(target))
+
+    def read_balance(self, account: str, target: Target, status: int, body: bytes) -> Balance:
+        """Read its answer by the rules of ``balances``."""
+        return balances.read(account, status, body, self._plan(target).options)
 
     def mask(self, body: bytes) -> str:
         """Return the envelope or answer as text without credentials and card numbers."""

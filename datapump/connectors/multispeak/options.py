@@ -25,7 +25,13 @@ OPERATIONS = (
 )
 MAX_PAYMENTS_PER_ENVELOPE = 100
 
-_PAYMENTS, _PAPERLESS = frozenset(("payments",)), frozenset(("paperless",))
+TRANSACTION_TYPES = (
+    "creditCardPayment(card)|credit card(card)|card(card)|eCheckPayment(bank)|e-check(bank)|check(bank)|achPayment(bank)"
+    "|ach(bank)|cashPayment(none)|cash(none)|Cash Only(card)|sendToOperator(none)"
+)
+"""What the words of allowableTransactionTypes allow: *Cash Only* blocks ACH and nothing else (MSP-4)."""
+
+_BALANCES, _PAYMENTS, _PAPERLESS = frozenset(("balances",)), frozenset(("payments",)), frozenset(("paperless",))
 FIELDS = (
     OptionField("service_version", number=35, purposes=_PAYMENTS),
     OptionField("card_modes", number=64, purposes=_PAYMENTS),
@@ -40,10 +46,18 @@ FIELDS = (
         purposes=_PAPERLESS,
         longest=40,
     ),
+    OptionField(
+        "transaction_types",
+        "What allowable transaction types allow",
+        f"Words with card, bank, both or none in brackets; empty is {TRANSACTION_TYPES}.",
+        purposes=_BALANCES,
+        longest=2_000,
+    ),
     *(OptionField(f"header.{name}", f"{name} in the message header") for name in HEADER_FIELDS),
 )
 """What a person may set; ``operations`` is for whoever installs an endpoint for a server with names of its own."""
 
+_ALLOWED = re.compile(r"\s*(?P<word>[^()|]{1,60}?)\s*\(\s*(?P<kind>card|bank|both|none)\s*\)\s*", re.IGNORECASE)
 _MODE = re.compile(r"(?P<source>[0-9]{1,9})\s*\(\s*(?P<code>[^()|]{1,50}?)\s*\)", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _SOAP_ACTION = re.compile(r"[\x21\x23-\x7e]{0,300}", re.ASCII)
@@ -79,6 +93,7 @@ class Options:
     transaction_id_is_payment_guid: bool = False
     ebill_extension_type: str = "double"
     payments_per_envelope: int = 1
+    transaction_types: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: parse_transaction_types(""))
     header: Mapping[str, str] = field(default_factory=dict)
     operations: Mapping[str, OperationName] = field(default_factory=dict)
 
@@ -117,6 +132,31 @@ def parse_modes(text: str) -> dict[int, str]:
     return modes
 
 
+def parse_transaction_types(text: str) -> dict[str, tuple[str, ...]]:
+    """Read which methods each word of allowableTransactionTypes allows, ``achPayment(bank)|Cash Only(card)|cash(none)``.
+
+    The words come back in small letters. An empty text is the usual map.
+
+    :raises BadOption: naming the entry that cannot be read, and how to write it.
+
+    Source: MSP-4
+    """
+    kinds = {"card": ("card",), "bank": ("bank",), "both": ("card", "bank"), "none": ()}
+    types: dict[str, tuple[str, ...]] = {}
+    for position, entry in enumerate((text.strip() or TRANSACTION_TYPES).split("|"), start=1):
+        match = _ALLOWED.fullmatch(entry)
+        if match is None:
+            raise BadOption(
+                f"entry {position} ({entry.strip()[:60]!r}) is not a word with card, bank, both or none in brackets, such as"
+                " Cash Only(card)"
+            )
+        word = match["word"].casefold()
+        if word in types:
+            raise BadOption(f"entry {position}: {match['word']} stands there twice")
+        types[word] = kinds[match["kind"].lower()]
+    return types
+
+
 def read_options(options: Mapping[str, Any]) -> Options:
     """Read and check an endpoint's options; what is missing has its default.
 
@@ -145,6 +185,10 @@ def _service_version(value: Any) -> int:
 
 def _modes(value: Any) -> dict[int, str]:
     return parse_modes(_text(value))
+
+
+def _transaction_types(value: Any) -> dict[str, tuple[str, ...]]:
+    return parse_transaction_types(_text(value))
 
 
 def _mode(value: Any) -> str:
@@ -216,6 +260,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "transaction_id_is_payment_guid": _flag,
     "ebill_extension_type": _xsd_type,
     "payments_per_envelope": _payments_per_envelope,
+    "transaction_types": _transaction_types,
     "header": _header,
     "operations": _operations,
 }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
@@ -62,31 +61,6 @@ class Echo:
         if succeeded:
             return "unclear" if self.error else "success"
         return "failure" if self.code or self.error else "unclear"
-
-
-@dataclass(frozen=True, slots=True)
-class PayableItem:
-    """One thing a customer owes or has on account; None is what the server left out."""
-
-    past_due: Decimal | None
-    current: Decimal | None
-    description: str
-    charge_code: str
-    due_at: datetime | None
-    disconnect_at: datetime | None
-    last_payment: Decimal | None
-    last_paid_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class PayableItems:
-    """An answer to GetPayableItemsList; extensions are read wherever they stand, on an item or on the list."""
-
-    items: tuple[PayableItem, ...]
-    transaction_types: tuple[str, ...]
-    remaining_balance: Decimal | None
-    remaining_days: Decimal | None
-    prevent_credit_card: bool
 
 
 def read_payments(messages: Sequence[Message], status: int, body: bytes) -> list[Delivered | Undelivered]:
@@ -145,44 +119,6 @@ def read_ping(status: int, body: bytes) -> None:
     :raises ConnectorError: it was not; the text says why.
     """
     raise_errors(response_to(status, body, "PingURL"))
-
-
-def read_payable_items(status: int, body: bytes) -> PayableItems:
-    """Read an answer to GetPayableItemsList.
-
-    :raises ConnectorError: a failure; OutcomeUnknown where an amount or a date cannot be read, since half a balance is
-        a wrong one.
-
-    Source: MSP-1 to MSP-4
-    """
-    response = response_to(status, body, "GetPayableItemsList")
-    raise_errors(response)
-    try:
-        extensions = _extensions(response)
-        return PayableItems(
-            items=tuple(
-                PayableItem(
-                    past_due=_amount_in(item, "pastDueAmount"),
-                    current=_amount_in(item, "currentAmount"),
-                    description=child_text(item, "description"),
-                    charge_code=child_text(item, "chargeCode"),
-                    due_at=_time_in(item, "dueDate"),
-                    disconnect_at=_time_in(item, "disconnectDate"),
-                    last_payment=_amount_in(item, "lastPaymentAmount"),
-                    last_paid_at=_time_in(item, "lastPaymentDate"),
-                )
-                for item in every(response, "payableItem")
-            ),
-            transaction_types=tuple(text for element in every(response, "transactionType") if (text := leaf(element))),
-            remaining_balance=_optional_amount(extensions.get("remainingbalance", "")),
-            remaining_days=_optional_amount(extensions.get("remainingdays", "")),
-            prevent_credit_card=extensions.get("preventcreditcard", "").casefold() == "y",
-        )
-    except (Unreadable, UnreadableAmount) as error:
-        raise OutcomeUnknown(
-            f"The biller's system answered something that cannot be read: {error}",
-            answered=True,
-        ) from None
 
 
 def _payment_result(message: Message, echoes: list[Echo], errors: list[str]) -> Delivered | Undelivered:
@@ -282,43 +218,6 @@ def _echo(account: str, tender: etree._Element, shared: list[str]) -> Echo:
         code=codes.pop() if len(codes) == 1 else "",  # two that differ say nothing
         error=next((clip(error) for error in errors if error.strip()), ""),
     )
-
-
-def _extensions(response: etree._Element) -> dict[str, str]:
-    """Read the extensions of the whole answer by name in small letters; the same name with two values is unreadable."""
-    extensions: dict[str, str] = {}
-    for item in every(response, "extensionsItem"):
-        name, value = (
-            child_text(item, "extName").casefold(),
-            child_text(item, "extValue"),
-        )
-        if name in ("remainingbalance", "remainingdays", "preventcreditcard") and extensions.get(name, value) != value:
-            raise Unreadable(f"{name} stands there with two values")
-        extensions[name] = value
-    return extensions
-
-
-def _amount_in(element: etree._Element, name: str) -> Decimal | None:
-    found = [child for child in element if local(child) == name]
-    if len(found) > 1:
-        raise Unreadable(f"{name} stands there twice")
-    return _optional_amount(leaf(found[0], name)) if found else None
-
-
-def _time_in(element: etree._Element, name: str) -> datetime | None:
-    text = child_text(element, name)
-    if not text:
-        return None
-    try:
-        read = datetime.fromisoformat(text)
-    except ValueError:
-        raise Unreadable(f"a date cannot be read: {clip(text, 40)!r}") from None
-    # .NET writes a date that was never set as the first of January of the year 1.
-    return None if read.year == 1 else read
-
-
-def _optional_amount(text: str) -> Decimal | None:
-    return read_amount(text) if text else None
 
 
 _SHAPES = Shapes(successes)
