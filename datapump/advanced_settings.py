@@ -139,8 +139,10 @@ class EndpointField:
 
     def write(self, biller_id: int, value: Any) -> None:
         """Keep the value, inside the caller's transaction."""
-        endpoint, made = Endpoint.objects.get_or_create(biller_id=biller_id, purpose=self.purpose)
-        if made:
+        endpoint = Endpoint.objects.filter(biller_id=biller_id, purpose=self.purpose).first()
+        if endpoint is None:
+            endpoint = Endpoint.unsaved(biller_id, self.purpose)
+            endpoint.save()
             adopt(endpoint)
         if self.option:
             endpoint.options = {name: kept for name, kept in endpoint.options.items() if name != self.field}

@@ -27,6 +27,12 @@ NUMBERS: dict[str, tuple[int, ...]] = {
 }
 
 
+_COLUMNS = (
+    "per_envelope", "in_flight", "timeout_seconds", "attempts_allowed", "hold_after_failure", "reuse_seconds",
+    "known_hours", "booked_minutes",
+)  # fmt: skip
+
+
 class SettingField(forms.CharField):
     """One numbered setting as a form field, checked by its definition."""
 
@@ -95,6 +101,23 @@ class EndpointForm(forms.Form):
                 max_value=100,
                 help_text="More than one only where setting 131 makes transactionId the payment’s GUID.",
             )
+        if purpose == Purpose.BALANCES:
+            self.fields["reuse_seconds"] = forms.IntegerField(
+                label="Seconds for which a balance counts as fresh", min_value=0, max_value=86_400
+            )
+            self.fields["known_hours"] = forms.IntegerField(
+                label="Hours for which a known balance may be charged when none can be read",
+                min_value=0,
+                max_value=720,
+                help_text="0: nothing is charged until the balance can be read again.",
+            )
+            self.fields["booked_minutes"] = forms.IntegerField(
+                label="Minutes until a payment that it was told of shows in a balance",
+                min_value=0,
+                max_value=10_080,
+                help_text="No account is adjusted while one of its payments may be missing from its balance. "
+                "A system that books payments overnight needs a day.",
+            )
         self.fields["in_flight"] = forms.IntegerField(
             label="Calls under way at once",
             min_value=1,
@@ -104,6 +127,8 @@ class EndpointForm(forms.Form):
         self.fields["timeout_seconds"] = forms.IntegerField(
             label="Seconds to wait for an answer", min_value=1, max_value=120
         )
+        if purpose == Purpose.BALANCES:
+            return
         self.fields["attempts_allowed"] = forms.IntegerField(
             label="Refusals after which an update has failed", min_value=1, max_value=50
         )
@@ -120,11 +145,8 @@ class EndpointForm(forms.Form):
         ]
 
     def _initial(self, endpoint: Endpoint | None) -> dict[str, Any]:
-        found = endpoint or Endpoint(purpose=self.purpose)
-        initial: dict[str, Any] = {
-            name: getattr(found, name)
-            for name in ("per_envelope", "in_flight", "timeout_seconds", "attempts_allowed", "hold_after_failure")
-        }
+        found = endpoint or Endpoint.unsaved(0, self.purpose)
+        initial: dict[str, Any] = {name: getattr(found, name) for name in _COLUMNS}
         initial["connector"] = self.spoken.name
         for option in self._options():
             kept: Any = found.options
@@ -149,7 +171,7 @@ class EndpointForm(forms.Form):
             store = setting(number).store
             assert isinstance(store, EndpointField)
             (options if store.option else fields)[store.field] = given[f"setting_{number}"]
-        for name in ("per_envelope", "in_flight", "timeout_seconds", "attempts_allowed", "hold_after_failure"):
+        for name in _COLUMNS:
             if name in given:
                 fields[name] = given[name]
         for option in self._options():

@@ -233,7 +233,8 @@ def autopay_forecast(*, biller: Biller, start: datetime.date, end: datetime.date
             JOIN payments_autopayenrolment e ON e.customer_id = i.customer_id AND e.ended_at IS NULL
             JOIN payments_instrument n ON n.id = e.instrument_id AND n.state = 'active'
                  AND (n.expires_on IS NULL OR n.expires_on >= i.collect_on)
-                 AND NOT (n.kind = 'card' AND c.blocks_card) AND NOT (n.kind = 'bank' AND c.blocks_bank)
+                 AND NOT (n.kind = 'card' AND (c.blocks_card OR c.cis_blocks_card))
+                 AND NOT (n.kind = 'bank' AND (c.blocks_bank OR c.cis_blocks_bank))
             JOIN payments_route r ON r.id = n.route_id AND r.active
             WHERE i.biller_id = %s AND i.kind = 'bill' AND i.open > 0 AND i.open >= %s AND i.reserved = 0
               AND i.collect_on BETWEEN %s AND %s
@@ -249,7 +250,7 @@ def autopay_forecast(*, biller: Biller, start: datetime.date, end: datetime.date
 
 @dataclass(frozen=True, slots=True)
 class RunTotals:
-    """A run as its chunks add up; ``unknown`` was sent and has no result yet."""
+    """A run as its chunks add up; ``unknown`` was sent and has no result yet, ``held`` are accounts whose balance was not known."""
 
     chunks: int
     chunks_done: int
@@ -261,6 +262,7 @@ class RunTotals:
     passed_total: Decimal
     declined: int
     declined_total: Decimal
+    held: int = 0
 
     @property
     def unknown(self) -> int:
@@ -287,7 +289,7 @@ def run_totals(run: Run) -> RunTotals:
             name: Sum(name, default=_ZERO if name.endswith("total") else 0)
             for name in (
                 *("expected", "expected_total", "sent_count", "sent_total", "passed_count", "passed_total"),
-                *("declined_count", "declined_total"),
+                *("declined_count", "declined_total", "held_count"),
             )
         },
     )
@@ -302,6 +304,7 @@ def run_totals(run: Run) -> RunTotals:
         passed_total=sums["passed_total"],
         declined=sums["declined_count"],
         declined_total=sums["declined_total"],
+        held=sums["held_count"],
     )
 
 

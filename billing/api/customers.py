@@ -55,13 +55,21 @@ class CustomerShape(Shape):
     language = serializers.ChoiceField(choices=["en", "es"])
     service_location = serializers.CharField()
     status = serializers.ChoiceField(choices=CustomerStatus.choices)
-    card_blocked = serializers.BooleanField(source="blocks_card")
-    bank_blocked = serializers.BooleanField(source="blocks_bank")
+    card_blocked = serializers.SerializerMethodField(help_text="By the invoice file or the biller's system.")
+    bank_blocked = serializers.SerializerMethodField(help_text="By the biller's system.")
     paperless = serializers.BooleanField()
     autopay = serializers.BooleanField()
     balance = Money(help_text="What is owed; below zero a credit.")
     currency = Currency()
     created_at = serializers.DateTimeField()
+
+    def get_card_blocked(self, customer: Customer) -> bool:
+        """Tell whether the account may not be paid by card."""
+        return customer.blocks("card")
+
+    def get_bank_blocked(self, customer: Customer) -> bool:
+        """Tell whether the account may not be paid from a bank account."""
+        return customer.blocks("bank")
 
 
 def shown(customers: QuerySet[Customer]) -> QuerySet[Customer]:

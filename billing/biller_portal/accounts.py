@@ -123,10 +123,13 @@ def _flags(customer: Customer, autopay: AutoPayEnrolment | None) -> list[dict[st
         on = texting.mode == Mode.ENROLLED
         label = "Pay by text" if on else "Pay by text waits for a YES"
         flags.append({"label": label, "tone": "good" if on else "warning", "icon": "device-phone-mobile"})
-    if customer.blocks_card:
-        flags.append({"label": "Cards blocked", "tone": "bad", "icon": "no-symbol"})
-    if customer.blocks_bank:
-        flags.append({"label": "Bank accounts blocked", "tone": "bad", "icon": "no-symbol"})
+    for kind, label, ours in (
+        ("card", "Cards blocked", customer.blocks_card),
+        ("bank", "Bank accounts blocked", customer.blocks_bank),
+    ):
+        if customer.blocks(kind):
+            by = "" if ours else " by the biller’s system"
+            flags.append({"label": f"{label}{by}", "tone": "bad", "icon": "no-symbol"})
     if customer.biller.charging_stopped:
         flags.append({"label": "All charging is stopped", "tone": "bad", "icon": "hand-raised"})
     if not flags:

@@ -54,6 +54,12 @@ class Customer(models.Model):
     paperless = models.BooleanField(default=False)
     blocks_card = models.BooleanField("card payments blocked", default=False)
     blocks_bank = models.BooleanField("bank account payments blocked", default=False)
+    cis_blocks_card = models.BooleanField(
+        "card payments blocked by the biller’s system", default=False, db_default=False, editable=False
+    )
+    cis_blocks_bank = models.BooleanField(
+        "bank account payments blocked by the biller’s system", default=False, db_default=False, editable=False
+    )
     collect_rule = models.CharField(
         max_length=12,
         choices=CollectRule,
@@ -113,3 +119,9 @@ class Customer(models.Model):
     def shown_number(self) -> str:
         """The account number as people know it."""
         return self.display_number or self.number
+
+    def blocks(self, kind: str) -> bool:
+        """Tell whether the account may not be paid with a kind of method, ``card`` or ``bank``, whoever says so (MSP-4, MSP-25)."""
+        if kind == "card":
+            return self.blocks_card or self.cis_blocks_card
+        return self.blocks_bank or self.cis_blocks_bank

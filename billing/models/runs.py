@@ -100,6 +100,8 @@ class Chunk(models.Model):
         default=Decimal("0.00"),
         db_default=Decimal("0.00"),
     )
+    held_count = models.PositiveIntegerField(default=0, db_default=0, help_text="Accounts that were not charged.")
+    held_for = models.CharField(max_length=300, blank=True, default="", db_default="")
     declined_count = models.PositiveIntegerField(default=0, db_default=0)
     declined_total = models.DecimalField(
         max_digits=16,

@@ -1,5 +1,6 @@
 """What is stored about telling the biller's own system."""
 
+from datapump.models.balances import Balance
 from datapump.models.endpoints import Configuration, Endpoint, Purpose
 from datapump.models.printed_bills import PrintedBill
 from datapump.models.records import (
@@ -16,6 +17,7 @@ from datapump.models.records import (
 
 __all__ = [
     "LIVE",
+    "Balance",
     "ChangeLog",
     "Configuration",
     "Delivery",

@@ -71,6 +71,24 @@ class Endpoint(models.Model):
     hold_after_failure = models.BooleanField(
         default=False, help_text="A failed update holds the customer's later ones until somebody acts."
     )
+    reuse_seconds = models.PositiveIntegerField(
+        default=60,
+        db_default=60,
+        validators=[MaxValueValidator(86_400)],
+        help_text="How long a balance that was read counts as fresh.",
+    )
+    known_hours = models.PositiveSmallIntegerField(
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(720)],
+        help_text="Where a balance cannot be read, one of the last so many hours is used for charging; 0: nothing is charged.",
+    )
+    booked_minutes = models.PositiveSmallIntegerField(
+        default=15,
+        db_default=15,
+        validators=[MaxValueValidator(10_080)],
+        help_text="How long after it was told of a payment the biller’s system may take to show it in a balance.",
+    )
     paused = models.BooleanField(default=False)
     paused_for = models.CharField(max_length=300, blank=True, default="", db_default="", editable=False)
     failures_in_a_row = models.PositiveIntegerField(default=0, editable=False)
@@ -105,6 +123,14 @@ class Endpoint(models.Model):
 
     def __str__(self) -> str:
         return self.short_name
+
+    @classmethod
+    def unsaved(cls, biller_id: int, purpose: str) -> Endpoint:
+        """Make an endpoint as it begins: a person waits for a balance, and nobody for a delivery."""
+        endpoint = cls(biller_id=biller_id, purpose=purpose)
+        if purpose == Purpose.BALANCES:
+            endpoint.timeout_seconds = 2
+        return endpoint
 
     @property
     def short_name(self) -> str:

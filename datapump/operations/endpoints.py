@@ -30,7 +30,7 @@ from datapump.operations.records import adopt
 
 FIELDS = (
     "connector", "url", "username", "password", "per_envelope", "in_flight", "timeout_seconds", "attempts_allowed",
-    "hold_after_failure",
+    "hold_after_failure", "reuse_seconds", "known_hours", "booked_minutes",
 )  # fmt: skip
 """What a person may change of an endpoint beside its connector's options."""
 
@@ -87,7 +87,7 @@ def change(
     endpoint = Endpoint.objects.select_for_update().filter(biller=biller, purpose=purpose).first()
     made = endpoint is None
     if endpoint is None:
-        endpoint = Endpoint(biller=biller, purpose=purpose)
+        endpoint = Endpoint.unsaved(biller.pk, purpose)
     endpoint.biller = biller
     spoken = "" if made else endpoint.connector
     changed = []

@@ -24,7 +24,7 @@ from billing.models import Customer
 from billing.permissions import Permission
 from payments.customer_portal.card_entry import TOKEN_LONGEST, kinds_for, route_for
 from payments.gateways.base import GatewayError, HostedFields
-from payments.models import Instrument, InstrumentKind, Route
+from payments.models import Instrument, Route
 from payments.operations import instruments
 from payments.operations.routes import open_route
 
@@ -93,14 +93,14 @@ def add_from(
 def on_file(customer: Customer) -> list[dict[str, Any]]:
     """Give an account's methods with how each stands: ready, expired, blocked, not usable."""
     today = customer.biller.business_date(timezone.now())
-    blocked = {InstrumentKind.CARD: customer.blocks_card, InstrumentKind.BANK: customer.blocks_bank}
     found = []
     for one in (
         Instrument.objects.filter(customer=customer).on_file().select_related("route").order_by("-is_default", "-pk")
     ):
         state = "expired" if one.state == "active" and one.expired(today) else one.state
-        usable = state == "active" and not blocked[InstrumentKind(one.kind)] and one.route.active
-        found.append({"method": one, "state": state, "blocked": blocked[InstrumentKind(one.kind)], "usable": usable})
+        blocked = customer.blocks(one.kind)
+        usable = state == "active" and not blocked and one.route.active
+        found.append({"method": one, "state": state, "blocked": blocked, "usable": usable})
     return found
 
 

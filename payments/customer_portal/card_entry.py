@@ -50,11 +50,9 @@ def route_for(biller: Biller, kind: str) -> Route | None:
 
 def kinds_for(customer: Customer) -> list[str]:
     """Give the kinds of method that can be entered for an account: what its biller takes and it may use."""
-    blocked = {
-        InstrumentKind.CARD: customer.blocks_card,
-        InstrumentKind.BANK: customer.blocks_bank,
-    }
-    return [kind for kind in InstrumentKind if not blocked[kind] and route_for(customer.biller, kind) is not None]
+    return [
+        kind for kind in InstrumentKind if not customer.blocks(kind) and route_for(customer.biller, kind) is not None
+    ]
 
 
 def fields(request: AccountRequest, *, kind: str, return_url: str) -> Fields | None:

@@ -224,14 +224,7 @@ def _running(customer: Customer) -> AutoPayEnrolment | None:
 def _usable(request: AccountRequest) -> list[Instrument]:
     customer = request.customer
     today = request.biller.business_date(timezone.now())
-    blocked = [
-        kind
-        for kind, is_blocked in (
-            (InstrumentKind.CARD, customer.blocks_card),
-            (InstrumentKind.BANK, customer.blocks_bank),
-        )
-        if is_blocked
-    ]
+    blocked = [kind for kind in InstrumentKind if customer.blocks(kind)]
     usable = Instrument.objects.filter(customer=customer).usable(today).exclude(kind__in=blocked)
     return list(usable.order_by("-is_default", "-created_at", "-pk"))
 

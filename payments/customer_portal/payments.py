@@ -423,10 +423,7 @@ def _usable(request: AccountRequest) -> list[Instrument]:
     customer = request.customer
     today = request.biller.business_date(timezone.now())
     usable = Instrument.objects.filter(customer=customer).usable(today).filter(route__active=True)
-    if customer.blocks_card:
-        usable = usable.exclude(kind=InstrumentKind.CARD)
-    if customer.blocks_bank:
-        usable = usable.exclude(kind=InstrumentKind.BANK)
+    usable = usable.exclude(kind__in=[kind for kind in InstrumentKind if customer.blocks(kind)])
     return list(usable.order_by("-is_default", "-created_at", "-pk"))
 
 

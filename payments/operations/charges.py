@@ -38,7 +38,7 @@ from payments.models import (
     PaymentState,
     Tender,
 )
-from payments.operations import answers, dues, reservations, settlements
+from payments.operations import answers, balances, dues, reservations, settlements
 from payments.operations.routes import open_route
 
 # Through these doors nobody pays more than is owed; a CSR may take money on account.
@@ -126,6 +126,8 @@ def pay(
     :raises ChargingStopped: the biller's switch is on.
     :raises MethodBlocked: the customer or biller does not take this kind of method.
     :raises MethodUnusable: the instrument cannot be charged.
+    :raises payments.operations.balances.BalanceUnknown: what the account owes could not be asked, and the biller holds
+        charges then.
     :raises NothingDue: no item is open.
     :raises AmountRefused: too much, too little, or a part where parts are not taken.
     :raises AlreadyBeingPaid: another payment holds the items.
@@ -134,6 +136,12 @@ def pay(
     now = now or timezone.now()
     # Before anything is held: a route that is set up wrongly must not leave an attempt behind.
     gateway = open_route(instrument.route)
+    try:
+        balances.make_sure(customer=customer)
+    except balances.BalanceUnknown:
+        # A payment that was made under this key is given again, whatever can be known by now.
+        if not Payment.objects.filter(biller_id=customer.biller_id, request_key=request_key).exists():
+            raise
     started = start(
         customer=customer,
         amount=amount,
@@ -305,11 +313,11 @@ def _fingerprint(
 
 def _check_method(customer: Customer, instrument: Instrument, now: datetime.datetime) -> None:
     biller = customer.biller
-    # Read again inside the transaction: the switch must hold from the moment it is turned.
-    if Biller.objects.filter(pk=biller.pk, charging_stopped=True).exists():
+    # Read again inside the transaction: switch and blocks must hold from the moment they are turned.
+    current = Customer.objects.select_related("biller").get(pk=customer.pk)
+    if current.biller.charging_stopped:
         raise ChargingStopped
-    blocked = customer.blocks_card if instrument.kind == InstrumentKind.CARD else customer.blocks_bank
-    if blocked:
+    if current.blocks(instrument.kind):
         raise MethodBlocked(field="method")
     usable = instrument.state in {InstrumentState.ACTIVE, InstrumentState.ONE_TIME} and instrument.route.active
     if instrument.customer_id != customer.pk or not usable or instrument.expired(biller.business_date(now)):

@@ -19,9 +19,13 @@ from billing.models import Biller, Chunk, CustomerStatus, Run, RunKind
 from billing.money import ZERO
 from payments.gateways.base import ChargeRequest, Command
 from payments.models import Channel
-from payments.operations import groups, runs
+from payments.operations import balances, groups, runs
 from payments.operations.groups import Bill, Charge
 from payments.operations.runs import CHUNK_SIZE
+
+# Seconds in which a chunk's balances are asked for; who could not be asked by then counts as not answered. Well within a
+# chunk's lease.
+ASKING = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ def _due(biller: Biller, options: Options, today: datetime.date) -> _Due:
         "c.id = i.customer_id AND c.status = ANY(%s)",
         "e.customer_id = i.customer_id AND e.ended_at IS NULL",
         "n.id = e.instrument_id AND n.state = 'active' AND (n.expires_on IS NULL OR n.expires_on >= %s)",
-        "NOT (n.kind = 'card' AND c.blocks_card) AND NOT (n.kind = 'bank' AND c.blocks_bank)",
+        "NOT (n.kind = 'card' AND (c.blocks_card OR c.cis_blocks_card))",
+        "NOT (n.kind = 'bank' AND (c.blocks_bank OR c.cis_blocks_bank))",
         "r.id = n.route_id AND r.active",
     ]
     statuses = [options.status] if options.status == CustomerStatus.ACTIVE else ["inactive", "closed"]
@@ -167,6 +172,8 @@ def _checkpoint(biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime) 
     """Claim, reserve and commit a 999 attempt for each bill of the chunk; gives the messages to send, by route."""
     options = options_of(run)
     due = _due(biller, options, run.business_date)
+    if held := _held(biller, due, chunk):
+        due = _Due(f"{due.sql} AND i.customer_id <> ALL(%s::bigint[])", [*due.params, sets.array(held)])
     # A run with a limit takes the first so many bills of all, so each chunk looks at the whole again.
     among = ""
     if options.limit is not None:
@@ -226,15 +233,44 @@ def _claim(cursor: Any, which: str, params: Sequence[Any]) -> list[tuple[Any, ..
     return rows
 
 
+def _held(biller: Biller, due: _Due, chunk: Chunk) -> list[int]:
+    """Ask what the chunk's accounts owe, where the biller's system can be asked; gives those that must not be charged."""
+    if not balances.asked_for(biller.pk):
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT DISTINCT i.customer_id FROM billing_item i, {_FROM} WHERE {due.sql} AND i.customer_id BETWEEN %s AND %s",
+            [*due.params, chunk.first, chunk.last],
+        )
+        customers = [pk for (pk,) in cursor.fetchall()]
+        if groups.allowed(biller):
+            beside = groups.grouping(
+                cursor=cursor,
+                biller=biller,
+                first=chunk.first,
+                last=chunk.last,
+                tables=_FROM,
+                due=due.sql,
+                params=due.params,
+            ).besides
+            cursor.execute("SELECT customer_id FROM billing_item WHERE id = ANY(%s::bigint[])", [sets.array(beside)])
+            customers += [pk for (pk,) in cursor.fetchall()]
+    standings = balances.refresh(biller=biller, customers=customers, seconds=ASKING)
+    held = [pk for pk, standing in standings.items() if not standing.usable]
+    reason = next((standings[pk].failure for pk in held if standings[pk].failure), "")
+    Chunk.objects.filter(pk=chunk.pk).update(held_count=len(held), held_for=reason)
+    return held
+
+
 def _within_what_is_due(cursor: Any, rows: Sequence[tuple[Any, ...]], least: Decimal) -> list[Bill]:
     """Leave of each customer's bills what credits and adjustments leave due, the oldest first; what is less is let go."""
     taken: dict[int, Decimal] = {}
-    balances: dict[int, Decimal] = {}
+    owed: dict[int, Decimal] = {}
     for _item, customer, amount, *_others, balance in rows:
         taken[customer] = taken.get(customer, ZERO) + amount
-        balances[customer] = balance
+        owed[customer] = balance
     # Where all that a customer owes is these bills, as nearly everywhere, there is nothing to look up.
-    unlike = [customer for customer, amount in taken.items() if amount != balances[customer]]
+    unlike = [customer for customer, amount in taken.items() if amount != owed[customer]]
     over: dict[int, Decimal] = {}
     if unlike:
         cursor.execute(

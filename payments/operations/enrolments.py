@@ -23,7 +23,6 @@ from datapump.operations import records
 from payments.models import (
     AutoPayEnrolment,
     Instrument,
-    InstrumentKind,
     InstrumentState,
 )
 from payments.operations import groups
@@ -195,9 +194,8 @@ def _enrol(
 ) -> AutoPayEnrolment:
     """Do it to an account whose row the caller holds; ``together`` is what is agreed to beside the usual terms."""
     biller, today = customer.biller, customer.biller.business_date(now)
-    blocked = customer.blocks_card if instrument.kind == InstrumentKind.CARD else customer.blocks_bank
     unusable = instrument.state != InstrumentState.ACTIVE or instrument.expired(today)
-    if instrument.customer_id != customer.pk or blocked or unusable:
+    if instrument.customer_id != customer.pk or customer.blocks(instrument.kind) or unusable:
         raise MethodRefused(field="method")
     current = AutoPayEnrolment.objects.filter(customer=customer, ended_at__isnull=True).first()
     if current is not None:

@@ -13,7 +13,6 @@ from payments.gateways.base import GatewayError, InstrumentDetails, Refused
 from payments.models import (
     AutoPayEnrolment,
     Instrument,
-    InstrumentKind,
     InstrumentState,
     Route,
 )
@@ -53,8 +52,7 @@ def add(*, customer: Customer, route: Route, token: str, keep: bool, actor: Acto
         raise MethodRefused(str(error) or None, field="method") from error
     except GatewayError as error:
         raise ProcessorUnavailable from error
-    blocked = customer.blocks_card if details.kind == InstrumentKind.CARD else customer.blocks_bank
-    if blocked:
+    if customer.blocks(details.kind):
         raise MethodRefused(_("This account cannot be paid this way."), field="method")  # type: ignore[arg-type]
     return _keep(customer=customer, route=route, details=details, keep=keep, actor=actor)
 

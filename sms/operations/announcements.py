@@ -178,5 +178,5 @@ def _payable(customers: Sequence[Customer], now: datetime.datetime) -> set[int]:
     """Give those whose default method PAY would charge."""
     today = customers[0].biller.business_date(now)
     mine = Instrument.objects.filter(customer__in=list(customers), is_default=True, state=InstrumentState.ACTIVE)
-    blocked = {customer.pk: {"card": customer.blocks_card, "bank": customer.blocks_bank} for customer in customers}
-    return {one.customer_id for one in mine if not one.expired(today) and not blocked[one.customer_id][one.kind]}
+    by_id = {customer.pk: customer for customer in customers}
+    return {one.customer_id for one in mine if not one.expired(today) and not by_id[one.customer_id].blocks(one.kind)}

@@ -23,7 +23,7 @@ from django.utils import timezone
 from billing.actors import Actor, Requestor
 from billing.failpoints import failpoint
 from payments.models import Payment, PaymentState
-from payments.operations import dues
+from payments.operations import balances, dues
 from sms.conversations import Heard, Language, Reply, answer, findings, hear
 from sms.conversations import actions as written_actions
 from sms.conversations.findings import Finding
@@ -168,6 +168,7 @@ def _hear(taken: Sequence[Phone], now: datetime.datetime) -> int:
         billers = {phone.biller_id: phone.biller for phone in held}
         voices = {pk: programmes.voice_of(biller) for pk, biller in billers.items()}
         owed: dict[int, dues.Due] | None = None
+        asked_for: dict[int, bool] = {}
         talk_by_phone = talks.talks_with(held, programmes={pk: one.programme for pk, one in voices.items()}, now=now)
         for phone in held:
             voice, talk = voices[phone.biller_id], talk_by_phone[phone.pk]
@@ -181,11 +182,16 @@ def _hear(taken: Sequence[Phone], now: datetime.datetime) -> int:
                 made = hear(conversation, text.acted_on or text.body, now=now, media=text.media)
                 conversation = made.conversation
                 talks.keep(phone, conversation, reply=made.reply, now=now)
-                _note(text, made)
+                tells = isinstance(made.action, TellBalance)
+                if tells and phone.biller_id not in asked_for:
+                    asked_for[phone.biller_id] = balances.asked_for(phone.biller_id)
+                # What only the biller's system knows is asked when no transaction is open.
+                at_once = tells and not asked_for[phone.biller_id]
+                _note(text, made, at_once=at_once)
                 changed.append(text)
                 if made.reply is not None and not text.answered:
                     drafts.append(_reply(made.reply, text, phone, voice, talk, conversation.language, now))
-                if isinstance(made.action, TellBalance):
+                if isinstance(made.action, TellBalance) and at_once:
                     if owed is None:
                         served = [one for each in talk_by_phone.values() for one in each.customers.values()]
                         owed = dues.dues_of(served)
@@ -238,11 +244,11 @@ def _said(held: Sequence[Phone]) -> dict[tuple[int, str], list[Text]]:
     }
 
 
-def _note(text: Text, heard: Heard) -> None:
+def _note(text: Text, heard: Heard, *, at_once: bool = False) -> None:
     text.kind, text.rule = str(heard.intent), str(heard.rule)[:80]
     text.review = str(heard.review) if heard.review else ""
-    # What is due is looked up and told at once: nothing is done that would have to be done again.
-    acts = heard.action is not None and not isinstance(heard.action, TellBalance)
+    # What is looked up and told at once does nothing that would have to be done again.
+    acts = heard.action is not None and not at_once
     text.action = written_actions.write(heard.action) if heard.action is not None and acts else None
     text.state = TextState.ACTING if acts else TextState.RECEIVED
     account = getattr(heard.action, "account", None)
@@ -318,6 +324,10 @@ def _carry_out(
             for mode in waiting.order_by("customer_id"):
                 modes.update_sms_mode(customer=mode.customer, state=modes.run_out, actor=actor, now=now)
             return None, None
+        case TellBalance():
+            customers = list(talk.customers.values())
+            balances.refresh(biller=biller, customers=[customer.pk for customer in customers])
+            return orders.tell_balances(action=action, talk=talk, owed=dues.dues_of(customers)), None
         case Pay() | ConfirmFee() | AcceptBalance():
             return orders.carry_out(text=text, action=action, talk=talk, programme=programme, actor=actor, now=now)
     return None, None

@@ -18,7 +18,7 @@ from billing.models import Customer
 from billing.money import ZERO
 from payments.gateways.base import Misconfigured, Result
 from payments.models import Channel, Instrument, InstrumentState, Payment, PaymentState
-from payments.operations import charges, dues
+from payments.operations import balances, charges, dues
 from sms.conversations import findings
 from sms.conversations.findings import Finding
 from sms.conversations.states import AcceptBalance, Account, ConfirmFee, Pay, TellBalance
@@ -57,6 +57,8 @@ def carry_out(
     customer = talk.customer(action.account)
     if customer is None:
         return findings.NotEnrolled(), None
+    if not _refreshed(customer):
+        return findings.Unavailable(), None
     due = dues.due(customer=customer)
     account = account_of(customer)
     if due.full <= 0:
@@ -90,6 +92,15 @@ def carry_out(
     if fee and not (isinstance(action, ConfirmFee) and action.fee == fee):
         return findings.FeeApplies(account, amount, fee, now + OPEN_FOR), None
     return _charge(customer, account, amount, fee, instrument, actor, key, now)
+
+
+def _refreshed(customer: Customer) -> bool:
+    """Ask the biller's system what the account owes, where it can be asked; gives whether a charge may go by what is known."""
+    standing = balances.refresh(biller=customer.biller, customers=[customer.pk]).get(customer.pk)
+    if standing is None:
+        return True
+    customer.refresh_from_db(fields=["balance", "cis_blocks_card", "cis_blocks_bank"])
+    return standing.usable
 
 
 def tell_balances(*, action: TellBalance, talk: Talk, owed: Mapping[int, dues.Due]) -> Finding:
@@ -162,7 +173,7 @@ def _method(customer: Customer, account: Account, now: datetime.datetime) -> tup
     instrument = default_method(customer)
     if instrument is None:
         return findings.NoMethod(account, links.make(customer=customer, now=now)), None
-    if customer.blocks_card if instrument.kind == "card" else customer.blocks_bank:
+    if customer.blocks(instrument.kind):
         return findings.Blocked(account), None
     if instrument.expired(customer.biller.business_date(now)):
         return findings.ExpiredMethod(account, links.make(customer=customer, now=now)), None

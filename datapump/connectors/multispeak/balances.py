@@ -34,6 +34,7 @@ OPERATION = "GetPayableItemsList"
 
 _ZERO = Decimal("0.00")
 _MOST = Decimal("999999999999.99")
+_MOST_DAYS = 99_999
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 _SAYS = {
     "y": True, "yes": True, "true": True, "1": True,
@@ -99,12 +100,14 @@ def _balance(account: str, response: etree._Element, options: Options) -> Balanc
     types = tuple(said for element in every(response, "transactionType") if (said := leaf(element, "transactionType")))
     paid = [(_day_in(item, "lastPaymentDate"), _amount_in(item, "lastPaymentAmount")) for item in items]
     last_day, last_amount = max(paid, key=lambda one: (one[0] or date.min, one[1] or _ZERO), default=(None, None))
-    days = extensions.get("remainingdays", [])
+    days = [read_amount(one) for one in extensions.get("remainingdays", [])]
+    if any(abs(one) > _MOST_DAYS for one in days):
+        raise Unreadable("remainingDays is too large")
     return Balance(
         due=due,
         past_due=past_due,
         prepaid=bool(remaining),
-        remaining_days=_one("remainingDays", (read_amount(one) for one in days)) if days else None,
+        remaining_days=_one("remainingDays", days) if days else None,
         due_on=min((day for item in items if (day := _day_in(item, "dueDate"))), default=None),
         disconnect_on=min((day for item in items if (day := _day_in(item, "disconnectDate"))), default=None),
         last_payment=last_amount,

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q
 
-from billing import audit, tenancy
+from billing import tenancy
 from billing.actors import Actor
 from billing.failpoints import failpoint
 from billing.models import Setting
@@ -44,6 +44,7 @@ from datapump.models import LIVE, Endpoint, Record
 from datapump.operations.deliveries import rows
 from datapump.operations.deliveries.messages import Claimed, message
 from datapump.operations.deliveries.outcomes import Breaker, Verdict, Waits, ails, judge, refused_whole
+from datapump.operations.deliveries.pauses import pause
 
 log = logging.getLogger(__name__)
 
@@ -250,15 +251,10 @@ class _Loop:
             connector, target = connector_named(endpoint.connector), target_of(endpoint, flags)
         except (LookupError, SecretUnreadable) as error:
             with transaction.atomic(durable=True):
-                self._pause(endpoint, str(error))
+                pause(endpoint, str(error), actor=self._actor)
             return
         if line is None:
-            breaker = Breaker(
-                endpoint.failures_in_a_row, endpoint.closed_until, endpoint.closed_since, endpoint.window_from,
-                endpoint.window_calls, endpoint.window_failures, endpoint.last_success_at, endpoint.last_failure_at,
-                endpoint.last_failure,
-            )  # fmt: skip
-            self._lines[line_id] = _Line(line_id, endpoint, connector, target, flags, breaker)
+            self._lines[line_id] = _Line(line_id, endpoint, connector, target, flags, Breaker.of(endpoint))
             return
         if target != line.target:
             line.target = target  # a new object where anything changed, since connectors remember what they made of it
@@ -327,7 +323,7 @@ class _Loop:
             if sick:
                 rows.keep_health([rows.Health(line.id, line.breaker, line.note) for line in sick], now=now)
             for line in stopping:
-                self._pause(line.endpoint, line.stop_for)
+                pause(line.endpoint, line.stop_for, actor=self._actor)
             going = (
                 set(wants) if closing else {line_id for line_id, line in self._lines.items() if self._goes(line, now)}
             )
@@ -415,18 +411,6 @@ class _Loop:
                 line.after = found.after
                 due.update(dict.fromkeys((record, want.endpoint_id) for record in found.ids))
         return [(record, endpoint) for record, endpoint in due if record not in self._held]
-
-    def _pause(self, endpoint: Endpoint, reason: str) -> None:
-        """Stop an endpoint whose settings are wrong, until a person has looked; the caller is in a transaction."""
-        Endpoint.objects.filter(pk=endpoint.pk).update(paused=True, paused_for=reason[:300])
-        audit.record(
-            actor=self._actor,
-            event="endpoint.paused",
-            biller_id=endpoint.biller_id,
-            subject=str(endpoint.pk),
-            facts={"purpose": endpoint.get_purpose_display(), "reason": reason[:300]},
-        )
-        log.error("endpoint %s of biller %s is paused: %s", endpoint.pk, endpoint.biller_id, reason)
 
     def _rate(self, moment: float) -> None:
         elapsed = max(_CYCLE / 2, moment - self._cycled)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from datapump.connectors.base import ConnectorError, Delivered, Misconfigured, NotSent, Refused, Undelivered
+from datapump.models.endpoints import Endpoint
 from datapump.models.records import Outcome, RecordState
 
 # When a refused record is tried again, counted from the refusal: 75 hours in all.
@@ -130,6 +131,15 @@ class Breaker:
     last_success_at: datetime | None = None
     last_failure_at: datetime | None = None
     last_failure: str = ""
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> Breaker:
+        """Give the breaker that an endpoint's row keeps."""
+        return cls(
+            endpoint.failures_in_a_row, endpoint.closed_until, endpoint.closed_since, endpoint.window_from,
+            endpoint.window_calls, endpoint.window_failures, endpoint.last_success_at, endpoint.last_failure_at,
+            endpoint.last_failure,
+        )  # fmt: skip
 
     def state(self, now: datetime) -> str:
         """Give ``closed`` (calls go out), ``open`` (none do) or ``half_open`` (one may)."""
