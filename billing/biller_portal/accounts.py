@@ -20,6 +20,8 @@ from billing.models import AuditEntry, Customer, CustomerStatus, Item, PayerLink
 from billing.money import ZERO
 from billing.permissions import Permission
 from payments.models import AutoPayEnrolment, Payment, PaymentState
+from payments.operations import balances
+from payments.operations.balances import Standing
 from sms.models import Mode, SmsMode
 
 _RECENT = "recent_accounts"
@@ -162,6 +164,7 @@ class AccountList(StaffPage, lists.ListPage[M]):
 @biller_page(Permission.VIEW)
 def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
     """Draw what answers the telephone call: what is owed, what was paid, what is on, what happened last."""
+    live = balances.refresh(biller=request.biller, customers=[customer_id])
     customer = customer_or_404(request, customer_id)
     _remember(request, customer)
     today = customer.biller.business_date(timezone.now())
@@ -189,9 +192,37 @@ def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
         entries=[drawn(entry) for entry in entries],
         links=links,
         today=today,
+        live=live.get(customer.pk),
     )
+    context |= _live(context)
     context["facts"] = _facts(context, items, today)
     return render(request, "biller_portal/accounts/overview.html", context)
+
+
+def _live(context: dict[str, Any]) -> dict[str, Any]:
+    """Give what the biller's own system says, and why our books say something else where they do."""
+    standing: Standing | None = context["live"]
+    if standing is None or standing.balance is None:
+        return {}
+    said, customer, currency = standing.balance, context["customer"], context["currency"]
+    facts: list[tuple[str, object]] = [
+        ("Balance left" if said.prepaid else "Due", formats.balance(said.due, currency)),
+        ("Days left", format(said.remaining_days.normalize(), "f") if said.remaining_days is not None else ""),
+        ("Past due", formats.money(said.past_due, currency) if said.past_due else ""),
+        ("Due on", formats.day(said.due_on) if said.due_on else ""),
+        ("Disconnection on", formats.day(said.disconnect_on) if said.disconnect_on else ""),
+        ("Last payment", formats.money(said.last_payment, currency) if said.last_payment is not None else ""),
+        ("Last paid on", formats.day(said.last_paid_on) if said.last_paid_on else ""),
+        ("Allows", ", ".join(said.transaction_types)),
+        ("As of", formats.moment(said.answered_at) if said.answered_at else ""),
+    ]
+    differs = ""
+    if standing.fresh and not said.prepaid and said.due != customer.balance:
+        differs = (
+            f"It says {formats.balance(said.due, currency)}. The balance here counts payments that are on their way to it,"
+            " and follows it once it has booked them."
+        )
+    return {"live_facts": [(label, value) for label, value in facts if value], "live_differs": differs}
 
 
 def _facts(context: dict[str, Any], items: list[Item], today: datetime.date) -> list[tuple[str, object]]:

@@ -194,6 +194,8 @@ def run(request: BillerRequest, run_id: int) -> HttpResponse:
         "failures": run_failures(found) if totals.declined and (not live or totals.sent <= _ADDED_UP) else [],
         "payments_url": f"{reverse('biller-payments')}?run={found.pk}",
         "here": reverse("biller-run", args=[found.pk]),
+        "held": _held(totals),
+        "held_for": _held_for(found) if totals.held else "",
     }
     return render(request, "biller_portal/runs/run.html", context)
 
@@ -289,6 +291,24 @@ def _facts(found: Run) -> list[tuple[str, object]]:
     return [(label, value) for label, value in facts if value]
 
 
+def _held(totals: RunTotals) -> str:
+    if not totals.held:
+        return ""
+    accounts = "account was" if totals.held == 1 else "accounts were"
+    return f"{formats.number(totals.held)} {accounts} not charged: what is owed could not be asked"
+
+
+def _held_for(found: Run) -> str:
+    why = (
+        Chunk.objects.filter(run=found)
+        .exclude(held_for="")
+        .order_by("number")
+        .values_list("held_for", flat=True)
+        .first()
+    )
+    return f"{why or ''} Their bills keep their day, and the next run takes them.".strip()
+
+
 def _stats(found: Run, totals: RunTotals, currency: str) -> list[dict[str, Any]]:
     def stat(label: str, count: int, amount: Decimal | None, tone: str = "") -> dict[str, Any]:
         note = formats.money(amount, currency) if amount is not None else ""
@@ -305,6 +325,7 @@ def _stats(found: Run, totals: RunTotals, currency: str) -> list[dict[str, Any]]
         stat("Taken", totals.passed, totals.passed_total, "good"),
         *late,
         stat("Declined", totals.declined, totals.declined_total, "bad"),
+        *([stat("Held", totals.held, None, "warning")] if totals.held else []),
         stat("No result yet", totals.unknown, totals.unknown_total, "warning" if found.state not in LIVE else ""),
     ]
 

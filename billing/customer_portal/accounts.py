@@ -23,6 +23,8 @@ from billing.models import Biller, Customer, Invoice, Item, User
 from billing.operations import payers
 from billing.throttles import TooManyTries
 from payments.models import AutoPayEnrolment
+from payments.operations import balances
+from payments.operations.balances import Standing
 from sms.models import SmsMode
 from sms.operations import programmes
 
@@ -39,6 +41,7 @@ class Account:
     in_flight: Decimal
     texts: SmsMode | None
     texts_offered: bool
+    live: Standing | None
 
     @property
     def texting(self) -> str:
@@ -53,7 +56,9 @@ class Account:
 @payer_page
 def home(request: PayerRequest) -> HttpResponseBase:
     """Show every account of the payer: balance, due date, AutoPay, paperless, pay by text."""
-    customers = list(request.theirs(Customer.objects.select_related("biller")).order_by("biller__name", "number"))
+    theirs = request.theirs(Customer.objects.select_related("biller")).order_by("biller__name", "number")
+    live = balances.refresh_all(theirs)
+    customers = list(theirs.all() if live else theirs)
     if not customers and not request.viewing_as:
         return redirect("customer-link")
     due: dict[int, list[datetime.date]] = defaultdict(list)
@@ -88,6 +93,7 @@ def home(request: PayerRequest) -> HttpResponseBase:
                 in_flight=in_flight[customer.pk],
                 texts=texts.get(customer.pk),
                 texts_offered=offered[customer.biller_id],
+                live=live.get(customer.pk),
             )
         )
     title = _("Your account") if len(accounts) == 1 else _("Your accounts")

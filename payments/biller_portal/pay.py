@@ -32,7 +32,7 @@ from payments.biller_portal.payments import money_words, payment_or_404
 from payments.customer_portal.card_entry import kinds_for
 from payments.gateways.base import GatewayError
 from payments.models import Channel, Instrument, InstrumentKind, InstrumentState, Payment, PaymentState
-from payments.operations import charges, dues
+from payments.operations import balances, charges, dues
 
 STEPS = ["Amount", "Method", "Review", "Receipt"]
 NOTHING_TAKEN = "No money has been taken."
@@ -82,6 +82,7 @@ class AmountForm(forms.Form):
 @biller_page(Permission.TAKE_PAYMENT)
 def amount(request: BillerRequest, customer_id: int) -> HttpResponse:
     """First step: how much."""
+    live = balances.refresh(biller=request.biller, customers=[customer_id]).get(customer_id)
     customer = customer_or_404(request, customer_id)
     chosen = _chosen(request, customer)
     currency = customer.biller.currency
@@ -101,7 +102,7 @@ def amount(request: BillerRequest, customer_id: int) -> HttpResponse:
         following = Chosen(form.cleaned_data["amount"], chosen.bill)
         return redirect(f"{reverse('biller-account-pay-method', args=[customer.pk])}?{following.query()}")
     context = _context(
-        request, customer, chosen, 1, form=form, due=due, open_items=[one for one in items if one.open > 0]
+        request, customer, chosen, 1, form=form, due=due, open_items=[one for one in items if one.open > 0], live=live
     )
     return render(request, "biller_portal/pay/amount.html", context, status=422 if form.is_bound else 200)
 

@@ -33,7 +33,7 @@ from payments.customer_portal import card_entry, drafts
 from payments.customer_portal.drafts import Draft
 from payments.gateways.base import Misconfigured
 from payments.models import Channel, Instrument, InstrumentKind, Payment, PaymentState
-from payments.operations import charges, dues
+from payments.operations import balances, charges, dues
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +126,10 @@ class PayForm(forms.Form):
 def details(request: AccountRequest) -> HttpResponseBase:
     """Ask how much is to be paid and with what."""
     customer, biller = request.customer, request.biller
+    live = balances.refresh(biller=biller, customers=[customer.pk]).get(customer.pk)
+    if live is not None:
+        customer.refresh_from_db(fields=["balance", "cis_blocks_card", "cis_blocks_bank"])
+    unknown = live is not None and not live.usable
     due = dues.due(customer=customer)
     guest = bool(request.door.guest)
     context: dict[str, Any] = {
@@ -135,6 +139,8 @@ def details(request: AccountRequest) -> HttpResponseBase:
         "currency": biller.currency,
         "due": due,
         "guest": guest,
+        "live": live,
+        "unknown": unknown,
         "on_its_way": _on_its_way(request),
         "bill": _newest_bill(request),
         "steps": _steps(),
@@ -143,7 +149,7 @@ def details(request: AccountRequest) -> HttpResponseBase:
         context["bill_url"] = request.door.url("bill", customer, invoice_id=context["bill"].pk)
     kinds = card_entry.kinds_for(customer)
     on_file = [] if guest else _usable(request)
-    if biller.charging_stopped or due.full <= 0 or due.being_paid or not (kinds or on_file):
+    if biller.charging_stopped or unknown or due.full <= 0 or due.being_paid or not (kinds or on_file):
         context["blocked"] = due.full > 0 and not biller.charging_stopped and not due.being_paid
         return render(request, "customer_portal/pay_nothing.html", context)
     initial: dict[str, Any] = {
@@ -309,6 +315,7 @@ def _refuse(request: AccountRequest, refused: DomainError) -> HttpResponse:
         charges.AlreadyBeingPaid: _("This bill is already being paid"),
         charges.MethodBlocked: _("This account cannot be paid this way"),
         charges.NothingDue: _("Nothing is due"),
+        balances.BalanceUnknown: _("What you owe is not known at the moment"),
     }
     context = {
         "title": headings.get(type(refused), _("The payment was not made")),
