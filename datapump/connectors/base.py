@@ -236,7 +236,7 @@ class Connector(Protocol):
 
 
 @runtime_checkable
-class ReadsBalances(Protocol):
+class ReadsBalances(Connector, Protocol):
     """What a connector has beside, where the biller's system can be asked what an account owes; others leave it out.
 
     Source: MSP-1 to MSP-5

@@ -13,7 +13,7 @@ import json
 import queue
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -207,11 +207,13 @@ class _Asker:
         for one in accounts:
             try:
                 envelope = connector.write_balance(one.number, target)
+                signed = connector.sign(envelope, target, self._now)
             except Misconfigured:
                 raise
             except ConnectorError as error:
                 self._asking.asked.append(Asked(one.customer_id, self._now, self._now, error=error))
             else:
+                envelope = replace(envelope, headers={**envelope.headers, **signed})
                 calls.append(Call("balances", envelope, timeout, one))
         return calls
 

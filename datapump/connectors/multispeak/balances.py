@@ -16,11 +16,11 @@ from typing import NoReturn
 from lxml import etree
 
 from datapump.connectors.base import Balance, OutcomeUnknown, Refused
+from datapump.connectors.masking import clip
 from datapump.connectors.multispeak.amounts import UnreadableAmount, read_amount, to_cents
 from datapump.connectors.multispeak.answers import (
     Unreadable,
     child_text,
-    clip,
     every,
     leaf,
     local,

@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies: ClassVar = [
-        ("billing", "0010_adjustments"),
+        ("billing", "0011_remote_registrations"),
     ]
 
     operations: ClassVar = [

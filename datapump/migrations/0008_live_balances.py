@@ -15,8 +15,8 @@ from billing.row_security import row_security
 
 class Migration(migrations.Migration):
     dependencies: ClassVar = [
-        ("billing", "0011_live_balances"),
-        ("datapump", "0005_narrower_history"),
+        ("billing", "0012_live_balances"),
+        ("datapump", "0007_retired_secrets"),
     ]
 
     operations: ClassVar = [
