@@ -54,6 +54,7 @@ from billing.models import (
 )
 from billing.operations import api_tokens
 from datapump.models import (
+    Balance,
     ChangeLog,
     Delivery,
     Endpoint,
@@ -420,6 +421,10 @@ def _make_account(
     )
     _make_carryover(customer, payment, paid_bill, bill)
     _make_adjustments(customer, bill)
+    Balance.objects.create(
+        customer=customer, biller=biller, asked_at=now, answered_at=now, due=customer.balance, failed_at=now,
+        failure="The biller's system did not answer.",
+    )  # fmt: skip
     notice = Notice.objects.create(
         biller=biller, customer=customer, kind=NoticeKind.RECEIPT, key=f"receipt:{payment.pk}", facts={"amount": amount}
     )
