@@ -16,7 +16,7 @@ from billing.row_security import row_security
 class Migration(migrations.Migration):
     dependencies: ClassVar = [
         ("billing", "0012_live_balances"),
-        ("datapump", "0007_retired_secrets"),
+        ("datapump", "0008_printed_bills"),
     ]
 
     operations: ClassVar = [
