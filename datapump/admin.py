@@ -193,11 +193,15 @@ class EndpointAdmin(FormPage):
             "connector": form.spoken,
             "connectors": [one for one in CONNECTORS.values() if row.purpose in one.purposes],
             "changes_secret": row.connector == form.spoken.name and form.spoken.makes_secrets,
+            "pings": form.spoken.pings if row.connector == form.spoken.name else (),
         }
 
     def act(self, request: HttpRequest, row: Endpoint, act: str) -> dict[str, Any]:
-        """Change the secret, which is shown this once."""
-        return {"secret": endpoints.change_secret(actor=operator(request), endpoint=row, now=timezone.now())}
+        """Ask the endpoint a question, or change its secret, which is shown this once."""
+        now = timezone.now()
+        if act == "secret":
+            return {"secret": endpoints.change_secret(actor=operator(request), endpoint=row, now=now)}
+        return {"tested": endpoints.send_test(actor=operator(request), endpoint=row, now=now, question=act)}
 
     def apply(self, request: HttpRequest, row: Endpoint, form: EndpointForm) -> dict[str, Any] | None:
         """Change the endpoint; a secret that was made for it is shown this once."""
@@ -211,7 +215,11 @@ class EndpointAdmin(FormPage):
     def send_test(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
         """Ask each whether it is well."""
         for endpoint in queryset:
-            tested = endpoints.send_test(actor=operator(request), endpoint=endpoint)
+            try:
+                tested = endpoints.send_test(actor=operator(request), endpoint=endpoint, now=timezone.now())
+            except DomainError as refused:
+                messages.error(request, f"{endpoint}: {refused}")
+                continue
             (messages.success if tested.well else messages.error)(request, f"{endpoint}: {tested.words}")
 
     @admin.action(description="Pause")

@@ -7,6 +7,7 @@ import uuid
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from billing.biller_portal.access import BillerRequest, biller_page
@@ -27,8 +28,12 @@ def endpoint_or_404(request: BillerRequest, endpoint_id: uuid.UUID) -> Endpoint:
 def test(request: BillerRequest, endpoint_id: uuid.UUID) -> HttpResponse:
     """Ask the biller's system whether it is well."""
     endpoint = endpoint_or_404(request, endpoint_id)
-    tested = endpoints.send_test(actor=request.actor, endpoint=endpoint)
-    (messages.success if tested.well else messages.error)(request, f"{endpoint.short_name}: {tested.words}")
+    try:
+        tested = endpoints.send_test(actor=request.actor, endpoint=endpoint, now=timezone.now())
+    except DomainError as refused:
+        messages.error(request, str(refused))
+    else:
+        (messages.success if tested.well else messages.error)(request, f"{endpoint.short_name}: {tested.words}")
     return redirect("biller-datapump")
 
 

@@ -149,8 +149,29 @@ def change_secret(request: BillerRequest, endpoint_id: uuid.UUID) -> HttpRespons
     return _page(request, found, connector_named(found.connector), secret=secret)
 
 
+@require_POST
+@biller_page(Permission.CHANGE_SETTINGS)
+def test(request: BillerRequest, endpoint_id: uuid.UUID) -> HttpResponse:
+    """Ask an endpoint one of its questions and show what came back."""
+    found = endpoint_or_404(request, endpoint_id)
+    tested = None
+    try:
+        tested = endpoints.send_test(
+            actor=request.actor, endpoint=found, now=timezone.now(), question=request.POST.get("question", "")
+        )
+    except DomainError as refused:
+        messages.error(request, str(refused))
+    return _page(request, found, connector_for("", found.purpose, found), tested=tested)
+
+
 def _page(
-    request: BillerRequest, found: Endpoint, connector: Connector, *, form: EndpointForm | None = None, secret: str = ""
+    request: BillerRequest,
+    found: Endpoint,
+    connector: Connector,
+    *,
+    form: EndpointForm | None = None,
+    secret: str = "",
+    tested: endpoints.Tested | None = None,
 ) -> HttpResponse:
     made = found if not found._state.adding else None
     form = form or EndpointForm(purpose=found.purpose, endpoint=made, connector=connector)
@@ -166,9 +187,11 @@ def _page(
         "connectors": [one for one in CONNECTORS.values() if found.purpose in one.purposes],
         "events": [EVENTS[KINDS[type_]].type for type_ in types_of(found.purpose) if type_ in KINDS],
         "secret": secret,
+        "tested": tested,
+        "may_test": made is not None and made.connector == connector.name,
         "changes_secret": made is not None and made.connector == connector.name and connector.makes_secrets,
     }
     response = render(request, "biller_portal/datapump/endpoint.html", context, status=422 if form.is_bound else 200)
-    if secret:
+    if secret or tested:
         response["Cache-Control"] = "no-store"
     return response

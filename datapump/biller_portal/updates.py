@@ -29,7 +29,8 @@ MAY_HAVE_IT = "The biller’s system may already have this update."
 
 # Numbers that tell who somebody is. Credentials and card numbers were masked before anything was kept.
 _NUMBER = re.compile(
-    r"(?P<before><(?:\w+:)?(?:accountNumber|customerID|serviceLocationID)>|\bobjectID=\")(?P<number>[^<\"]+)"
+    r"(?P<before><(?:\w+:)?(?:accountNumber|customerID|serviceLocationID)>|\bobjectID=\"|\"(?:account|service_location)\":\s*\")"
+    r"(?P<number>[^<\"]+)"
     r"|(?P<phone>\+[1-9][0-9]{9,14}\b)"
 )
 

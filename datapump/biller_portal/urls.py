@@ -14,6 +14,7 @@ urlpatterns = [
     path("datapump/endpoints/<uuid:endpoint_id>/pause/", endpoints.pause, name="biller-datapump-pause"),
     path("datapump/endpoints/<uuid:endpoint_id>/resume/", endpoints.resume, name="biller-datapump-resume"),
     path("datapump/endpoints/<uuid:endpoint_id>/secret/", settings.change_secret, name="biller-datapump-secret"),
+    path("datapump/endpoints/<uuid:endpoint_id>/ask/", settings.test, name="biller-datapump-ask"),
     path("datapump/resend/", resends.everything, name="biller-datapump-resend-all"),
     path("datapump/resends/<int:run_id>/", resends.run, name="biller-datapump-resend-run"),
     path("datapump/resends/<int:run_id>/stop/", resends.stop, name="biller-datapump-resend-stop"),

@@ -164,7 +164,8 @@ class Connector(Protocol):
 
     ``name`` is what an endpoint keeps, ``label`` what a person reads. ``purposes`` are those of endpoints that it serves,
     ``options`` what may be set of each. ``makes_secrets`` says that we make the secret of an endpoint and the biller's
-    system takes it over; else a person types a user name and a password. ``batches`` says in words when several payments
+    system takes it over; else a person types a user name and a password. ``pings`` are the harmless questions that an
+    endpoint can be asked, the first of them whether it is well. ``batches`` says in words when several payments
     may share an envelope, for the operator who wants it where ``batch_limit`` is 1; empty where they never may.
     """
 
@@ -173,6 +174,7 @@ class Connector(Protocol):
     purposes: frozenset[str]
     options: Sequence[OptionField]
     makes_secrets: bool
+    pings: Sequence[str]
     batches: str
 
     def make_secret(self) -> str:
@@ -219,14 +221,17 @@ class Connector(Protocol):
         """
         ...
 
-    def write_ping(self, target: Target) -> Envelope:
-        """Write a harmless question that tells whether the endpoint is well (PingURL)."""
+    def write_ping(self, target: Target, question: str = "") -> Envelope:
+        """Write one of ``pings``, the first by default: it changes nothing.
+
+        :raises Misconfigured: the target lacks what any message needs.
+        """
         ...
 
-    def read_ping(self, status: int, body: bytes) -> None:
-        """Return where the answer to a ping is good.
+    def read_ping(self, status: int, body: bytes, question: str = "") -> str:
+        """Return what the answer to a ping says beside that all is well, in words; mostly nothing.
 
-        :raises ConnectorError: it is not; the text says why.
+        :raises ConnectorError: it is not good; the text says why.
         """
         ...
 

@@ -12,10 +12,9 @@ from typing import Any, Protocol
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import transaction
-from django.utils import timezone
+from django.db import connection, transaction
 
-from billing import audit
+from billing import audit, throttles
 from billing.actors import Actor
 from billing.advanced_settings import value
 from billing.errors import DomainError
@@ -23,7 +22,7 @@ from billing.models import Biller
 from billing.secrets import SecretUnreadable
 from datapump.advanced_settings import DaffronFlags, networks, target_of
 from datapump.calls import Guard, post_once
-from datapump.connectors.base import ConnectorError, Misconfigured
+from datapump.connectors.base import MAX_ANSWER, ConnectorError, Misconfigured
 from datapump.connectors.registry import connector_named
 from datapump.models import Configuration, Endpoint, Purpose, Record, RecordState, RecordType
 from datapump.operations.records import adopt
@@ -36,6 +35,10 @@ FIELDS = (
 
 BOTH_SIGN = timedelta(hours=24)
 """How long a secret that was changed goes on signing beside the new one."""
+
+TESTS = throttles.Limit("endpoint-test", 20, timedelta(minutes=1))
+EXCERPT = 600
+"""Characters of an answer to a test that are shown."""
 
 SWITCHES = {
     "payments": (RecordType.PAYMENT,),
@@ -57,11 +60,16 @@ class EndpointRefused(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """What came of a test: ``words`` say it to a person."""
+    """What came of a test: ``words`` say it to a person. ``status`` is HTTP's, ``None`` where nothing was answered, and
+    ``excerpt`` the beginning of the answer, masked.
+    """
 
+    question: str
     well: bool
     words: str
     milliseconds: int
+    status: int | None = None
+    excerpt: str = ""
 
 
 def flags_of(biller_id: int) -> DaffronFlags:
@@ -238,24 +246,39 @@ def resume(*, actor: Actor, endpoint: Endpoint) -> None:
     )  # fmt: skip
 
 
-def send_test(*, actor: Actor, endpoint: Endpoint) -> Tested:
-    """Ask the biller's system whether it is well (PingURL): harmless, and sent even while the endpoint is paused."""
+def send_test(*, actor: Actor, endpoint: Endpoint, now: datetime, question: str = "") -> Tested:
+    """Ask the biller's system one of its connector's ``pings``, the first by default: harmless, and sent even while the
+    endpoint is paused. Nothing that is waiting is touched, and no transaction is open meanwhile.
+
+    :raises billing.throttles.TooManyTries: it was asked too often in this minute.
+    :raises EndpointRefused: its connector knows no such question.
+
+    Source: MSP-35
+    """
+    if connection.in_atomic_block:
+        raise RuntimeError("A test goes over the network, where no transaction may be open.")
     endpoint = Endpoint.objects.select_related("biller").get(pk=endpoint.pk)
-    milliseconds = 0
+    throttles.count(tries=[(TESTS, str(endpoint.pk))], now=now)
+    milliseconds, status, excerpt = 0, None, ""
     try:
         connector = connector_named(endpoint.connector)
+        question = question or connector.pings[0]
+        if question not in connector.pings:
+            raise EndpointRefused(f"{connector.label} knows no {question}.")
         target = target_of(endpoint, flags_of(endpoint.biller_id))
-        envelope = connector.write_ping(target)
-        envelope = replace(envelope, headers={**envelope.headers, **connector.sign(envelope, target, timezone.now())})
+        envelope = connector.write_ping(target, question)
+        envelope = replace(envelope, headers={**envelope.headers, **connector.sign(envelope, target, now)})
         answer = post_once(envelope, endpoint.timeout_seconds, networks())
-        milliseconds = round(answer.seconds * 1000)
+        milliseconds, status = round(answer.seconds * 1000), answer.status
         if answer.error is not None:
             raise answer.error
         assert answer.status is not None
-        connector.read_ping(answer.status, answer.body)
-        tested = Tested(True, f"The biller's system answered in {milliseconds} ms.", milliseconds)
+        excerpt = connector.mask(answer.body[:MAX_ANSWER])[:EXCERPT]
+        said = connector.read_ping(answer.status, answer.body, question)
+        words = f"The biller's system answered in {milliseconds} ms. {said}".strip()
+        tested = Tested(question, True, words, milliseconds, status, excerpt)
     except (ConnectorError, SecretUnreadable, LookupError) as error:
-        tested = Tested(False, str(error), milliseconds)
+        tested = Tested(question, False, str(error), milliseconds, status, excerpt)
     with transaction.atomic(durable=True):
         audit.record(
             actor=actor, event="endpoint.tested", biller_id=endpoint.biller_id, subject=str(endpoint.pk),

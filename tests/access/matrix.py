@@ -351,6 +351,7 @@ _BILLER_PORTAL = [
     _biller("biller-datapump-test", "resend", POST, "endpoint_id"),
     _biller("biller-datapump-pause", "change_settings", POST, "endpoint_id"),
     _biller("biller-datapump-resume", "change_settings", POST, "endpoint_id"),
+    _biller("biller-datapump-ask", "change_settings", POST, "endpoint_id"),
     _biller("biller-datapump-secret", "change_settings", POST, "endpoint_id"),
     _biller("biller-datapump-resend-all", "resend", BOTH, given=lambda _: {"key": str(uuid.uuid4())}),
     _biller("biller-datapump-resend-run", "view", GET, picks={"run_id": lambda at: at.town.resend.pk}),

@@ -79,6 +79,9 @@ class Entry:
 # ---- MultiSpeak --------------------------------------------------------------------------------------------------------
 
 
+_SCHEDULED = {"SCHED_PAY": "scheduled", "SCHED_PAY_UPDT": "changed", "SCHED_PAY_CNCL": "cancelled"}
+
+
 def _cis_target(cis: Cis) -> Target:
     return Target(
         url=cis.url, username=cis.username, password=cis.password, time_zone="America/Detroit",
@@ -95,6 +98,9 @@ def _cis_effects(book: dict[str, Any]) -> list[Told]:
     told += [Told("paperless", row["account"], {"Y": "on", "N": "off"}[row["ebill"]]) for row in book["paperless"]]
     for row in book["comments"]:
         name, word = row["comment"].split(" ")[:2]
+        if name in _SCHEDULED:
+            told.append(Told("scheduled", row["account"], _SCHEDULED[name]))
+            continue
         kind = {"AUTOPAY": "autopay", "PAYTEXT": "pay_by_text"}[name]
         texted = {"on": "enrolled", "off": "unenrolled"} if kind == "pay_by_text" else {}
         told.append(Told(kind, row["account"], texted.get(words[word], words[word])))
@@ -134,6 +140,7 @@ _KIND_OF = {
     "payment.posted": "payment",
     "paperless.changed": "paperless",
     "autopay.changed": "autopay",
+    "scheduled_payment.changed": "scheduled",
     "pay_by_text.changed": "pay_by_text",
 }
 
@@ -142,7 +149,7 @@ def _receiver_effects(book: dict[str, Any]) -> list[Told]:
     def what(data: dict[str, Any]) -> str:
         if "enrolled" in data:
             return "on" if data["enrolled"] else "off"
-        return str(data.get("amount") or data["status"])
+        return str(data.get("status") or data["amount"])
 
     return [
         Told(

@@ -75,6 +75,10 @@ def make_message(kind: str, account: str = "35909001", id: str = "r1", **facts: 
         },
         "paperless": {"enrolled": True},
         "autopay": {"enrolled": True, "service_location": "321045080002"},
+        "scheduled": {
+            "status": "scheduled", "on": "2026-12-01", "amount": "84.10", "invoice": "121940013401",
+            "service_location": "321045080002",
+        },
         "pay_by_text": {"status": "enrolled", "phone": "+12065550177", "service_location": "321045080002"},
     }  # fmt: skip
     return Message(id=id, kind=kind, account=account, occurred_at=AT, facts={**usual[kind], **facts})
@@ -196,20 +200,24 @@ def test_wrong_credentials_are_the_operators_business_and_change_nothing(line: L
 
 
 def test_a_ping_is_answered_and_changes_nothing(line: Line) -> None:
-    def ping(target: Target) -> None:
-        envelope = line.connector.write_ping(target)
+    def ping(target: Target, question: str = "") -> str:
+        envelope = line.connector.write_ping(target, question)
         assert envelope.message_ids == ()
+        assert envelope.operation == (question or line.connector.pings[0])
         signed = line.connector.sign(envelope, target, datetime.now(UTC))
-        line.connector.read_ping(*line.system.post(envelope.body, {**envelope.headers, **signed}))
+        return line.connector.read_ping(*line.system.post(envelope.body, {**envelope.headers, **signed}), question)
 
-    ping(line.target)
+    assert ping(line.target) == ""
+    for question in line.connector.pings:
+        ping(line.target, question)
     with pytest.raises(Misconfigured):
         ping(dataclasses.replace(line.target, password=line.connector.make_secret() or "wrong"))
     for trouble in line.entry.troubles:
         if trouble.error is not None and not str(trouble.rule["action"]).startswith("drop"):
-            line.system.control({**trouble.rule, "next": 1})
-            with pytest.raises(ConnectorError):
-                ping(line.target)
+            for question in line.connector.pings:
+                line.system.control({**trouble.rule, "next": 1})
+                with pytest.raises(ConnectorError):
+                    ping(line.target, question)
     assert line.effects() == []
 
 

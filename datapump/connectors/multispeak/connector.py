@@ -39,6 +39,7 @@ class MultiSpeak:
     purposes = frozenset(("balances", "payments", "paperless", "autopay"))
     options: Sequence[OptionField] = FIELDS
     makes_secrets = False
+    pings: Sequence[str] = ("PingURL", "GetMethods")
     batches = (
         "Several payments may share a call only where transactionId is the payment’s GUID: set "
         '{"Daffron":{"DataPumpConfigs":{"TransactionIdIsPaymentGuid":true}}} in setting 131 first.'
@@ -113,13 +114,16 @@ class MultiSpeak:
         operation = "WriteAccountHistoryComments" if comments else "ModifyCBDataForCustomer"
         return reader.read_errors(messages, status, body, operation)
 
-    def write_ping(self, target: Target) -> Envelope:
-        """Write PingURL."""
-        return _envelope("PingURL", "", (), target, self._plan(target))
+    def write_ping(self, target: Target, question: str = "") -> Envelope:
+        """Write PingURL or GetMethods."""
+        return _envelope(question or self.pings[0], "", (), target, self._plan(target))
 
-    def read_ping(self, status: int, body: bytes) -> None:
-        """Return where PingURL was answered without an error."""
+    def read_ping(self, status: int, body: bytes, question: str = "") -> str:
+        """Return where it was answered without an error; of GetMethods, the operations that the system names."""
+        if question == "GetMethods":
+            return reader.read_methods(status, body)
         reader.read_ping(status, body)
+        return ""
 
     def write_balance(self, account: str, target: Target) -> Envelope:
         """Write GetPayableItemsList."""

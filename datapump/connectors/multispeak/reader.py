@@ -121,6 +121,17 @@ def read_ping(status: int, body: bytes) -> None:
     raise_errors(response_to(status, body, "PingURL"))
 
 
+def read_methods(status: int, body: bytes) -> str:
+    """Return the operations that an answer to GetMethods names, in words.
+
+    :raises ConnectorError: it was not answered; the text says why.
+    """
+    response = response_to(status, body, "GetMethods")
+    raise_errors(response)
+    names = [leaf(element) for element in every(response, "string")]
+    return f"It names: {clip(', '.join(name for name in names if name))}." if any(names) else "It names no operations."
+
+
 def _payment_result(message: Message, echoes: list[Echo], errors: list[str]) -> Delivered | Undelivered:
     sent = to_cents(Decimal(message.facts["amount"]))
     ours = [echo for echo in echoes if echo.amount is not None and same_amount(sent, echo.amount)]

@@ -46,6 +46,7 @@ class Webhooks:
     purposes = frozenset(("payments", "paperless", "autopay"))
     options: Sequence[OptionField] = ()
     makes_secrets = True
+    pings: Sequence[str] = (events.PING,)
     batches = ""
 
     def make_secret(self) -> str:
@@ -90,16 +91,17 @@ class Webhooks:
             return [Undelivered(message.id, error) for message in messages]
         return [Delivered(message.id) for message in messages]
 
-    def write_ping(self, target: Target) -> Envelope:
+    def write_ping(self, target: Target, question: str = "") -> Envelope:
         """Write a ping, an event of its own that tells of nothing."""
         _check(target)
         return _envelope(
             events.PING, str(uuid.uuid4()), events.write_body(events.PING, datetime.now(UTC), {}), target, ()
         )
 
-    def read_ping(self, status: int, body: bytes) -> None:
+    def read_ping(self, status: int, body: bytes, question: str = "") -> str:
         """Return where the ping was taken."""
         _raise_by_status(status, body)
+        return ""
 
     def mask(self, body: bytes) -> str:
         """Return the event or the answer as text without secrets and card numbers."""

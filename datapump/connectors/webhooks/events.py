@@ -26,7 +26,6 @@ CHANNELS: Mapping[int | None, str] = {
 """Payment source ids in words."""
 
 _TENDERS = ("card", "ach", "echeck", "cash")
-_STATUSES = ("pending", "enrolled", "unenrolled", "number_changed")
 _AMOUNT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,2}0*)?", re.ASCII)
 # What databases and XML at the other end cannot keep, and halves of characters, which UTF-8 cannot carry.
 _UNSAYABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -40,18 +39,29 @@ class Event:
     data: Callable[[Message], dict[str, Any]]
 
 
-def _payment(message: Message) -> dict[str, Any]:
-    facts = message.facts
-    written = str(facts.get("amount", ""))
+def _amount(message: Message) -> str:
+    written = str(message.facts.get("amount", ""))
     if not _AMOUNT.fullmatch(written) or not (amount := Decimal(written)):
         raise Refused("the amount is not a sum above zero with at most two decimal places", message_id=message.id)
+    return f"{amount:.2f}"
+
+
+def _status(message: Message, *known: str) -> str:
+    status = str(message.facts.get("status"))
+    if status not in known:
+        raise Refused(f"the record does not say what happened: it is none of {', '.join(known)}", message_id=message.id)
+    return status
+
+
+def _payment(message: Message) -> dict[str, Any]:
+    facts, amount = message.facts, _amount(message)
     if facts.get("tender") not in _TENDERS:
         raise Refused(f"no event tells of a payment of the kind {facts.get('tender')!r}", message_id=message.id)
     if not facts.get("payment_guid"):
         raise Refused("the payment has no GUID", message_id=message.id)
     return {
         "payment_id": facts["payment_guid"],
-        "amount": f"{amount:.2f}",
+        "amount": amount,
         "currency": facts.get("currency", ""),
         "tender": facts["tender"],
         "authorization": facts.get("approval_code") or "",
@@ -76,15 +86,20 @@ def _autopay(message: Message) -> dict[str, Any]:
 
 
 def _pay_by_text(message: Message) -> dict[str, Any]:
-    if message.facts.get("status") not in _STATUSES:
-        raise Refused("the record does not say where pay by text stands", message_id=message.id)
-    return _texts(message, "status", "phone", "old_phone", "service_location")
+    status = _status(message, "pending", "enrolled", "unenrolled", "number_changed")
+    return {"status": status, **_texts(message, "phone", "old_phone", "service_location")}
+
+
+def _scheduled(message: Message) -> dict[str, Any]:
+    status = _status(message, "scheduled", "changed", "cancelled")
+    return {"status": status, "amount": _amount(message), **_texts(message, "on", "invoice", "service_location")}
 
 
 EVENTS: Mapping[str, Event] = {
     "payment": Event("payment.posted", _payment),
     "paperless": Event("paperless.changed", _enrolled),
     "autopay": Event("autopay.changed", _autopay),
+    "scheduled": Event("scheduled_payment.changed", _scheduled),
     "pay_by_text": Event("pay_by_text.changed", _pay_by_text),
 }
 """By kind of message. A new kind is a line here and its data in the schema."""
