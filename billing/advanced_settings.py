@@ -178,6 +178,32 @@ def value(number: int, biller_id: int) -> Any:
     return found.default if kept is None else kept
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One setting as it stands for a biller, to be shown: ``words`` are its value, of a secret only whether there is one.
+    ``given`` says that it is not the default.
+    """
+
+    setting: AdvancedSetting
+    words: str
+    given: bool
+
+
+def standing(biller_id: int) -> list[Standing]:
+    """Give every numbered setting of a biller as it may be shown, by number."""
+    found = []
+    for one in registered():
+        kept = one.store.read(biller_id)
+        given = kept not in (None, "", one.default)
+        if one.secret:
+            words = "Set; never shown" if given else ""
+        else:
+            value = kept if given else one.default
+            words = json.dumps(value, ensure_ascii=False) if one.kind is Kind.JSON and value else str(value or "")
+        found.append(Standing(one, words, given))
+    return found
+
+
 @transaction.atomic(durable=True)
 def change(*, actor: Actor, biller: Biller, number: int, given: Any) -> Any:
     """Change a biller's value to what a person gave; gives the value as it is kept.

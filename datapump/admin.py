@@ -266,6 +266,10 @@ class ConfigurationAdmin(FormPage):
             initial[f"setting_{number}"] = advanced_settings.value(number, row.biller_id)
         return ConfigurationForm(request.POST or None, initial=initial)
 
+    def more(self, request: HttpRequest, row: Configuration, form: Any) -> dict[str, Any]:
+        """Give every numbered setting of the biller as it stands."""
+        return {"settings": advanced_settings.standing(row.biller_id)}
+
     def apply(self, request: HttpRequest, row: Configuration, form: ConfigurationForm) -> None:
         """Change the switches and the settings; nothing is left to show."""
         given = dict(form.cleaned_data)

@@ -111,6 +111,18 @@ def _changed(request: BillerRequest, form: forms.Form, numbers: Sequence[int]) -
 
 
 @biller_page(Permission.CHANGE_SETTINGS)
+def numbers(request: BillerRequest) -> HttpResponse:
+    """Draw every numbered setting as it stands."""
+    context = {
+        "title": "Numbered settings",
+        "section": "settings",
+        "tabs": settings_tabs("biller-datapump-settings"),
+        "settings": advanced_settings.standing(request.biller.pk),
+    }
+    return render(request, "biller_portal/datapump/numbers.html", context)
+
+
+@biller_page(Permission.CHANGE_SETTINGS)
 def endpoint(request: BillerRequest, purpose: str) -> HttpResponse:
     """Draw and change one endpoint; a secret that we make for it is shown this once."""
     if purpose not in Purpose.values:

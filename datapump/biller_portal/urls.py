@@ -29,5 +29,6 @@ urlpatterns = [
         name="biller-account-changes",
     ),
     path("settings/datapump/", settings.overview, name="biller-datapump-settings"),
+    path("settings/datapump/numbers/", settings.numbers, name="biller-datapump-numbers"),
     path("settings/datapump/<slug:purpose>/", settings.endpoint, name="biller-datapump-endpoint"),
 ]

@@ -363,6 +363,7 @@ _BILLER_PORTAL = [
     _biller(
         "biller-datapump-settings", "change_settings", BOTH, given=lambda _: {"part": "switches", "payments": "on"}
     ),
+    _biller("biller-datapump-numbers", "change_settings"),
     _biller(
         "biller-datapump-endpoint",
         "change_settings",

@@ -10,14 +10,19 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
+from billing import advanced_settings
 from billing.actors import Actor, Requestor
 from billing.models import AuditEntry, Biller, Role, Run, RunState, SavedView, Setting
-from datapump.models import ChangeLog, Configuration, Endpoint, Purpose, Record, RecordState, RecordType
+from datapump.forms import NUMBERS
+from datapump.models import ChangeLog, Configuration, Delivery, Endpoint, Purpose, Record, RecordState, RecordType
 from datapump.operations import resends
+from datapump.operations.records import types_of, write
 from sms.models import Consent
 from sms.operations import modes
 from sms.operations.modes import State
@@ -613,3 +618,111 @@ def test_a_search_by_name_begins_the_name(client: Client, biller: Biller) -> Non
     pay(make_customer(biller, name="Anna Schmidt"))
     pay(make_customer(biller, name="Hanna Schmidt"))
     assert [row["name"] for row in listed(client, "q=anna")] == ["Anna Schmidt"]
+
+
+# ---- Which connector, its secret, and what a test brings back ----------------------------------------------------------
+
+
+@pytest.mark.spec("MSP-35")
+def test_webhooks_are_chosen_and_their_secret_is_shown_once(client: Client, biller: Biller) -> None:
+    page = text_of(client.get(f"{PAYMENTS}?connector=webhooks"))
+    assert "payment.posted" in page
+    assert "11 – " in page
+    assert all(f"{number} – " not in page for number in (12, 13, 35, 64, 65))
+    given = {
+        "connector": "webhooks", "setting_11": "https://receiver.example/events", "in_flight": "4",
+        "timeout_seconds": "20", "attempts_allowed": "10",
+    }  # fmt: skip
+    shown = client.post(PAYMENTS, given)
+    endpoint = endpoint_of(biller)
+    secret = endpoint.password
+    assert (endpoint.connector, endpoint.url) == ("webhooks", "https://receiver.example/events")
+    assert secret.startswith("whsec_")
+    assert secret in shown.content.decode()
+    assert shown["Cache-Control"] == "no-store"
+    assert client.post(PAYMENTS, given | {"in_flight": "5"}).status_code == 302
+    assert endpoint_of(biller).password == secret
+    assert secret not in client.get(PAYMENTS).content.decode() + client.get(HISTORY).content.decode()
+    changed = client.post(f"{HISTORY}endpoints/{endpoint.pk}/secret/")
+    new = endpoint_of(biller).password
+    assert new != secret
+    assert new in changed.content.decode()
+    assert secret not in changed.content.decode()
+    assert endpoint_of(biller).retired_password == secret
+    assert new not in client.get(PAYMENTS).content.decode()
+    assert AuditEntry.objects.filter(event="endpoint.secret_changed").count() == 1
+    # MultiSpeak's password is the biller's system's own, and balances are MultiSpeak's alone.
+    other = endpoint_of(biller, Purpose.PAPERLESS)
+    refused = client.post(f"{HISTORY}endpoints/{other.pk}/secret/", follow=True)
+    assert "is the biller’s system’s own" in text_of(refused)
+    assert "Signed webhooks" not in text_of(client.get("/biller/settings/datapump/balances/?connector=webhooks"))
+
+
+@pytest.mark.spec("MSP-35")
+def test_a_test_shows_what_came_back_and_touches_nothing(client: Client, biller: Biller, cis: Cis) -> None:
+    endpoint = endpoint_of(biller)
+    waiting = pay(billed(biller))
+    url = f"{HISTORY}endpoints/{endpoint.pk}/ask/"
+    page = text_of(client.get(PAYMENTS))
+    assert "Send PingURL" in page
+    assert "Send GetMethods" in page
+    well = text_of(client.post(url, {"question": "GetMethods"}))
+    assert "GetMethods: the endpoint is well" in well
+    assert "It names: CommitPaymentTransaction" in well
+    assert "HTTP status 200" in well
+    assert "GetMethodsResponse" in well
+    Endpoint.objects.filter(pk=endpoint.pk).update(username="nobody")
+    wrong = text_of(client.post(url, {"question": "PingURL"}))
+    assert "PingURL: the endpoint is not well" in wrong
+    assert "Invalid UserID or Pwd" in wrong
+    assert "HTTP status 500" in wrong
+    Endpoint.objects.filter(pk=endpoint.pk).update(url="http://127.0.0.1:9/", username=cis.username)
+    silent = text_of(client.post(url))
+    assert "refuses connections" in silent
+    assert "No answer" in silent
+    assert "knows no DropTables" in text_of(client.post(url, {"question": "DropTables"}, follow=True))
+    assert client.get(url).status_code == 405
+    found = Record.objects.get(pk=waiting.pk)
+    assert (found.state, found.attempts) == ("waiting", 0)
+    assert Delivery.objects.count() == 0
+    results = [one.facts["result"] for one in AuditEntry.objects.filter(event="endpoint.tested").order_by("pk")]
+    assert len(results) == 3
+    assert cis.password not in "".join(results) + well + wrong
+    # Twenty in a minute of the clock, then one must wait; what was refused asked nobody.
+    tries = (text_of(client.post(url, {"question": "DropTables"})) for _ in range(42))
+    assert any("too many tries" in page for page in tries)
+    assert AuditEntry.objects.filter(event="endpoint.tested").count() == 3
+
+
+@pytest.mark.spec("MSP-35")
+def test_in_production_a_test_reaches_nothing_of_our_own_network(
+    client: Client, biller: Biller, cis: Cis, settings: Settings
+) -> None:
+    settings.PRODUCTION, settings.DATAPUMP_NETWORKS = True, []
+    url = f"{HISTORY}endpoints/{endpoint_of(biller).pk}/ask/"
+    page = text_of(client.post(url, secure=True))
+    assert "lies in a network that may not be reached" in page
+    assert "HTTP status" not in page
+
+
+@pytest.mark.spec("MSP-36")
+def test_what_has_no_endpoint_of_its_own_is_told_to_the_one_of_autopay(biller: Biller) -> None:
+    shared = endpoint_of(biller, Purpose.AUTOPAY)
+    customer = billed(biller)
+    Configuration.objects.filter(biller=biller).update(pay_by_text_changes=True)
+    told = set(types_of(Purpose.AUTOPAY)) - {RecordType.PENDING}
+    assert told == set(RecordType) - {RecordType.PAYMENT, RecordType.PAPERLESS, RecordType.PENDING}
+    for type_ in told:
+        with transaction.atomic():
+            write(actor=SYSTEM, biller_id=biller.pk, customer_id=customer.pk, type=type_, facts={})
+    assert {record.type: record.endpoint_id for record in Record.objects.all()} == dict.fromkeys(told, shared.pk)
+    assert NUMBERS[Purpose.AUTOPAY] == (17, 18, 19)
+
+
+def test_every_numbered_setting_is_listed_as_it_stands(client: Client, biller: Biller, cis: Cis) -> None:
+    page = text_of(client.get("/biller/settings/datapump/numbers/"))
+    for one in advanced_settings.registered():
+        assert f"{one.number} {one.name}" in page
+    assert cis.url in page
+    assert cis.password not in page
+    assert "Set; never shown" in page

@@ -76,11 +76,8 @@ class Webhooks:
         """Sign id, time of the try and body with the secret, and with the old one for as long as it is good."""
         at = at.astimezone(UTC)
         id_, body = envelope.headers["webhook-id"], envelope.body.decode()
-        signatures = [
-            _webhook(secret).sign(msg_id=id_, timestamp=at, data=body)
-            for secret in (target.password, target.old_password)
-            if secret
-        ]
+        secrets_ = [target.password, *filter(None, [target.old_password])]
+        signatures = [_webhook(secret).sign(msg_id=id_, timestamp=at, data=body) for secret in secrets_]
         return {"webhook-timestamp": str(int(at.timestamp())), "webhook-signature": " ".join(signatures)}
 
     def read(self, messages: Sequence[Message], status: int, body: bytes) -> Sequence[Delivered | Undelivered]:
