@@ -8,7 +8,7 @@ import sys
 
 from bench.beds import bed, clear
 
-MEASUREMENTS = ("imports", "collects", "deliveries", "histories", "texts")
+MEASUREMENTS = ("imports", "collects", "deliveries", "outages", "histories", "texts")
 
 
 def main() -> int:

@@ -47,6 +47,7 @@ def bed() -> Iterator[None]:
                 "BENCH_SUPERUSER": postgres.address(port, "postgres", "bench-superuser", DATABASE),
                 "REDIS_URL": valkey.address(broker),
                 "STORAGE_DIR": files,
+                "STATIC_COLLECTED": "0",
                 "DJANGO_SETTINGS_MODULE": "config.settings",
             }
         )

@@ -69,6 +69,8 @@ class Entry:
     make: Callable[[Path], Any]
     target: Callable[[Any], Target]
     effects: Callable[[dict[str, Any]], list[Told]]
+    payments: Mapping[str, str]
+    """How a rule of the system's switches says that it is for payments."""
     troubles: tuple[Trouble, ...]
     status_says_it_all: bool = False
     """Whether a 2xx without anything in it is a success by the system's own rules."""
@@ -111,6 +113,7 @@ MULTISPEAK = Entry(
     make=Cis,
     target=_cis_target,
     effects=_cis_effects,
+    payments={"operation": "CommitPaymentTransaction"},
     troubles=(
         Trouble({"action": "fault"}, OutcomeUnknown, False),
         Trouble({"action": "fault", "status": 200, "when": "after"}, OutcomeUnknown, True),
@@ -168,6 +171,7 @@ WEBHOOKS = Entry(
     make=Receiver,
     target=lambda receiver: Target(url=receiver.url, password=receiver.password, time_zone="America/Detroit"),
     effects=_receiver_effects,
+    payments={"type": "payment.posted"},
     troubles=(
         _answers(400, Refused),
         _answers(401, Misconfigured),
