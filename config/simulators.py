@@ -1,4 +1,4 @@
-"""``manage.py simulate gateway|cis|phone``: the other side of the wire, as a network service with its own book.
+"""``manage.py simulate gateway|cis|receiver|phone``: the other side of the wire, as a network service with its own book.
 
 A simulator stands for somebody else's machine. It reads no settings, opens no database of ours and starts only where
 ``DEMO=1`` says that nothing here is real.
@@ -16,6 +16,7 @@ from config import environment
 SIMULATORS = {
     "gateway": "payments.gateways.simulator_service.server",
     "cis": "datapump.connectors.cis_simulator",
+    "receiver": "datapump.connectors.receiver_simulator",
     "phone": "sms.providers.simulator_service.server",
 }
 

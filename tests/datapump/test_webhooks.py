@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import jsonschema
 import pytest
@@ -82,7 +83,7 @@ def test_every_kind_of_record_has_its_event_and_every_event_fits_the_schema() ->
         ("scheduled", {"status": "lost"}, "what happened"),
     ],
 )
-def test_what_an_event_cannot_say_is_refused(kind: str, facts: dict[str, object], words: str) -> None:
+def test_what_an_event_cannot_say_is_refused(kind: str, facts: dict[str, Any], words: str) -> None:
     with pytest.raises(Refused, match=words) as refused:
         webhooks.write([make_message(kind, **facts)], TARGET)
     assert refused.value.message_id == "r1"
@@ -271,7 +272,7 @@ def test_what_is_kept_of_a_call_shows_no_secret_and_no_card_number(town: Biller,
 
 
 def test_a_typed_connector_is_known_and_a_changed_one_forgets_what_the_other_was_told(town: Biller) -> None:
-    fields = {"connector": "carrier_pigeon", "url": "https://cis.example/CB"}
+    fields: dict[str, Any] = {"connector": "carrier_pigeon", "url": "https://cis.example/CB"}
     with pytest.raises(endpoints.EndpointRefused, match="carrier_pigeon"):
         endpoints.change(actor=SYSTEM, biller=town, purpose=Purpose.PAYMENTS, fields=fields, options={})
     fields |= {"connector": "multispeak", "username": "u", "password": "p", "per_envelope": 1}
