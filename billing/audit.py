@@ -87,6 +87,7 @@ SENTENCES: dict[str, Any] = {
     "payment.depositing": _("Asked to deposit %(amount)s"),
     "payment.failed": _("A payment of %(amount)s did not go through: %(reason)s"),
     "payment.posted": _("Paid %(amount)s with %(method)s, confirmation %(confirmation)s"),
+    "payment.recorded": _("Recorded a payment of %(amount)s that was taken elsewhere (%(channel)s)"),
     "payment.released": _("Released an authorization of %(amount)s"),
     "payment.started": _("Started a payment of %(amount)s with %(method)s"),
     "payments.settled": _("Settled %(posted)s payments of %(total)s; %(failed)s did not go through"),

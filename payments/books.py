@@ -153,12 +153,12 @@ CHECKS = [
         "9",
         "The clearing account of each route and tender is the sum of its payments with their fees, in number too",
         "SELECT count(*) FROM payments_route",
-        """SELECT 'route ' || coalesce(e.route_id, p.route_id) || ' ' || coalesce(e.tender, p.tender)
+        """SELECT 'route ' || coalesce(e.route_id, p.route_id, 0) || ' ' || coalesce(e.tender, p.tender)
            FROM (SELECT biller_id, route_id, tender, sum(amount) AS total, sum(count) AS n FROM billing_entry
                  WHERE account = 'clearing' GROUP BY 1, 2, 3) e
            FULL JOIN (SELECT biller_id, route_id, tender, sum(amount + fee) AS total, count(*) AS n
                       FROM payments_payment WHERE state = 'posted' GROUP BY 1, 2, 3) p
-             ON p.biller_id = e.biller_id AND p.route_id = e.route_id AND p.tender = e.tender
+             ON p.biller_id = e.biller_id AND coalesce(p.route_id, 0) = coalesce(e.route_id, 0) AND p.tender = e.tender
            WHERE coalesce(e.total, 0) <> coalesce(p.total, 0) OR coalesce(e.n, 0) <> coalesce(p.n, 0)""",
     ),
     Check(
@@ -202,6 +202,7 @@ CHECKS = [
                              count(*) FILTER (WHERE state = 'applied' AND result = 0 AND command = 'authorize') AS held,
                              count(*) FILTER (WHERE state IN ('open', 'answered')) AS live
                       FROM payments_attempt GROUP BY payment_id) a ON a.payment_id = coalesce(p.group_id, p.id)
+           -- What was taken elsewhere has no route and no attempt.
            WHERE p.route_id IS NOT NULL
              AND ((p.state IN ('posted', 'reversed')) <> (coalesce(a.passed, 0) = 1)
                   OR coalesce(a.passed, 0) > 1 OR (p.state = 'processing') <> (coalesce(a.live, 0) = 1)

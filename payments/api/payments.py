@@ -34,11 +34,14 @@ from payments.models import (
     PaymentState,
     Tender,
 )
-from payments.operations import authorizations, charges
+from payments.operations import authorizations, charges, outside_payments
 
 # What a client reads instead of our numbers.
 CHANNELS = {Channel(value): Channel(value).name.lower() for value in Channel.values}
 CHANNEL_NAMES = sorted(CHANNELS.values())
+_CHANNEL_OF = {name: channel for channel, name in CHANNELS.items()}
+# Where a machine may take a payment for a customer.
+TAKEN_THROUGH = (Channel.API, Channel.IVR, Channel.KIOSK, Channel.OUTBOUND_CALL)
 DECLINED = "declined"
 
 
@@ -74,6 +77,49 @@ class PaymentRequest(Shape):
         help_text="Where the receipt goes instead of the customer's address.",
     )
 
+    channel = serializers.ChoiceField(
+        choices=[CHANNELS[one] for one in TAKEN_THROUGH],
+        required=False,
+        default=CHANNELS[Channel.API],
+        help_text="Where the customer paid: at a kiosk, by telephone, in a call of ours, or simply over the API.",
+    )
+    kiosk = serializers.CharField(
+        required=False, default="", max_length=40, help_text="The kiosk's id; for payments at a kiosk, and only there."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Hold channel and kiosk together."""
+        return _with_kiosk(attrs)
+
+
+class OutsidePaymentRequest(Shape):
+    """A payment that was taken elsewhere."""
+
+    account = Account()
+    amount = AmountAsked(help_text="In the biller's currency, without fees.")
+    tender = serializers.ChoiceField(choices=Tender.choices)
+    channel = serializers.ChoiceField(
+        choices=[CHANNELS[one] for one in outside_payments.CHANNELS],
+        help_text="Where; csr is the biller's own counter.",
+    )
+    approval_code = serializers.CharField(
+        max_length=60, help_text="Of whoever took it, or the number of its receipt; different for every payment."
+    )
+    kiosk = serializers.CharField(
+        required=False, default="", max_length=40, help_text="The kiosk's id; for payments at a kiosk, and only there."
+    )
+    taken_at = serializers.DateTimeField(required=False, help_text="When; without it now.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Hold channel and kiosk together."""
+        return _with_kiosk(attrs)
+
+
+def _with_kiosk(given: dict[str, Any]) -> dict[str, Any]:
+    if (given["channel"] == CHANNELS[Channel.KIOSK]) != bool(given["kiosk"]):
+        raise ValidationError({"kiosk": ["A payment at a kiosk names the kiosk, and no other does."]}, code="invalid")
+    return given
+
 
 class InstrumentRef(Shape):
     """With what something was paid."""
@@ -98,6 +144,7 @@ class PaymentShape(Shape):
     tender = serializers.ChoiceField(choices=Tender.choices)
     instrument = InstrumentRef(allow_null=True)
     channel = serializers.SerializerMethodField()
+    kiosk = serializers.CharField(help_text="The kiosk's id; empty where it was not made at one.")
     made_by = serializers.CharField()
     created_at = serializers.DateTimeField()
     settled_at = serializers.DateTimeField(allow_null=True)
@@ -206,13 +253,45 @@ class PaymentsView(ApiView):
                 customer=customer,
                 amount=given["amount"],
                 instrument=_instrument(customer, given["instrument"]),
-                channel=Channel.API,
+                channel=_CHANNEL_OF[given["channel"]],
+                kiosk=given["kiosk"],
                 actor=self.actor,
                 request_key=request_key,
                 item_ids=_items(customer, given["invoices"]) if "invoices" in given else None,
                 email=given["email"],
                 authorize_only=given["authorize_only"],
             )
+        return _answer(self, payment.pk, went=201)
+
+
+class OutsidePaymentsView(ApiView):
+    """Payments that were taken elsewhere."""
+
+    @extend_schema(
+        operation_id="payments_record",
+        request=OutsidePaymentRequest,
+        parameters=[HEADER, REPLAYED],
+        responses={201: OpenApiResponse(PaymentDetail, description="Recorded, and told to the biller's system.")},
+        tags=["payments"],
+    )
+    def post(self, request: Request) -> Response:
+        """Record a payment that was taken elsewhere, of any tender; what no bill takes is the account's credit."""
+        given = self.body(OutsidePaymentRequest, request)
+        given["amount"] = money.parse(str(given["amount"]), self.biller.currency)
+        return once(self, operation="outside payment", given=given, act=lambda key: self._record(given, key))
+
+    def _record(self, given: dict[str, Any], key: str) -> Response:
+        payment = outside_payments.record(
+            customer=self.customer_numbered(given["account"]),
+            amount=given["amount"],
+            tender=Tender(given["tender"]),
+            channel=_CHANNEL_OF[given["channel"]],
+            approval_code=given["approval_code"],
+            kiosk=given["kiosk"],
+            taken_at=given.get("taken_at"),
+            actor=self.actor,
+            request_key=hashlib.sha256(f"outside:{key}".encode()).hexdigest(),
+        )
         return _answer(self, payment.pk, went=201)
 
 

@@ -8,6 +8,7 @@ from payments.api import enrolments, instruments, payments, routes
 
 urlpatterns = [
     path("payments/", payments.PaymentsView.as_view(), name="api-payments"),
+    path("payments/outside/", payments.OutsidePaymentsView.as_view(), name="api-outside-payments"),
     path("payments/<uuid:pk>/", payments.PaymentView.as_view(), name="api-payment"),
     path("payments/<uuid:pk>/deposit/", payments.DepositView.as_view(), name="api-payment-deposit"),
     path("payments/<uuid:pk>/release/", payments.ReleaseView.as_view(), name="api-payment-release"),

@@ -102,6 +102,9 @@ class Payment(models.Model):
     result = models.PositiveSmallIntegerField(null=True)
     failure = models.CharField(max_length=200, blank=True)
     approval_code = models.CharField(max_length=60, blank=True)
+    kiosk = models.CharField(
+        max_length=40, blank=True, db_default="", help_text="The kiosk's id, as its maker gave it (MSP-9)."
+    )
     group_id = models.UUIDField(
         null=True, help_text="The first payment of those that one attempt moves together; empty where it goes alone."
     )

@@ -108,6 +108,7 @@ def pay(
     email: str = "",
     language: str = "",
     fee: Decimal = ZERO,
+    kiosk: str = "",
     authorize_only: bool = False,
     now: datetime.datetime | None = None,
 ) -> Payment:
@@ -119,6 +120,7 @@ def pay(
     ``amount`` is in the biller's currency; ``item_ids`` are the items to pay, by default every open bill, oldest first.
     ``fee`` is a convenience fee that is charged on top of ``amount``, pays no item, and is the biller's income.
     ``request_key`` is the caller's own: the same key with the same input gives the same payment again and charges nothing.
+    ``kiosk`` is the id of the kiosk where it is made.
     ``email`` and ``language`` are a guest's: where the receipt goes and what it speaks; empty means the customer's own.
 
     :raises ValueError: the fee is negative.
@@ -153,6 +155,7 @@ def pay(
         email=email,
         language=language,
         fee=fee,
+        kiosk=kiosk,
         hold=gateway.authorization_life if authorize_only else None,
         now=now,
     )
@@ -179,6 +182,7 @@ def start(
     now: datetime.datetime,
     language: str = "",
     fee: Decimal = ZERO,
+    kiosk: str = "",
     hold: datetime.timedelta | None = None,
 ) -> Started | Payment:
     """Hold the items' money and commit the attempt, before the processor hears of it; see :func:`pay`.
@@ -215,8 +219,9 @@ def start(
         # Two requests with one key may come at once; the second one waits here and then finds the first.
         cursor.execute(
             "INSERT INTO payments_payment (biller_id, customer_id, instrument_id, route_id, tender, amount, fee, currency, state,"
-            " channel, requestor, made_by, user_id, email, language, request_key, request_hash, failure, approval_code, created_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'processing', %s, %s, %s, %s, %s, %s, %s, %s, '', '', %s)"
+            " channel, requestor, made_by, user_id, email, language, request_key, request_hash, failure, approval_code, created_at,"
+            " kiosk)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'processing', %s, %s, %s, %s, %s, %s, %s, %s, '', '', %s, %s)"
             " ON CONFLICT (biller_id, request_key) WHERE request_key IS NOT NULL DO NOTHING RETURNING id",
             [
                 *(
@@ -237,7 +242,7 @@ def start(
                     email,
                     language,
                 ),
-                *(request_key, fingerprint, now),
+                *(request_key, fingerprint, now, kiosk),
             ],
         )
         row = cursor.fetchone()

@@ -79,7 +79,7 @@ class _Applied(NamedTuple):
     covers: int = 1
 
 
-class _Moved(NamedTuple):
+class Moved(NamedTuple):
     """A payment whose state just changed."""
 
     id: str
@@ -210,7 +210,7 @@ def _hold(held: Sequence[_Applied], *, actor: Actor) -> Settled:
             """,
             [sets.keyed(why), ids],
         )
-        payments = [_Moved(*row) for row in cursor.fetchall()]
+        payments = [Moved(*row) for row in cursor.fetchall()]
     if len(payments) != len(held):
         raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
     # Only a deposit that did not come about has a chunk.
@@ -262,10 +262,24 @@ def _post(biller: Biller, passed: Sequence[_Applied], *, actor: Actor, now: date
             """,
             [posting, now, ids],
         )
-        payments = [_Moved(*row) for row in cursor.fetchall()]
-        if len(payments) != len(passed):
-            raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
-        _end_authorizations(passed, now)
+        payments = [Moved(*row) for row in cursor.fetchall()]
+    if len(payments) != len(passed):
+        raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
+    _end_authorizations(passed, now)
+    book(biller=biller, posting_id=posting, payments=payments)
+    _count_in_chunks(payments, "passed")
+    if len(passed) == 1:
+        _audit_one(passed[0].payment_id, "payment.posted", actor)
+    return Settled(posted=len(payments), posted_total=sum((one.amount for one in payments), Decimal("0.00")))
+
+
+def book(*, biller: Biller, posting_id: int, payments: Sequence[Moved]) -> None:
+    """Let payments that were just posted pay what they reserved, and tell of them, inside the caller's transaction.
+
+    Balances, allocations, items, what is left over as a credit, the ledger, and both outboxes.
+    """
+    ids = sets.array(one.id for one in payments)
+    with connection.cursor() as cursor:
         # What is summed here came with the rows; to sum it in PostgreSQL would read each payment once more for each sum.
         _change(
             "billing_customer",
@@ -287,24 +301,24 @@ def _post(biller: Biller, passed: Sequence[_Applied], *, actor: Actor, now: date
     allocated = _sums((payment_id, amount) for payment_id, _, amount in allocations)
     Item.objects.bulk_create(
         Item(
-            biller=biller, customer_id=one.customer_id, payment_id=one.id, posting_id=posting, kind=ItemKind.CREDIT,
+            biller=biller, customer_id=one.customer_id, payment_id=one.id, posting_id=posting_id, kind=ItemKind.CREDIT,
             amount=rest, currency=one.currency,
         )
         for one in payments
         if (rest := allocated.get(one.id, Decimal("0.00")) - one.amount) < 0
     )  # fmt: skip
-    _enter(biller, posting, payments)
+    _enter(biller, posting_id, payments)
     records.write_from(
         actor=None,
         type=RecordType.PAYMENT,
         source="""
             SELECT id, biller_id, customer_id, requestor, made_by, '' AS before, amount::text AS after,
-                   jsonb_build_object('amount', amount::text, 'currency', currency, 'tender', tender, 'channel', channel,
-                                      'approval_code', approval_code) AS facts
+                   jsonb_strip_nulls(jsonb_build_object(
+                       'amount', amount::text, 'currency', currency, 'tender', tender, 'channel', channel,
+                       'approval_code', approval_code, 'kiosk', nullif(kiosk, ''))) AS facts
             FROM payments_payment WHERE id = ANY(%s::uuid[])""",
         params=[ids],
     )
-    _count_in_chunks(payments, "passed")
     notices.write_from(
         kind=NoticeKind.RECEIPT,
         source=f"""
@@ -320,9 +334,6 @@ def _post(biller: Biller, passed: Sequence[_Applied], *, actor: Actor, now: date
             FROM payments_payment p WHERE p.id = ANY(%s::uuid[]) AND (p.group_id IS NULL OR p.group_id = p.id)""",
         params=[ids],
     )
-    if len(passed) == 1:
-        _audit_one(passed[0].payment_id, "payment.posted", actor)
-    return Settled(posted=len(payments), posted_total=sum((one.amount for one in payments), Decimal("0.00")))
 
 
 def _fail(
@@ -346,7 +357,7 @@ def _fail(
             """,
             [now, sets.keyed((one.payment_id, [one.result, str(words_for(one.result))]) for one in failures), ids],
         )
-        payments = [_Moved(*row) for row in cursor.fetchall()]
+        payments = [Moved(*row) for row in cursor.fetchall()]
         if len(payments) != len(failures):
             raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
         _end_authorizations(failures, now)
@@ -422,7 +433,7 @@ def _change(table: str, change: str, sums: dict[int, Decimal]) -> None:
         )
 
 
-def _enter(biller: Biller, posting_id: int, payments: Sequence[_Moved]) -> None:
+def _enter(biller: Biller, posting_id: int, payments: Sequence[Moved]) -> None:
     """Book what came in: clearing as a settlement report splits it, against receivables and the fees in it."""
     clearing = _sums(((one.route_id, one.tender, one.currency), one.amount + one.fee) for one in payments)
     charged = [one for one in payments if one.fee]
@@ -457,7 +468,7 @@ def _enter(biller: Biller, posting_id: int, payments: Sequence[_Moved]) -> None:
     )  # fmt: skip
 
 
-def _count_in_chunks(payments: Sequence[_Moved], outcome: str) -> None:
+def _count_in_chunks(payments: Sequence[Moved], outcome: str) -> None:
     sums = _sums((one.chunk_id, one.amount) for one in payments if one.chunk_id is not None)
     counts = Counter(one.chunk_id for one in payments)
     for pk in sorted(sums):

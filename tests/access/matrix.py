@@ -488,6 +488,17 @@ _API = [
             "instrument": at.account.card.pk,
         },
     ),
+    _api(
+        "outside-payments",
+        "POST",
+        given=lambda at: {
+            "account": at.account.customer.number,
+            "amount": "5.00",
+            "tender": "cash",
+            "channel": "lockbox",
+            "approval_code": "R-1",
+        },
+    ),
     _api("payment", pick=PICKS["payment_id"]),
     _api("payment-receipt", pick=PICKS["payment_id"]),
     _api("payment-deposit", "POST", pick=lambda at: at.account.held.pk),

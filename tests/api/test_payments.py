@@ -19,6 +19,7 @@ from billing.models import AuditEntry, Biller, IdempotencyKey, Item
 from billing.operations import idempotency_keys
 from billing.throttles import Limit
 from config.celery import BEAT
+from datapump.models import Record
 from payments.models import Attempt, Payment
 from payments.operations import cases, charges
 from tests.api.conftest import Town
@@ -65,6 +66,7 @@ def test_payment_is_taken_once_and_read_back(town: Town, processor: Processor) -
         "tender": "card",
         "instrument": {"id": str(town.instrument.pk), "kind": "card", "brand": "visa", "last4": town.instrument.last4},
         "channel": "api",
+        "kiosk": "",
         "made_by": "CIS",
         "created_at": taken["created_at"],
         "settled_at": taken["settled_at"],
@@ -444,3 +446,15 @@ def test_too_many_calls_are_held_back(town: Town, monkeypatch: pytest.MonkeyPatc
     refused = pay(town)
     assert refused.json()["error"]["code"] == "too_many_tries"
     assert 1 <= int(refused.headers["Retry-After"]) <= 3600
+
+
+@pytest.mark.spec("MSP-9")
+def test_a_kiosk_names_itself(town: Town, processor: Processor) -> None:
+    before = books()
+    for wrong in ({"channel": "kiosk"}, {"kiosk": "BHappy"}, {"channel": "ivr", "kiosk": "BHappy"}):
+        assert error(pay(town, "key-1", None, **wrong)) == (422, "invalid", "kiosk")
+    assert books() == before
+    taken = pay(town, channel="kiosk", kiosk="BHappy").json()
+    assert (taken["channel"], taken["kiosk"], taken["state"]) == ("kiosk", "BHappy", "posted")
+    assert Record.objects.get(pk=taken["id"]).facts["kiosk"] == "BHappy"
+    assert list(processor.charges().values()) == [1]
