@@ -82,6 +82,7 @@ class Town:
     """One biller: ``columns`` are those of its row, ``customers`` how many it billed last month, ``billed`` this month.
 
     ``line`` is the number that it texts from.
+    ``prints`` says that its own system gives bills as PDF.
     ``due_in`` are last month's due dates in days after the bill, ``by_hand`` how many customers paid without AutoPay.
     """
 
@@ -93,6 +94,7 @@ class Town:
     by_hand: int
     due_in: tuple[int, ...]
     logo: Path | None = None
+    prints: bool = False
 
 
 MAPLE_FALLS = Town(
@@ -117,6 +119,7 @@ MAPLE_FALLS = Town(
     by_hand=200,
     due_in=(14, 17, 20, 24, 28, 32),
     logo=LOGO,
+    prints=True,
 )
 RED_MESA = Town(
     "red-mesa",
@@ -193,7 +196,7 @@ def _make_biller(town: Town, simulators: Simulators, route_options: dict[str, An
         (InstrumentKind.BANK, "Bank accounts", ["ach"]),
     ):
         _make_route(biller, name, f"{town.slug}-{kind}", tenders, simulators, route_options)
-    _connect(biller, simulators)
+    _connect(town, biller, simulators)
     _give_line(town, biller, simulators.telephone)
     return biller
 
@@ -219,7 +222,7 @@ def _make_route(
     route.save()
 
 
-def _connect(biller: Biller, simulators: Simulators) -> None:
+def _connect(town: Town, biller: Biller, simulators: Simulators) -> None:
     """Let a biller's updates go to the simulated CIS; what somebody changed besides stays."""
     endpoints.configure(actor=ACTOR, biller=biller, switches=dict.fromkeys(endpoints.SWITCHES, True))
     advanced_settings.change(
@@ -229,6 +232,9 @@ def _connect(biller: Biller, simulators: Simulators) -> None:
         given={"Daffron": {"DataPumpConfigs": {"TransactionIdIsPaymentGuid": True}}},
     )
     cis = simulators.cis
+    if town.prints:
+        for number, given in ((20, cis.prints_url), (119, "3")):
+            advanced_settings.change(actor=ACTOR, biller=biller, number=number, given=given)
     for purpose in (Purpose.PAYMENTS, Purpose.PAPERLESS, Purpose.AUTOPAY):
         there = biller.endpoints.filter(purpose=purpose).first()
         if there is not None and (there.url, there.username, there.password) == (cis.url, cis.username, cis.password):

@@ -111,8 +111,13 @@ class Cis:
         """The address that updates go to."""
         return f"{self.door.url}/services/CB"
 
+    @property
+    def prints_url(self) -> str:
+        """The address that gives bills as PDF."""
+        return f"{self.door.url}/eprint/"
+
     def book(self) -> dict[str, Any]:
-        """Give what it has heard: ``payments``, ``repeats``, ``comments``, ``paperless``, ``totals``."""
+        """Give what it has heard: ``payments``, ``repeats``, ``comments``, ``paperless``, ``prints``, ``totals``."""
         return self.door.ask("/book")
 
     def switches(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ CONDITIONS = {
     "unexplained": "Texts do not arrive, and nobody says why",
     "unregistered": "The biller’s number is not registered",
 }
-OPERATIONS = ("CommitPaymentTransaction", "ModifyCBDataForCustomer", "WriteAccountHistoryComments", "PingURL")
+OPERATIONS = ("CommitPaymentTransaction", "ModifyCBDataForCustomer", "WriteAccountHistoryComments", "PingURL", "Print")
 _AVS = (("", "As the card says"), ("address", "Address does not match"), ("zip", "ZIP code does not match"))
 
 

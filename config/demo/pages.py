@@ -271,6 +271,7 @@ def _cis_page(
             {"label": "Heard again", "value": formats.number(totals["repeats"]), "note": "and not booked again"},
             {"label": "Comments", "value": formats.number(totals["comments"])},
             {"label": "Paperless changes", "value": formats.number(totals["paperless"])},
+            {"label": "Bills printed", "value": formats.number(len(book["prints"])), "note": "as PDF"},
         ],
         "payments": [_heard(row, "first_received_at") for row in _newest(book["payments"])],
         "comments": [_heard(row, "received_at") for row in _newest(book["comments"])],
