@@ -101,7 +101,12 @@ def test_what_is_no_bill_is_refused_loudly(line: Line, rule: dict[str, object], 
     assert line.fetch().startswith(b"%PDF-")
 
 
-def test_a_pdf_that_is_too_large_is_not_taken(line: Line) -> None:
+def test_only_a_whole_pdf_is_taken(line: Line) -> None:
+    assert line.driver.read(200, b"%PDF-1.4 %%EOF\n") == b"%PDF-1.4 %%EOF\n"
+    with pytest.raises(Unreadable, match="is no PDF"):
+        line.driver.read(200, b"<html>%PDF-1.4 %%EOF")
+    with pytest.raises(Unreadable, match="broke off"):
+        line.driver.read(200, b"%PDF-1.4 %%EOF" + b"x" * 5_000)
     with pytest.raises(Unreadable, match="more than 10 MB"):
         line.driver.read(200, b"%PDF-1.4" + bytes(MAX_PDF) + b"%%EOF")
 
