@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from decimal import Decimal
+from typing import Any
 
 import pypdf
 import pytest
@@ -49,7 +50,7 @@ def paper(**changes: object) -> Paper:
     return Paper(**given)  # type: ignore[arg-type]  # a fixture
 
 
-hostile = st.text(max_size=120) | st.sampled_from(
+hostile = st.text(max_size=120) | st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=120) | st.sampled_from(
     [
         "#panic()", "#import \"@preview/x:1.0.0\"", "$x$ *b* _i_ `raw` <label> @ref", "= Heading", "// comment", "/* open",
         "\\", "\\u{41}", "]", "#[", '"); panic("', "#read(\"/etc/passwd\")", "~---...", "{{ x }}", "http://evil.example",
@@ -70,14 +71,15 @@ def test_no_value_is_ever_markup(name: str, number: str, address: str) -> None:
     )  # fmt: skip
     shown = words(body)
     for value in (name, number, address):
-        # Whatever is written in plain letters and signs stands there as it is; what folds spaces is the reader.
-        for word in re.findall(r"[!-~]{1,40}", value):
-            assert word in re.sub(r"[\u200b\s]+", "", shown) or word in shown
+        # What is written in plain letters and signs stands there as it is, but for spaces, which the reader folds; in
+        # other scripts the order on the sheet is another.
+        if re.fullmatch(r"[ -~]*", value):
+            assert re.sub(r"\s+", "", value) in re.sub(r"[\u200b\s]+", "", shown)
 
 
 def test_a_paper_is_tagged_and_the_same_every_time() -> None:
     body = set_paper(paper(logo=PNG))
-    root = read(body).trailer["/Root"]
+    root: Any = read(body).trailer["/Root"]
     assert body == set_paper(paper(logo=PNG))
     assert body != set_paper(paper(logo=PNG, language="es"))
     assert root["/Lang"] == "en"
