@@ -55,6 +55,28 @@ function errors(account) {
   return kind(account) === "9204" ? undefined : {};
 }
 
+function extensions(...items) {
+  return { extensionsItem: items.map(([extName, extValue]) => ({ extName, extValue })) };
+}
+
+function owed(account) {
+  if (kind(account) === "9204") return undefined;
+  if (kind(account) === "9404") return { attributes: { errorString: "account is closed" } };
+  if (kind(account) === "9333") {
+    return { extensionsList: extensions(["remainingBalance", "4.93"], ["remainingDays", "1.5"]), payableItem: [{ currentAmount: 0 }] };
+  }
+  const dueDate = "2026-12-01T00:00:00-06:00";
+  const paid = { lastPaymentAmount: 1234.5, lastPaymentDate: "2026-11-20T23:30:00-06:00" };
+  return {
+    extensionsList: extensions(["preventCreditCard", "Y"]),
+    payableItem: [
+      { pastDueAmount: 12.5, currentAmount: 84.1, description: "Electric", chargeCode: "E", dueDate, ...paid },
+      { currentAmount: -4, description: "Deposit" },
+    ],
+    allowableTransactionTypes: { transactionType: ["creditCardPayment", "Cash Only"] },
+  };
+}
+
 const operations = {
   CommitPaymentTransaction(body, callback, header) {
     hear("CommitPaymentTransaction", body, header);
@@ -79,16 +101,7 @@ const operations = {
   GetPayableItemsList(body, callback, header) {
     hear("GetPayableItemsList", body, header);
     fail([body.accountNumber]);
-    return {
-      GetPayableItemsListResult: {
-        extensionsList: { extensionsItem: [{ extName: "preventCreditCard", extValue: "Y" }] },
-        payableItem: [
-          { pastDueAmount: 12.5, currentAmount: 84.1, description: "Electric", dueDate: "2026-12-01T00:00:00-06:00" },
-          { currentAmount: -4, description: "Deposit" },
-        ],
-        allowableTransactionTypes: { transactionType: ["creditCardPayment", "achPayment"] },
-      },
-    };
+    return { GetPayableItemsListResult: owed(body.accountNumber) };
   },
   PingURL(body, callback, header) {
     hear("PingURL", body, header);

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +17,7 @@ from lxml import etree
 
 from datapump.calls import Answer, post_once
 from datapump.connectors.base import (
+    Balance,
     ConnectorError,
     Delivered,
     Envelope,
@@ -27,7 +28,7 @@ from datapump.connectors.base import (
     Target,
     Undelivered,
 )
-from datapump.connectors.multispeak import definitions, reader
+from datapump.connectors.multispeak import definitions
 from datapump.connectors.multispeak.connector import MultiSpeak
 from datapump.connectors.multispeak.options import NAMESPACE
 from tests.peers.soap_servers import PASSWORD, USERNAME, SoapServer, node_soap
@@ -230,30 +231,39 @@ def test_faults_are_read_for_what_they_are(server: SoapServer, message: Message)
     assert type(error_of(result)) is Misconfigured
 
 
-def ask(server: SoapServer, operation: str, **arguments: Any) -> Answer:
-    """Ask as zeep writes it, in our definitions' words."""
-    body = etree.tostring(definitions.build(operation, arguments, server.target()))
-    headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{NAMESPACE}/{operation}"'}
-    return post(Envelope(operation, server.url, headers, body))
+def test_questions_are_answered(server: SoapServer) -> None:
+    target = server.target()
+    said = []
+    for question in connector.pings:
+        answer = post(connector.write_ping(target, question))
+        said.append(connector.read_ping(answer.status or 0, answer.body, question))
+    assert said == [
+        "",
+        "It names: CommitPaymentTransaction, ModifyCBDataForCustomer, WriteAccountHistoryComments, GetPayableItemsList, "
+        "PingURL, GetMethods.",
+    ]
+    assert [(call["operation"], call["body"]) for call in server.heard()] == [("PingURL", None), ("GetMethods", None)]
 
 
-def test_a_ping_is_answered_and_so_are_the_questions_we_may_ask(server: SoapServer) -> None:
-    ping = post(connector.write_ping(server.target()))
-    connector.read_ping(ping.status or 0, ping.body)
-    methods = etree.fromstring(ask(server, "GetMethods").body)
-    assert [found.text for found in methods.iter(f"{{{NAMESPACE}}}string")] == [
-        "CommitPaymentTransaction", "ModifyCBDataForCustomer", "WriteAccountHistoryComments", "GetPayableItemsList",
-        "PingURL", "GetMethods",
-    ]  # fmt: skip
-    answer = ask(server, "GetPayableItemsList", accountNumber="35909001")
-    owed = reader.read_payable_items(answer.status or 0, answer.body)
-    assert [(item.past_due, item.current, item.description) for item in owed.items] == [
-        (Decimal("12.5"), Decimal("84.1"), "Electric"), (None, Decimal("-4"), "Deposit"),
-    ]  # fmt: skip
-    assert owed.items[0].due_at == datetime(2026, 12, 1, 6, tzinfo=UTC)
-    assert owed.transaction_types == ("creditCardPayment", "achPayment")
-    assert owed.prevent_credit_card is True
-    assert [call["operation"] for call in server.heard()] == ["PingURL", "GetMethods", "GetPayableItemsList"]
+@pytest.mark.spec("MSP-1", "MSP-2", "MSP-3", "MSP-4")
+def test_what_an_account_owes_is_understood_and_read(server: SoapServer) -> None:
+    target = server.target()
+
+    def owes(account: str) -> Balance:
+        answer = post(connector.write_balance(account, target))
+        return connector.read_balance(account, target, answer.status or 0, answer.body)
+
+    assert owes("35909001") == Balance(
+        due=Decimal("80.10"), past_due=Decimal("12.50"), due_on=date(2026, 12, 1), last_payment=Decimal("1234.50"),
+        last_paid_on=date(2026, 11, 20), transaction_types=("creditCardPayment", "Cash Only"),
+        blocks=frozenset(("card", "bank")),
+    )  # fmt: skip
+    assert owes("9333 & 1") == Balance(due=Decimal("4.93"), prepaid=True, remaining_days=Decimal("1.5"))
+    assert server.heard()[1]["body"] == {"accountNumber": "9333 & 1"}
+    for account, kind in (("9404", Refused), ("9500", OutcomeUnknown), ("9204", OutcomeUnknown)):
+        with pytest.raises(ConnectorError) as error:
+            owes(account)
+        assert type(error.value) is kind
 
 
 def test_an_operation_that_it_does_not_know_is_no_success(server: SoapServer) -> None:
