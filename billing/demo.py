@@ -46,13 +46,15 @@ def write_invoice_file(
     cycle: int = 1,
     due_in: Sequence[int] = (0, 3, 7, 14, 21),
     block_cards_every: int | None = None,
+    household: int = 1,
     layout: Layout | None = None,
 ) -> Totals:
     """Write an invoice file (BIF) of ``count`` customers with one invoice each, and give its control totals.
 
     ``made_on`` is in the biller's zone, and its date every invoice's; bills are due ``due_in`` days later, in turn.
     The same accounts have the same names for the same seed; ``cycle`` tells one month's file from the next. Of each
-    ``block_cards_every`` accounts the last may not be paid by card.
+    ``block_cards_every`` accounts the last may not be paid by card. So many accounts after one another as are a ``household``
+    are billed as one group (Custom10).
     """
     layout = layout or Layout()
     cents = list(_cents(count, seed, cycle))
@@ -67,8 +69,13 @@ def write_invoice_file(
     for index, owed in enumerate(cents):
         base, sub = first_account + index, "001"
         control = base * 100 + cycle
+        first = base - index % household
         amount = f"{owed // 100}.{owed % 100:02d}"
-        lines.append(invoice_row(_invoice(base, sub, control, issued, dues[index % len(dues)], amount)))
+        lines.append(
+            invoice_row(
+                _invoice(base, sub, control, f"{first}-{first * 100 + cycle}", issued, dues[index % len(dues)], amount)
+            )
+        )
         blocked = block_cards_every is not None and (index + 1) % block_cards_every == 0
         lines.append(customer_row(_customer(people, base, sub, blocked=blocked)))
         lines.append("ID\n")
@@ -85,10 +92,10 @@ def _cents(count: int, seed: int, cycle: int) -> Iterator[int]:
         yield 1_500 + int(amounts.random() * amounts.random() * 48_500)
 
 
-def _invoice(base: int, sub: str, control: int, issued: str, due: str, amount: str) -> dict[int, str]:
+def _invoice(base: int, sub: str, control: int, group: str, issued: str, due: str, amount: str) -> dict[int, str]:
     return {
         7: "IH", 8: "R", 9: _FORMAT, 10: str(control), 11: issued, 12: due, 13: amount, 39: str(base), 40: sub,
-        41: f"32{base:08d}", 46: str(control), 47: f"{base}-{control}", 407: "0.00",
+        41: f"32{base:08d}", 46: str(control), 47: group, 407: "0.00",
     }  # fmt: skip
 
 

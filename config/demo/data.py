@@ -231,6 +231,7 @@ def _connect(town: Town, biller: Biller, simulators: Simulators) -> None:
         number=131,
         given={"Daffron": {"DataPumpConfigs": {"TransactionIdIsPaymentGuid": True}}},
     )
+    advanced_settings.change(actor=ACTOR, biller=biller, number=128, given=True)
     cis = simulators.cis
     if town.prints:
         for number, given in ((20, cis.prints_url), (119, "3")):

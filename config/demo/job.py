@@ -39,6 +39,7 @@ CHUNK_SIZE = 500
 DAYS_AHEAD = 14
 DUE_IN = (14, 14, 14, 14, 21)
 BLOCK_CARDS_EVERY = 60
+HOUSEHOLD = 2
 
 Say = Callable[[str], None]
 
@@ -130,6 +131,7 @@ def receive_bills(
             cycle=(local.year * 12 + local.month) % 100 + 100 * earlier,
             due_in=due_in,
             block_cards_every=BLOCK_CARDS_EVERY,
+            household=HOUSEHOLD,
         )
         body.seek(0)
         name = f"{biller.number}_{local:%m%d%Y}{f'-{earlier}' if earlier else ''}.bif"

@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import io
 import random
-import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -93,14 +92,8 @@ def receive_file(biller: Biller, count: int, seed: int, *, household: int = 1) -
     body = io.BytesIO()
     # Made in the past, so that no payment of today looks as if the biller's system had known of it.
     made_on = timezone.now().astimezone(biller.zone) - datetime.timedelta(hours=1)
-    totals = write_invoice_file(body, guid=biller.guid, count=count, made_on=made_on, seed=seed)
-    lines = body.getvalue().decode().splitlines()
-    accounts = [line.split("|")[1] for line in lines if line.startswith("CR|")]
-    if household > 1:
-        bills = [n for n, line in enumerate(lines) if line.startswith("IH|")]
-        for place, n in enumerate(bills):
-            lines[n] = re.sub(r"\b\d+-\d+\b", f"{1 + place // household}-1", lines[n])
-        body = io.BytesIO("".join(f"{line}\n" for line in lines).encode())
+    totals = write_invoice_file(body, guid=biller.guid, count=count, made_on=made_on, seed=seed, household=household)
+    accounts = [line.split("|")[1] for line in body.getvalue().decode().splitlines() if line.startswith("CR|")]
     body.seek(0)
     name = f"{biller.number}_{made_on:%m%d%Y}.bif"
     return invoice_files.receive(biller=biller, name=name, body=body, source="command", actor=ACTOR), totals, accounts
