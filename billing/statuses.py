@@ -73,6 +73,15 @@ STATUSES: dict[str, dict[str, Status]] = {
         "failed": Status(_("Failed"), _X, "x-circle", _("Failed – %(detail)s")),
         "reversed": Status(_("Returned"), _X, "arrow-uturn-left", _("Returned – %(detail)s")),
     },
+    # payments.ScheduledState.
+    "scheduled": {
+        "scheduled": Status(_("Scheduled"), _B, "calendar-days"),
+        "processing": Status(_("Being made"), _B, "arrow-path"),
+        "paid": Status(_("Paid"), _G, "check-circle"),
+        "failed": Status(_("Failed"), _X, "x-circle", _("Failed – %(detail)s")),
+        "cancelled": Status(_("Cancelled"), _Q, "no-symbol"),
+        "nothing_due": Status(_("Not needed – nothing was due"), _Q, "minus-circle"),
+    },
     # payments.AttemptState; an open attempt that is past the route's limit is shown as unresolved.
     "attempt": {
         "open": Status(_("Waiting for an answer"), _B, "clock"),

@@ -51,6 +51,11 @@ BEAT: dict[str, Entry] = {
     "Collect what is due": Entry(
         "payments.tasks.collect_due", crontab(minute="7", hour="*"), "Plans each biller's usual collect run of the day."
     ),
+    "Make scheduled payments": Entry(
+        "payments.tasks.pay_scheduled",
+        crontab(minute="2", hour="*"),
+        "Plans each biller's run of scheduled payments whose day has come.",
+    ),
     "Deposit what was authorized": Entry(
         "payments.tasks.deposit_due",
         crontab(minute="12", hour="*"),

@@ -220,6 +220,7 @@ class SwitchesForm(forms.Form):
     payments = forms.BooleanField(label="Payments", required=False)
     paperless = forms.BooleanField(label="Changes of paperless billing", required=False)
     autopay = forms.BooleanField(label="Changes of AutoPay", required=False)
+    scheduled_payments = forms.BooleanField(label="Scheduled payments", required=False)
     pay_by_text_changes = forms.BooleanField(label="Pay By Text Changes", required=False)
 
 

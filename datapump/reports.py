@@ -25,7 +25,7 @@ from django.utils.translation import gettext_lazy as _
 from billing import formats, phone_numbers
 from billing.models import Biller
 from datapump.models import ChangeLog, Delivery, Endpoint, Envelope, Outcome, Record, RecordState, RecordType
-from datapump.operations.records import types_of
+from datapump.operations.records import switch_of, types_of
 
 CUSTOMERS_SEARCHED = 25
 """How many accounts a search may stand for; a name that begins more accounts than this must be typed further."""
@@ -433,6 +433,7 @@ def update_words(record: Record) -> str:
             RecordType.PAYMENT: _("Payment"),
             RecordType.PAPERLESS: _("Paperless billing"),
             RecordType.AUTOPAY: _("AutoPay"),
+            RecordType.SCHEDULED: _("Scheduled payment"),
             RecordType.PAY_BY_TEXT: _("Pay by text"),
             RecordType.PENDING: _("Pay by text – being written"),
         }[RecordType(record.type)]
@@ -578,10 +579,7 @@ def endpoint_health(biller: Biller, *, now: datetime) -> list[Health]:
             endpoint=endpoint, at__gt=now - timedelta(hours=24), failures__gt=0
         ).aggregate(sum=Sum("failures"))["sum"]
         oldest, waiting = _waiting(biller.pk, types) if types else (None, 0)
-        switched_on = configuration is not None and any(
-            getattr(configuration, {1: "payments", 2: "paperless", 3: "autopay"}.get(int(type_), "pay_by_text_changes"))
-            for type_ in types
-        )
+        switched_on = configuration is not None and any(getattr(configuration, switch_of(type_)) for type_ in types)
         health.append(Health(endpoint, state, endpoint.closed_until, failures or 0, oldest, waiting, switched_on))
     return health
 

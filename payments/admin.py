@@ -25,6 +25,7 @@ from payments.models import (
     Instrument,
     Payment,
     Route,
+    ScheduledPayment,
     Tender,
 )
 from payments.operations.routes import open_route
@@ -239,6 +240,16 @@ class AutoPayEnrolmentAdmin(ReadOnly):
     list_select_related = ("biller", "customer", "instrument")
     list_filter = ("biller",)
     search_fields = ("customer",)
+
+
+@admin.register(ScheduledPayment)
+class ScheduledPaymentAdmin(ReadOnly):
+    """Payments on a day to come, and what became of them (MSP-15)."""
+
+    list_display = ("id", "biller", "customer", "pay_on", "amount", "whole", "state", "tries", "made_by", "ended_at")
+    list_select_related = ("biller", "customer")
+    list_filter = ("state", "biller")
+    search_fields = ("id", "customer")
 
 
 @admin.register(Exchange)

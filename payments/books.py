@@ -46,6 +46,7 @@ REFERENCES = [
     ("payments_allocation", "payment_id", "payments_payment"),
     ("payments_allocation", "item_id", "billing_item"),
     ("payments_case", "attempt_id", "payments_attempt"),
+    ("payments_scheduledpayment", "payment_id", "payments_payment"),
     ("payments_payment", "customer_id", "billing_customer"),
     ("billing_notice", "customer_id", "billing_customer"),
     ("datapump_record", "customer_id", "billing_customer"),
@@ -219,6 +220,25 @@ CHECKS = [
                   ((z.ended_at IS NULL) <> coalesce(p.state IN ('processing', 'authorized'), false)
                    OR z.biller_id <> p.biller_id OR z.customer_id <> p.customer_id
                    OR (z.expired AND p.state NOT IN ('posted', 'reversed'))))""",
+    ),
+    Check(
+        "sched",
+        "A scheduled payment that was made has exactly one payment, and every other one has taken nothing",
+        "SELECT count(*) FROM payments_scheduledpayment",
+        # A payment names its scheduled payment in its request key, once for each try.
+        """SELECT 'scheduled ' || coalesce(s.id::text, p.of) FROM payments_scheduledpayment s
+           FULL JOIN (SELECT split_part(request_key, ':', 2) AS of, count(*) AS tries,
+                             max(amount) FILTER (WHERE state <> 'failed') AS most,
+                             count(*) FILTER (WHERE state IN ('posted', 'reversed')) AS posted,
+                             count(*) FILTER (WHERE state IN ('processing', 'authorized')) AS live,
+                             array_agg(id) AS ids, min(customer_id) AS first, max(customer_id) AS last
+                      FROM payments_payment WHERE channel = 4 GROUP BY 1) p ON p.of = s.id::text
+           WHERE s.id IS NULL
+              OR s.tries <> coalesce(p.tries, 0)
+              OR (s.state = 'paid') <> (coalesce(p.posted, 0) = 1) OR coalesce(p.posted, 0) > 1
+              OR (s.state = 'processing') <> (coalesce(p.live, 0) = 1) OR coalesce(p.live, 0) > 1
+              OR (p.of IS NOT NULL AND (s.payment_id <> ALL (p.ids) OR p.first <> s.customer_id OR p.last <> s.customer_id))
+              OR (NOT s.whole AND p.most > s.amount)""",
     ),
     Check(
         "asked",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,8 +16,8 @@ from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import Biller, Chunk, Run, RunKind, RunState
 from payments.gateways.base import GatewayError
-from payments.models import Authorization, Checkpoint
-from payments.operations import collections, deposits, recoveries
+from payments.models import Authorization, Checkpoint, ScheduledPayment, ScheduledState
+from payments.operations import collections, deposits, recoveries, scheduled_collections
 
 # A task hands over after so long, so that a worker can be stopped and billers take turns.
 TURN_SECONDS = 60.0
@@ -26,6 +27,7 @@ TURN_SECONDS = 60.0
 WORK: dict[str, Callable[..., Iterator[Chunk]]] = {
     RunKind.COLLECT: collections.work,
     RunKind.DEPOSIT: deposits.work,
+    RunKind.SCHEDULED: scheduled_collections.work,
 }
 
 
@@ -66,6 +68,28 @@ def deposit_due(**_: Any) -> None:
         with tenancy.acting_for([biller.pk]), contextlib.suppress(DomainError):
             options = deposits.Options.usual(biller.business_date(now))
             deposits.plan(biller=biller, options=options, actor=Actor.system("beat"), now=now)
+    wake_runs()
+
+
+@shared_task
+def pay_scheduled(**_: Any) -> None:
+    """Plan today's usual run for each biller with scheduled payments whose day has come, and wake workers (MSP-15)."""
+    now = timezone.now()
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        # A biller's day may be a day ahead of UTC's.
+        soon = now.date() + datetime.timedelta(days=1)
+        waiting = ScheduledPayment.objects.filter(
+            state=ScheduledState.SCHEDULED, ended_at__isnull=True, pay_on__lte=soon
+        )
+        billers = list(Biller.objects.filter(charging_stopped=False, pk__in=waiting.order_by().values("biller_id")))
+    for biller in billers:
+        today = biller.business_date(now)
+        with tenancy.acting_for([biller.pk]), contextlib.suppress(DomainError):
+            if ScheduledPayment.objects.filter(
+                biller=biller, state=ScheduledState.SCHEDULED, ended_at__isnull=True, pay_on__lte=today
+            ).exists():
+                options = scheduled_collections.Options.usual(today)
+                scheduled_collections.plan(biller=biller, options=options, actor=Actor.system("beat"), now=now)
     wake_runs()
 
 

@@ -82,6 +82,7 @@ from payments.models import (
     Payment,
     PaymentState,
     Route,
+    ScheduledPayment,
     Tender,
 )
 from payments.operations import collections
@@ -118,6 +119,7 @@ class Account:
     returned: Payment  # by the guest, with a receipt that says so
     held: Payment  # authorized
     case: Case
+    scheduled: ScheduledPayment
     link: PayerLink
     owner: User
     delivery: NoticeDelivery
@@ -419,6 +421,11 @@ def _make_account(
     case = Case.objects.create(
         biller=biller, customer=customer, attempt=attempt, kind="unknown", reason="Nobody knows."
     )
+    scheduled = ScheduledPayment.objects.create(
+        biller=biller, customer=customer, invoice=bill, instrument=spare, pay_on=now.date() + datetime.timedelta(days=9),
+        whole=True, amount=bill.amount, currency=biller.currency, consent_version="test", consent_text="I agree.",
+        requestor=Requestor.PAYER, made_by=owner.name, request_key=secrets.token_hex(16), request_hash="0" * 64,
+    )  # fmt: skip
     _make_carryover(customer, payment, paid_bill, bill)
     _make_adjustments(customer, bill)
     Balance.objects.create(
@@ -455,6 +462,7 @@ def _make_account(
         returned=returned,
         held=held,
         case=case,
+        scheduled=scheduled,
         link=link,
         owner=owner,
         delivery=delivery,

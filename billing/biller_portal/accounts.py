@@ -19,7 +19,7 @@ from billing.lists.columns import M
 from billing.models import AuditEntry, Customer, CustomerStatus, Item, PayerLink
 from billing.money import ZERO
 from billing.permissions import Permission
-from payments.models import AutoPayEnrolment, Payment, PaymentState
+from payments.models import AutoPayEnrolment, Payment, PaymentState, ScheduledPayment
 from payments.operations import balances
 from payments.operations.balances import Standing
 from sms.models import Mode, SmsMode
@@ -57,6 +57,7 @@ _LOOKS = (
     ("payment.failed", "bad", "x-circle"),
     ("payment", "busy", "banknotes"),
     ("autopay", "quiet", "arrow-path"),
+    ("scheduled", "quiet", "calendar-days"),
     ("paperless", "quiet", "envelope"),
     ("pay_by_text", "quiet", "device-phone-mobile"),
     ("phone", "quiet", "device-phone-mobile"),
@@ -118,6 +119,9 @@ def _flags(customer: Customer, autopay: AutoPayEnrolment | None) -> list[dict[st
     if autopay:
         usable = autopay.instrument.state == "active"
         flags.append({"label": "AutoPay", "tone": "good" if usable else "warning", "icon": "arrow-path"})
+    if scheduled := ScheduledPayment.objects.filter(customer=customer, ended_at__isnull=True).first():
+        label = f"Pays {formats.money(scheduled.amount, scheduled.currency)} on {formats.day(scheduled.pay_on)}"
+        flags.append({"label": label, "tone": "busy", "icon": "calendar-days"})
     if customer.paperless:
         flags.append({"label": "Paperless", "tone": "good", "icon": "envelope"})
     texting: SmsMode | None = getattr(customer, "sms_mode", None)

@@ -10,7 +10,7 @@ from django import forms
 from billing.biller_portal.access import BillerRequest
 from billing.forms import DayField, MoneyField
 from payments.models import Route
-from payments.operations import collections, deposits
+from payments.operations import collections, deposits, scheduled_collections
 
 
 class OptionsForm(forms.Form):
@@ -161,6 +161,31 @@ class DepositForm(forms.Form):
         if given["window"] == "dates":
             return deposits.Options(start=given["start"], end=given["end"], **chosen)
         return deposits.Options.usual(today, **chosen)
+
+
+class ScheduledForm(forms.Form):
+    """What a run of scheduled payments takes (MSP-15)."""
+
+    limit = forms.IntegerField(
+        label="At most so many payments",
+        min_value=1,
+        max_value=1_000_000,
+        required=False,
+        help_text="To try a run out. Empty: all whose day has come.",
+        widget=forms.NumberInput(attrs={"class": "width-10"}),
+    )
+    again = forms.BooleanField(
+        label="Run although the same run was made today",
+        required=False,
+        help_text="A payment that was made or is on its way is never made twice, whatever you choose here.",
+    )
+
+    def options(self, today: datetime.date, now: datetime.datetime) -> scheduled_collections.Options:
+        """Give the options as the operation takes them."""
+        given = self.cleaned_data
+        return scheduled_collections.Options.usual(
+            today, limit=given["limit"], repeat=f"{now:%H%M%S}" if given["again"] else ""
+        )
 
 
 def _check_window(form: forms.Form, given: dict[str, Any]) -> None:

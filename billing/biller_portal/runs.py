@@ -1,4 +1,4 @@
-"""Collect and deposit runs: the list, the forms that plan them, the review before one starts, the page that shows it."""
+"""Runs that take money: the list, the forms that plan them, the review before one starts, the page that shows it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from django.views.decorators.http import require_POST
 from billing import charts, formats, lists, statuses, wakes
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.links import url_if_any
-from billing.biller_portal.run_options import DepositForm, OptionsForm
+from billing.biller_portal.run_options import DepositForm, OptionsForm, ScheduledForm
 from billing.errors import DomainError
 from billing.models import Chunk, Run, RunKind, RunState
 from billing.permissions import Permission
 from payments.models import Route
-from payments.operations import collections, deposits, runs
+from payments.operations import collections, deposits, runs, scheduled_collections
 from payments.reports import RunTotals, late_deposits, run_failures, run_totals
 from payments.tasks import work_run
 
@@ -90,7 +90,8 @@ class RunList(StaffPage, lists.ListPage[Run]):
     )
     empty_heading = "No runs yet"
     empty_text = (
-        "Runs start by themselves every day for what AutoPay has to collect and what is to deposit, or here by hand."
+        "Runs start by themselves every day for what AutoPay has to collect, what is scheduled and what is to deposit, or"
+        " here by hand."
     )
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -149,6 +150,25 @@ def new_deposit(request: BillerRequest) -> HttpResponse:
     return render(request, "biller_portal/runs/new_deposit.html", context, status=422 if form.is_bound else 200)
 
 
+@biller_page(Permission.RUN)
+def new_scheduled(request: BillerRequest) -> HttpResponse:
+    """Draw the form of a run of scheduled payments; a POST reckons what it would take and leads to the review."""
+    form = ScheduledForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        now = timezone.now()
+        options = form.options(request.biller.business_date(now), now)
+        trial = _tried(
+            form,
+            lambda: scheduled_collections.plan(
+                biller=request.biller, options=options, actor=request.actor, now=now, dry_run=True
+            ),
+        )
+        if trial is not None:
+            return redirect("biller-run", trial.pk)
+    context = {"title": "Start a run of scheduled payments", "section": "runs", "form": form}
+    return render(request, "biller_portal/runs/new_scheduled.html", context, status=422 if form.is_bound else 200)
+
+
 def _tried(form: forms.Form, plan: Callable[[], Run]) -> Run | None:
     try:
         return plan()
@@ -157,9 +177,14 @@ def _tried(form: forms.Form, plan: Callable[[], Run]) -> Run | None:
         return None
 
 
-_TRIALS: dict[str, str] = {RunKind.COLLECT: "Trial of a collection", RunKind.DEPOSIT: "Trial of a deposit"}
+_TRIALS: dict[str, str] = {
+    RunKind.COLLECT: "Trial of a collection",
+    RunKind.DEPOSIT: "Trial of a deposit",
+    RunKind.SCHEDULED: "Trial of scheduled payments",
+}
 # What a run counts.
-_THINGS: dict[str, str] = {RunKind.COLLECT: "bill", RunKind.DEPOSIT: "payment"}
+_THINGS: dict[str, str] = {RunKind.COLLECT: "bill", RunKind.DEPOSIT: "payment", RunKind.SCHEDULED: "payment"}
+_FORMS: dict[str, str] = {RunKind.DEPOSIT: "biller-run-new-deposit", RunKind.SCHEDULED: "biller-run-new-scheduled"}
 
 
 @biller_page(Permission.VIEW)
@@ -190,7 +215,7 @@ def run(request: BillerRequest, run_id: int) -> HttpResponse:
         "chart": _chart(found, totals) if totals.sent else None,
         # While it runs the page asks every two seconds: reasons of a large run are added up when it has ended.
         "thing": _THINGS.get(found.kind, "bill"),
-        "new_url": reverse("biller-run-new-deposit" if found.kind == RunKind.DEPOSIT else "biller-run-new"),
+        "new_url": reverse(_FORMS.get(found.kind, "biller-run-new")),
         "failures": run_failures(found) if totals.declined and (not live or totals.sent <= _ADDED_UP) else [],
         "payments_url": f"{reverse('biller-payments')}?run={found.pk}",
         "here": reverse("biller-run", args=[found.pk]),
@@ -228,6 +253,8 @@ def _planned(trial: Run, request: BillerRequest) -> Run:
     given: dict[str, Any] = {"biller": request.biller, "actor": request.actor, "now": timezone.now()}
     if trial.kind == RunKind.DEPOSIT:
         return deposits.plan(options=deposits.options_of(trial), **given)
+    if trial.kind == RunKind.SCHEDULED:
+        return scheduled_collections.plan(options=scheduled_collections.options_of(trial), **given)
     return collections.plan(options=collections.options_of(trial), **given)
 
 
@@ -283,6 +310,12 @@ def _facts(found: Run) -> list[tuple[str, object]]:
             ("Route", str(only) if only else "Every route"),
             ("At most", f"{formats.number(chosen.limit)} payments" if chosen.limit else "All that are held"),
         ]
+    if found.kind == RunKind.SCHEDULED and given:
+        asked = scheduled_collections.options_of(found)
+        facts += [
+            ("Scheduled until", formats.day(asked.until)),
+            ("At most", f"{formats.number(asked.limit)} payments" if asked.limit else "All whose day has come"),
+        ]
     facts += [
         ("Asked by", found.asked_by),
         ("Begun", formats.moment(found.started_at or found.created_at)),
@@ -315,7 +348,8 @@ def _stats(found: Run, totals: RunTotals, currency: str) -> list[dict[str, Any]]
         return {"label": label, "value": formats.number(count), "note": note, "tone": tone if count else ""}
 
     deposit = found.kind == RunKind.DEPOSIT
-    planned = stat("Payments to deposit" if deposit else "Bills to collect", totals.expected, totals.expected_total)
+    words = {RunKind.DEPOSIT: "Payments to deposit", RunKind.SCHEDULED: "Payments to make"}
+    planned = stat(words.get(RunKind(found.kind), "Bills to collect"), totals.expected, totals.expected_total)
     if found.dry_run:
         return [planned]
     late = [stat("Expired, cost more", *late_deposits(found), "warning")] if deposit else []

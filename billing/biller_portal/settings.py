@@ -98,6 +98,11 @@ class RulesForm(forms.Form):
         required=False,
         help_text="A bill’s own rule in the invoice file goes before this.",
     )
+    allow_scheduled_payments = forms.BooleanField(
+        label="Payers may schedule a payment for a later day",
+        required=False,
+        help_text="What is scheduled already is still made.",
+    )
     guest_secret = forms.ChoiceField(
         label="What a guest must know",
         choices=GuestSecret.choices,
@@ -127,6 +132,7 @@ class RulesForm(forms.Form):
         self.order_fields(
             [
                 "allow_partial_payments",
+                "allow_scheduled_payments",
                 "guest_secret",
                 "collect_rule",
                 "collect_days",
@@ -150,6 +156,7 @@ def rules(request: BillerRequest) -> HttpResponse:
     biller = request.biller
     initial = {
         "allow_partial_payments": biller.allow_partial_payments,
+        "allow_scheduled_payments": biller.allow_scheduled_payments,
         "guest_secret": biller.guest_secret,
         "collect_rule": biller.collect_rule,
         "collect_days": biller.collect_days,

@@ -22,7 +22,7 @@ from billing.errors import DomainError
 from billing.models import Biller, Customer, Invoice, Item, User
 from billing.operations import payers
 from billing.throttles import TooManyTries
-from payments.models import AutoPayEnrolment
+from payments.models import AutoPayEnrolment, ScheduledPayment
 from payments.operations import balances
 from payments.operations.balances import Standing
 from sms.models import SmsMode
@@ -42,6 +42,12 @@ class Account:
     texts: SmsMode | None
     texts_offered: bool
     live: Standing | None
+    scheduled: ScheduledPayment | None
+
+    @property
+    def schedulable(self) -> bool:
+        """Whether a payment can be scheduled."""
+        return self.customer.biller.allow_scheduled_payments and self.customer.balance > 0
 
     @property
     def texting(self) -> str:
@@ -55,7 +61,7 @@ class Account:
 
 @payer_page
 def home(request: PayerRequest) -> HttpResponseBase:
-    """Show every account of the payer: balance, due date, AutoPay, paperless, pay by text."""
+    """Show every account of the payer: balance, due date, what is scheduled, AutoPay, paperless, pay by text."""
     theirs = request.theirs(Customer.objects.select_related("biller")).order_by("biller__name", "number")
     live = balances.refresh_all(theirs)
     customers = list(theirs.all() if live else theirs)
@@ -77,6 +83,10 @@ def home(request: PayerRequest) -> HttpResponseBase:
         .order_by("customer_id", "-issued_on", "-pk")
         .distinct("customer_id")
     }
+    scheduled = {
+        one.customer_id: one
+        for one in request.theirs(ScheduledPayment.objects.filter(ended_at=None).select_related("instrument"))
+    }
     texts = {mode.customer_id: mode for mode in request.theirs(SmsMode.objects.all())}
     offered = {biller.pk: programmes.offers(biller) for biller in {customer.biller for customer in customers}}
     accounts = []
@@ -94,6 +104,7 @@ def home(request: PayerRequest) -> HttpResponseBase:
                 texts=texts.get(customer.pk),
                 texts_offered=offered[customer.biller_id],
                 live=live.get(customer.pk),
+                scheduled=scheduled.get(customer.pk),
             )
         )
     title = _("Your account") if len(accounts) == 1 else _("Your accounts")

@@ -158,6 +158,9 @@ def _draw(request: AccountRequest, found: Invoice, fault: BillUnavailable | None
         "carried_to": next((item.transferred_to for item in its_items if item.transferred_to_id), None),
         "back_url": request.door.url("pay", request.customer) if request.door.guest else reverse("customer-bills"),
         "pay_url": request.door.url("pay", request.customer) if payable and not request.door.guest else "",
+        "schedule_url": reverse("customer-schedule", args=[request.customer.pk])
+        if payable and not request.door.guest and request.biller.allow_scheduled_payments
+        else "",
         "guest": bool(request.door.guest),
         # Whose bill it is a guest is not told, and a biller's own PDF tells.
         "pdf_url": "" if request.door.guest else request.door.url("bill-pdf", request.customer, invoice_id=found.pk),

@@ -77,6 +77,11 @@ class Biller(models.Model):
         help_text="Nothing is charged while this is on: no run, no portal payment.",
     )
     allow_partial_payments = models.BooleanField(default=True)
+    allow_scheduled_payments = models.BooleanField(
+        default=True,
+        db_default=True,
+        help_text="Payers and CSRs may have a payment made on a later day.",
+    )
     minimum_collected = models.DecimalField(
         max_digits=14,
         decimal_places=2,

@@ -21,6 +21,11 @@ class NoticeKind(models.TextChoices):
     AUTOPAY_OFF = "autopay_off", "AutoPay off"
     AUTOPAY_FAILED = "autopay_failed", "AutoPay failed"
     PAYMENT_FAILED = "payment_failed", "Payment failed"
+    SCHEDULED = "scheduled", "Payment scheduled"
+    RESCHEDULED = "rescheduled", "Scheduled payment changed"
+    UNSCHEDULED = "unscheduled", "Scheduled payment cancelled"
+    SCHEDULED_FAILED = "scheduled_failed", "Scheduled payment failed"
+    NOTHING_DUE = "nothing_due", "Scheduled payment not needed"
     PAPERLESS_ON = "paperless_on", "Paperless on"
     PAPERLESS_OFF = "paperless_off", "Paperless off"
 

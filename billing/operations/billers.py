@@ -52,6 +52,7 @@ class Rules:
     """What payments the biller takes and when AutoPay collects; amounts in the biller's currency."""
 
     allow_partial_payments: bool
+    allow_scheduled_payments: bool
     minimum_collected: Decimal
     collect_rule: str
     collect_days: int
@@ -111,6 +112,7 @@ def change_rules(*, biller: Biller, rules: Rules, actor: Actor) -> list[str]:
         biller,
         {
             "allow_partial_payments": rules.allow_partial_payments,
+            "allow_scheduled_payments": rules.allow_scheduled_payments,
             "minimum_collected": rules.minimum_collected,
             "collect_rule": rules.collect_rule,
             "collect_days": rules.collect_days,

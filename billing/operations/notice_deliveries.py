@@ -268,7 +268,7 @@ def _in_words(facts: Mapping[str, Any], currency: str) -> dict[str, str]:
         match name:
             case "amount" | "fee" | "total":
                 words[name] = formats.money(Decimal(str(value)), str(facts.get("currency") or currency))
-            case "due_on" | "first" if value:
+            case "due_on" | "first" | "pay_on" if value:
                 words[name] = formats.day(datetime.date.fromisoformat(str(value)))
             case "payment":
                 words["confirmation"] = formats.confirmation(uuid.UUID(str(value)))

@@ -68,7 +68,7 @@ class Target:
 class Message:
     """One thing to tell.
 
-    ``kind`` is one of ``payment``, ``paperless``, ``autopay``, ``pay_by_text``.
+    ``kind`` is one of ``payment``, ``paperless``, ``autopay``, ``scheduled``, ``pay_by_text``.
     ``account`` is the account number as the biller's system writes it. ``facts`` by kind:
 
     * payment: ``amount`` (decimal text), ``currency``, ``tender`` (``card``, ``ach``, ``echeck``, ``cash``),
@@ -76,6 +76,8 @@ class Message:
       may be empty)
     * paperless: ``enrolled`` (bool)
     * autopay: ``enrolled`` (bool), ``service_location`` (text)
+    * scheduled: ``status`` (``scheduled``, ``changed``, ``cancelled``), ``scheduled_payment`` (its id), ``on`` (ISO date),
+      ``amount`` (decimal text), ``currency``, ``invoice`` (the bill's number), ``service_location`` (text)
     * pay_by_text: ``status`` (``pending``, ``enrolled``, ``unenrolled``, ``number_changed``), ``phone`` (E.164), ``old_phone``
       (E.164, where the number changed), ``service_location`` (text)
     """

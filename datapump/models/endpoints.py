@@ -20,6 +20,7 @@ class Configuration(models.Model):
     payments = models.BooleanField(default=True)
     paperless = models.BooleanField("paperless changes", default=True)
     autopay = models.BooleanField("AutoPay changes", default=True)
+    scheduled_payments = models.BooleanField("scheduled payments", default=False, db_default=False)
     pay_by_text_changes = models.BooleanField("Pay By Text Changes", default=False)
 
     objects = TenantQuerySet["Configuration"].as_manager()

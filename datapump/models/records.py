@@ -21,6 +21,7 @@ class RecordType(models.IntegerChoices):
     PAYMENT = 1, "Payment"
     PAPERLESS = 2, "Paperless"
     AUTOPAY = 3, "AutoPay"
+    SCHEDULED = 4, "Scheduled payment"
     PAY_BY_TEXT = 11, "Pay by text"
     PENDING = 12, "Pending"
 

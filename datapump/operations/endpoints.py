@@ -44,6 +44,7 @@ SWITCHES = {
     "payments": (RecordType.PAYMENT,),
     "paperless": (RecordType.PAPERLESS,),
     "autopay": (RecordType.AUTOPAY,),
+    "scheduled_payments": (RecordType.SCHEDULED,),
     "pay_by_text_changes": (RecordType.PAY_BY_TEXT, RecordType.PENDING),
 }
 

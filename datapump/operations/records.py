@@ -19,6 +19,7 @@ _SWITCH = {
     RecordType.PAYMENT: ("payments", Purpose.PAYMENTS),
     RecordType.PAPERLESS: ("paperless", Purpose.PAPERLESS),
     RecordType.AUTOPAY: ("autopay", Purpose.AUTOPAY),
+    RecordType.SCHEDULED: ("scheduled_payments", Purpose.AUTOPAY),
     RecordType.PENDING: ("pay_by_text_changes", Purpose.AUTOPAY),
     RecordType.PAY_BY_TEXT: ("pay_by_text_changes", Purpose.AUTOPAY),
 }
@@ -121,6 +122,11 @@ def adopt(endpoint: Endpoint) -> int:
     return Record.objects.filter(
         biller_id=endpoint.biller_id, type__in=types_of(endpoint.purpose), state__in=LIVE, endpoint__isnull=True
     ).update(endpoint=endpoint)
+
+
+def switch_of(type_: RecordType) -> str:
+    """Give the switch of a biller's configuration by which updates of a type are made."""
+    return _SWITCH[type_][0]
 
 
 def types_of(purpose: str) -> tuple[RecordType, ...]:

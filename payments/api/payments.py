@@ -252,7 +252,7 @@ class PaymentsView(ApiView):
             payment = charges.pay(
                 customer=customer,
                 amount=given["amount"],
-                instrument=_instrument(customer, given["instrument"]),
+                instrument=instrument_of(customer, given["instrument"]),
                 channel=_CHANNEL_OF[given["channel"]],
                 kiosk=given["kiosk"],
                 actor=self.actor,
@@ -383,7 +383,11 @@ def _read(biller: Biller, pk: uuid.UUID) -> Payment:
     return payment
 
 
-def _instrument(customer: Customer, pk: uuid.UUID) -> Instrument:
+def instrument_of(customer: Customer, pk: uuid.UUID) -> Instrument:
+    """Give a method of an account that a body names.
+
+    :raises ValidationError: there is none.
+    """
     found = Instrument.objects.filter(customer=customer, pk=pk).select_related("route").first()
     if found is None:
         raise ValidationError({"instrument": ["This account has no such method."]}, code="unknown")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from payments.api import enrolments, instruments, payments, routes
+from payments.api import enrolments, instruments, payments, routes, scheduled
 
 urlpatterns = [
     path("payments/", payments.PaymentsView.as_view(), name="api-payments"),
@@ -13,6 +13,13 @@ urlpatterns = [
     path("payments/<uuid:pk>/deposit/", payments.DepositView.as_view(), name="api-payment-deposit"),
     path("payments/<uuid:pk>/release/", payments.ReleaseView.as_view(), name="api-payment-release"),
     path("payments/<uuid:pk>/receipt/", payments.ReceiptView.as_view(), name="api-payment-receipt"),
+    path("scheduled-payments/", scheduled.ScheduledListView.as_view(), name="api-scheduled-payments"),
+    path("scheduled-payments/<uuid:pk>/", scheduled.ScheduledView.as_view(), name="api-scheduled-payment"),
+    path(
+        "scheduled-payments/<uuid:pk>/cancel/",
+        scheduled.ScheduledCancelView.as_view(),
+        name="api-scheduled-payment-cancel",
+    ),
     path("routes/", routes.RoutesView.as_view(), name="api-routes"),
     path("instruments/", instruments.InstrumentsView.as_view(), name="api-instruments"),
     path("instruments/<uuid:pk>/", instruments.InstrumentView.as_view(), name="api-instrument"),

@@ -20,7 +20,7 @@ from billing.errors import DomainError
 from billing.models import Customer
 from billing.permissions import Permission
 from payments.biller_portal.methods import on_file
-from payments.models import AutoPayEnrolment
+from payments.models import AutoPayEnrolment, ScheduledPayment
 from payments.operations import enrolments, groups
 
 HOW = {
@@ -70,9 +70,16 @@ def enrolled(request: BillerRequest, customer_id: int) -> HttpResponse:
         autopay=current,
         consent=_consent(current) if current else [],
         earlier=[one for one in every if one.ended_at is not None],
+        scheduled=_scheduled(customer),
         next_on=enrolments.first_collection(customer=customer, now=timezone.now()) if current else None,
     )
     return render(request, "biller_portal/accounts/enrolments.html", context)
+
+
+def _scheduled(customer: Customer) -> list[ScheduledPayment]:
+    """Give the account's scheduled payments, what has not ended first."""
+    rows = ScheduledPayment.objects.filter(customer=customer).select_related("instrument", "invoice", "payment")
+    return sorted(rows.order_by("-created_at", "-pk")[:20], key=lambda one: one.ended_at is not None)
 
 
 def _consent(enrolment: AutoPayEnrolment) -> list[tuple[str, object]]:

@@ -23,7 +23,7 @@ from payments.customer_portal import card_entry
 from payments.models import AutoPayEnrolment, Instrument, InstrumentKind
 from payments.operations import instruments
 
-_NEXT = {"autopay": "customer-autopay-account"}
+_NEXT = {"autopay": "customer-autopay-account", "scheduled": "customer-schedule"}
 
 
 @dataclass(frozen=True, slots=True)

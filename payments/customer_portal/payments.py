@@ -33,7 +33,7 @@ from payments.customer_portal import card_entry, drafts
 from payments.customer_portal.drafts import Draft
 from payments.gateways.base import Misconfigured
 from payments.models import Channel, Instrument, InstrumentKind, Payment, PaymentState
-from payments.operations import balances, charges, dues
+from payments.operations import balances, charges, dues, scheduled_payments
 
 logger = logging.getLogger(__name__)
 
@@ -147,6 +147,10 @@ def details(request: AccountRequest) -> HttpResponseBase:
     }
     if context["bill"] is not None:
         context["bill_url"] = request.door.url("bill", customer, invoice_id=context["bill"].pk)
+    if not guest:
+        context["scheduled"] = scheduled_payments.live_of(customer)
+        if biller.allow_scheduled_payments and not request.viewing_as:
+            context["schedule_url"] = reverse("customer-schedule", args=[customer.pk])
     kinds = card_entry.kinds_for(customer)
     on_file = [] if guest else _usable(request)
     if biller.charging_stopped or unknown or due.full <= 0 or due.being_paid or not (kinds or on_file):

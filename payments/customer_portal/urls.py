@@ -1,10 +1,10 @@
-"""Addresses of the customer portal: paying, payments, methods, AutoPay, paperless."""
+"""Addresses of the customer portal: paying, payments, scheduled ones, methods, AutoPay, paperless."""
 
 from __future__ import annotations
 
 from django.urls import path
 
-from payments.customer_portal import enrolments, methods, payments
+from payments.customer_portal import enrolments, methods, payments, scheduled
 
 _ACCOUNT = "account/<int:customer_id>/"
 _GUEST = "pay/<str:guest>/"
@@ -21,6 +21,9 @@ urlpatterns = [
     path(f"{_GUEST}payments/<uuid:payment_id>/", payments.payment, name="guest-payment"),
     path(f"{_GUEST}payments/<uuid:payment_id>/pdf/", payments.receipt_pdf, name="guest-payment-pdf"),
     path("payments/", payments.PaymentList.as_view(), name="customer-payments"),
+    path("scheduled/", scheduled.scheduled, name="customer-scheduled"),
+    path(f"{_ACCOUNT}schedule/", scheduled.schedule, name="customer-schedule"),
+    path(f"{_ACCOUNT}schedule/cancel/", scheduled.cancel, name="customer-schedule-cancel"),
     path("methods/", methods.methods, name="customer-methods"),
     path(f"{_ACCOUNT}methods/add/<str:kind>/", methods.add, name="customer-method-add"),
     path(f"{_ACCOUNT}methods/<uuid:instrument_id>/default/", methods.make_default, name="customer-method-default"),

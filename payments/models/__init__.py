@@ -1,4 +1,4 @@
-"""What is stored about money on its way: routes, instruments, payments, attempts, allocations, enrolments, cases."""
+"""What is stored about money on its way: routes, instruments, payments, their attempts, enrolments, cases and more."""
 
 from payments.models.authorizations import Authorization
 from payments.models.carryovers import Carryover, CarryoverKind
@@ -17,6 +17,7 @@ from payments.models.payments import (
     Tender,
 )
 from payments.models.routes import AnswerCode, Exchange, Route
+from payments.models.scheduled_payments import ScheduledPayment, ScheduledState
 
 __all__ = [
     "Allocation",
@@ -40,5 +41,7 @@ __all__ = [
     "Payment",
     "PaymentState",
     "Route",
+    "ScheduledPayment",
+    "ScheduledState",
     "Tender",
 ]

@@ -17,6 +17,7 @@ from typing import Any
 from django.utils import timezone
 
 from billing.operations.invoice_files import Carriers, Returned, contained
+from payments.operations import scheduled_payments
 
 # Whether the biller's system had heard of payment p, whose record is r, by a moment. Where no record will ever be
 # sent, it hears by other means, and is taken to know at once.
@@ -30,7 +31,7 @@ def carry(cursor: Any, carriers: Carriers, /) -> None:
     """Move unheard payments, their credits and money in flight from older bills to the new ones (:class:`Carry`).
 
     What the biller's system had heard of and left as credit is in the new bill's amount: that credit closes by
-    transfer.
+    transfer. Scheduled payments follow to the new bills.
     """
     moves = carriers.stage.make(
         cursor,
@@ -48,6 +49,7 @@ def carry(cursor: Any, carriers: Carriers, /) -> None:
         _fill(cursor, moves)
         _move(cursor, carriers, moves, given)
     _transfer_heard_credits(cursor, carriers)
+    carriers.afterwards.append(lambda: scheduled_payments.follow(cursor, carriers))
 
 
 def _find_posted(cursor: Any, carriers: Carriers, moves: str, given: dict[str, Any]) -> None:
@@ -216,6 +218,7 @@ def put_back(cursor: Any, returned: Returned, /) -> str:
         LEFT JOIN payments_allocation a ON a.id = c.to_allocation_id
         """
     )
+    returned.afterwards.append(lambda: scheduled_payments.go_back(cursor, returned))
     if reason := _why_not(cursor, returned, backs):
         cursor.execute(f"DROP TABLE {backs}")
         return reason

@@ -343,10 +343,10 @@ def _check_amount(biller: Biller, due: dues.Due, amount: Decimal, channel: Chann
     if due.full > 0 and due.free < min(amount, due.full):
         raise AlreadyBeingPaid
     if amount < due.full:
-        _check_part(biller, due, amount)
+        check_part(biller, due, amount)
 
 
-def _check_part(biller: Biller, due: dues.Due, amount: Decimal) -> None:
+def check_part(biller: Biller, due: dues.Due, amount: Decimal) -> None:
     """Refuse a part where the newest bill or the biller takes none, or where it is under the bill's minimum."""
     if not due.parts:
         raise AmountRefused(_("This bill can only be paid in full."), field="amount")  # type: ignore[arg-type]

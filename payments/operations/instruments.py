@@ -15,6 +15,7 @@ from payments.models import (
     Instrument,
     InstrumentState,
     Route,
+    ScheduledPayment,
 )
 from payments.operations.routes import open_route
 
@@ -32,7 +33,7 @@ class ProcessorUnavailable(DomainError):
 
 
 class MethodInUse(DomainError):
-    """AutoPay charges the method."""
+    """AutoPay or a scheduled payment charges the method."""
 
     default = _("AutoPay uses this method. Choose another one for AutoPay or turn AutoPay off first.")  # type: ignore[assignment]
 
@@ -100,11 +101,15 @@ def _keep(
 def remove(*, instrument: Instrument, actor: Actor) -> None:
     """Take a method off file; the row stays for the payments that used it.
 
-    :raises MethodInUse: AutoPay charges it.
+    :raises MethodInUse: AutoPay or a scheduled payment charges it.
     """
     Customer.objects.select_for_update(no_key=True).get(pk=instrument.customer_id)
     if AutoPayEnrolment.objects.filter(instrument=instrument, ended_at__isnull=True).exists():
         raise MethodInUse
+    if ScheduledPayment.objects.filter(instrument=instrument, ended_at__isnull=True).exists():
+        raise MethodInUse(
+            _("A scheduled payment uses this method. Choose another one for it, or cancel it first.")  # type: ignore[arg-type]
+        )
     instrument.state, instrument.is_default = InstrumentState.REMOVED, False
     instrument.save(update_fields=["state", "is_default"])
     _audit("instrument.removed", instrument, actor)

@@ -31,7 +31,7 @@ from datapump.operations import records
 from payments.gateways.base import Answer, Command, Result
 from payments.models import Channel, Payment
 from payments.models.payments import ANSWERED_OFFSET, confirmation_of
-from payments.operations import deadlocks, reservations
+from payments.operations import deadlocks, reservations, scheduled_outcomes
 from payments.operations.answers import record_answers, words_for
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -90,6 +90,7 @@ class Moved(NamedTuple):
     chunk_id: int | None
     amount: Decimal
     fee: Decimal
+    channel: int
 
 
 def settle(
@@ -206,7 +207,7 @@ def _hold(held: Sequence[_Applied], *, actor: Actor) -> Settled:
                                  AND a.state = 'applied' AND a.result = 0 AND a.command = 'authorize')
             FROM (SELECT %s::jsonb AS given) g
             WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing'
-            RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee
+            RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee, p.channel
             """,
             [sets.keyed(why), ids],
         )
@@ -258,7 +259,7 @@ def _post(biller: Biller, passed: Sequence[_Applied], *, actor: Actor, now: date
                                  WHERE a.payment_id = coalesce(p.group_id, p.id) AND a.state = 'applied' AND a.result = 0
                                    AND a.command <> 'authorize')
             WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing'
-            RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee
+            RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee, p.channel
             """,
             [posting, now, ids],
         )
@@ -319,6 +320,8 @@ def book(*, biller: Biller, posting_id: int, payments: Sequence[Moved]) -> None:
             FROM payments_payment WHERE id = ANY(%s::uuid[])""",
         params=[ids],
     )
+    if scheduled := [one.id for one in payments if one.channel == Channel.SCHEDULED]:
+        scheduled_outcomes.paid(scheduled, actor=actor, now=now)
     notices.write_from(
         kind=NoticeKind.RECEIPT,
         source=f"""
@@ -353,7 +356,7 @@ def _fail(
                 failure = g.given -> p.id::text ->> 1
             FROM (SELECT %s::jsonb AS given) g
             WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing'
-            RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee
+            RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee, p.channel
             """,
             [now, sets.keyed((one.payment_id, [one.result, str(words_for(one.result))]) for one in failures), ids],
         )
@@ -381,6 +384,8 @@ def _fail(
                 list(NOT_REACHED),
             ],
         )
+    if scheduled := [one.id for one in payments if one.channel == Channel.SCHEDULED]:
+        scheduled_outcomes.not_paid(scheduled, not_reached=NOT_REACHED, actor=actor, now=now)
     _count_in_chunks(payments, "declined")
     notices.write_from(
         kind=NoticeKind.AUTOPAY_FAILED,

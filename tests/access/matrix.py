@@ -170,6 +170,11 @@ def _open(name: str, verbs: frozenset[str] = GET, **more: Any) -> Route:
     return Route(name, Door.OPEN, verbs, **more)
 
 
+def _schedule(at: Place) -> dict[str, Any]:
+    """Give the form of a scheduled payment."""
+    return {"request_key": "d" * 32, "pay_on": "12/05/2026", "part": "whole", "method": at.account.spare.pk}
+
+
 def _upload(at: Place) -> dict[str, Any]:
     return {"file": SimpleUploadedFile(f"{at.town.biller.number}_11222026.bif", b"H|wrong\n")}
 
@@ -213,6 +218,8 @@ _BILLER_PORTAL = [
     ),
     _biller("biller-account-autopay-end", "change_enrolment", BOTH, "customer_id"),
     _biller("biller-account-paperless", "change_enrolment", BOTH, "customer_id", given=lambda _: {"to": "on"}),
+    _biller("biller-account-schedule", "take_payment", BOTH, "customer_id", given=_schedule),
+    _biller("biller-account-schedule-cancel", "take_payment", BOTH, "customer_id"),
     _biller("biller-account-methods", "view", GET, "customer_id"),
     _biller("biller-account-method-add", "enter_card", BOTH, "customer_id", given=lambda _: {"token": "tok_x"}),
     _biller("biller-account-method-default", "change_enrolment", POST, "customer_id instrument_id"),
@@ -271,6 +278,7 @@ _BILLER_PORTAL = [
     _biller("biller-runs", "view", BOTH, given=lambda _: {"save": "Mine"}),
     _biller("biller-run-new", "run", BOTH, given=lambda _: {"window": "usual", "status": "active"}),
     _biller("biller-run-new-deposit", "run", BOTH, given=lambda _: {"window": "usual"}),
+    _biller("biller-run-new-scheduled", "run", BOTH),
     _biller("biller-run", "view", GET, "run_id"),
     _biller("biller-run-start", "run", POST, picks={"run_id": lambda at: at.town.trial.pk}),
     _biller("biller-run-stop", "run", POST, "run_id"),
@@ -395,6 +403,7 @@ _CUSTOMER_PORTAL = [
     ),
     _payer("customer-bills"),
     _payer("customer-payments"),
+    _payer("customer-scheduled"),
     _payer("customer-methods"),
     _payer("customer-autopay"),
     _payer("customer-paperless"),
@@ -428,6 +437,8 @@ _CUSTOMER_PORTAL = [
     ),
     *_account("pay-method", BOTH, fixed={"key": CARD_TO_ENTER}, given=lambda _: {"token": "tok_x"}),
     *_account("pay-review", BOTH, fixed={"key": READY}),
+    _own_account("schedule", BOTH, given=_schedule),
+    _own_account("schedule-cancel", BOTH),
     _own_account("method-add", BOTH, fixed={"kind": "card"}, given=lambda _: {"token": "tok_x"}),
     _own_account("method-default", POST, "instrument_id"),
     _own_account("method-remove", BOTH, "instrument_id"),
@@ -503,6 +514,23 @@ _API = [
     _api("payment-receipt", pick=PICKS["payment_id"]),
     _api("payment-deposit", "POST", pick=lambda at: at.account.held.pk),
     _api("payment-release", "POST", pick=lambda at: at.account.held.pk),
+    _api(
+        "scheduled-payments",
+        "GET HEAD POST",
+        given=lambda at: {
+            "account": at.account.customer.number,
+            "pay_on": "2026-12-05",
+            "instrument": at.account.spare.pk,
+            "how": "By phone.",
+        },
+    ),
+    _api(
+        "scheduled-payment",
+        "GET HEAD PUT",
+        pick=lambda at: at.account.scheduled.pk,
+        given=lambda at: {"pay_on": "2026-12-05", "instrument": at.account.spare.pk, "how": "By phone."},
+    ),
+    _api("scheduled-payment-cancel", "POST", pick=lambda at: at.account.scheduled.pk),
     _api("routes"),
     _api("instruments", "GET HEAD POST", given=lambda at: {"account": at.account.customer.number, "token": "tok_x"}),
     _api("instrument", "GET HEAD DELETE", pick=PICKS["instrument_id"]),

@@ -51,6 +51,7 @@ class Reference:
 
 
 _ID = ("customer_id",)
+_SCHEDULE = {"pay_on": "2026-12-05", "how": "By phone."}
 _PAY = {"account": "", "amount": "5.00", "instrument": ""}
 
 REFERENCES = [
@@ -81,6 +82,14 @@ REFERENCES = [
         Who.SAM, "biller-account-autopay", lambda at: at.account.spare.pk, "method={}", {"how": "phone", "agreed": "on"},
         _ID, nothing=NO_UUID,
     ),
+    Reference(
+        Who.SAM, "biller-account-schedule", lambda at: at.account.spare.pk, "",
+        {"request_key": "d" * 32, "pay_on": "12/05/2026", "part": "whole", "method": ...}, _ID, nothing=NO_UUID,
+    ),
+    Reference(
+        Who.OLIVE, "customer-schedule", lambda at: at.account.spare.pk, "",
+        {"request_key": "d" * 32, "pay_on": "12/05/2026", "part": "whole", "method": ...}, _ID, _PAYER, nothing=NO_UUID,
+    ),
     Reference(Who.DANA, "biller-run-new", lambda at: at.town.route.pk, given={"window": "usual", "status": "active", "route": ...}),
     Reference(Who.DANA, "biller-run-new-deposit", lambda at: at.town.route.pk, given={"window": "usual", "route": ...}),
     Reference(Who.OLIVE, "customer-bills", lambda at: at.account.customer.pk, "account={}", whose=_PAYER),
@@ -107,7 +116,7 @@ REFERENCES = [
     ),
     *(
         Reference(Who.KEY, f"api-{name}", lambda at: at.account.customer.number, "account={}", nothing="77777-001")
-        for name in ("invoices", "payments", "instruments", "messages", "datapump-records")
+        for name in ("invoices", "payments", "instruments", "messages", "datapump-records", "scheduled-payments")
     ),
     *(
         Reference(Who.KEY, "api-customers", pick, f"{name}={{}}", nothing=nothing)
@@ -139,6 +148,19 @@ REFERENCES = [
         Who.KEY, "api-instruments", lambda at: at.town.route.pk, "", {"account": "own", "token": "tok_x", "route": ...}
     ),
     Reference(
+        Who.KEY, "api-scheduled-payments", lambda at: at.account.customer.number, "",
+        _SCHEDULE | {"account": ..., "instrument": NO_UUID}, headers={"idempotency-key": "k4"}, nothing="77777-001",
+    ),
+    Reference(
+        Who.KEY, "api-scheduled-payments", lambda at: at.account.card.pk, "",
+        _SCHEDULE | {"account": "own", "instrument": ...}, headers={"idempotency-key": "k5"}, nothing=NO_UUID,
+        whose=(Where.FOREIGN, Where.NEIGHBOUR),
+    ),
+    Reference(
+        Who.KEY, "api-scheduled-payment", lambda at: at.account.card.pk, "", _SCHEDULE | {"instrument": ...}, ("pk",),
+        (Where.FOREIGN, Where.NEIGHBOUR), "PUT", nothing=NO_UUID,
+    ),
+    Reference(
         Who.KEY, "api-autopay", lambda at: at.account.spare.pk, "",
         {"instrument": ..., "agreed": True, "how": "On the web form."}, ("pk",), (Where.FOREIGN, Where.NEIGHBOUR), "PUT",
         nothing=NO_UUID,
@@ -152,7 +174,7 @@ def ask(world: World, one: Reference, value: Any) -> tuple[Answer, set[tuple[str
         "customer_id": own.account.customer.pk,
         "guest": own.guest,
         "slug": own.town.biller.slug,
-        "pk": own.account.customer.pk,
+        "pk": own.account.scheduled.pk if one.route == "api-scheduled-payment" else own.account.customer.pk,
     }
     path = address(one.route, {name: known[name] for name in one.ids}, one.query.format(value))
     mine = {"account": own.account.customer.number, "instrument": own.account.card.pk}

@@ -41,6 +41,7 @@ from payments.models import (
     Checkpoint,
     Exchange,
     Payment,
+    ScheduledPayment,
 )
 from sms.models import PENDING_FOR, Announcement, Line, PayLink, Phone, Programme, SmsMode, Text, Wording
 from tests.factories import (
@@ -100,6 +101,11 @@ def make_everything(n: int) -> None:
         biller=biller, customer=customer, payment=payment, authorized_on=timezone.localdate(), expires_at=timezone.now()
     )
     Allocation.objects.create(biller=biller, payment=payment, item=item, amount=payment.amount)
+    ScheduledPayment.objects.create(
+        biller=biller, customer=customer, invoice=invoice, instrument=instrument, pay_on=TODAY, whole=True, amount=9,
+        currency="USD", consent_version="test", consent_text="I agree.", requestor=2, made_by="Pat",
+        request_key=f"scheduled-{n}", request_hash="0" * 64,
+    )  # fmt: skip
     Carryover.objects.create(
         biller=biller, payment=payment, kind="posted", invoice=invoice, from_item=item, amount=9, moved=9
     )

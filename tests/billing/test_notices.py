@@ -57,6 +57,10 @@ def lucia(biller: Biller) -> Customer:
     return make_customer(biller, name="Lucía Hernández", display_number="35909-001", email="lucia@example.com")
 
 
+SCHEDULED = {
+    "amount": "84.10", "currency": "USD", "pay_on": "2026-12-05", "number": "INV1",
+    "method": {"kind": "card", "brand": "visa", "last4": "4242"},
+}  # fmt: skip
 FACTS: dict[NoticeKind, dict[str, Any]] = {
     NoticeKind.BILL_READY: {
         "invoice": 1,
@@ -75,6 +79,11 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
         "currency": "USD",
         "reason": "The bank declined the payment.",
     },
+    NoticeKind.SCHEDULED: {**SCHEDULED, "whole": "yes", "consent": "I authorize this."},
+    NoticeKind.RESCHEDULED: {**SCHEDULED, "followed": "yes"},
+    NoticeKind.UNSCHEDULED: SCHEDULED,
+    NoticeKind.SCHEDULED_FAILED: {**SCHEDULED, "reason": "The bank declined the payment."},
+    NoticeKind.NOTHING_DUE: SCHEDULED,
     NoticeKind.PAPERLESS_ON: {},
     NoticeKind.PAPERLESS_OFF: {},
 }

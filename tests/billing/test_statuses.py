@@ -12,7 +12,7 @@ from django.utils import timezone, translation
 from billing import statuses
 from billing.models import ChunkState, CustomerStatus, FileState, NoticeState, RunState
 from datapump.models import Delivery, RecordState
-from payments.models import AttemptState, CaseState, InstrumentState, PaymentState
+from payments.models import AttemptState, CaseState, InstrumentState, PaymentState, ScheduledState
 from sms.models import Mode, TextState
 
 STORED = {
@@ -22,6 +22,7 @@ STORED = {
     "attempt": AttemptState.values,
     "instrument": InstrumentState.values,
     "case": CaseState.values,
+    "scheduled": ScheduledState.values,
     "file": FileState.values,
     "run": RunState.values,
     "chunk": ChunkState.values,

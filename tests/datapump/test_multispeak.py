@@ -53,6 +53,12 @@ def make_autopay(enrolled: bool, at: datetime = NOW, location: str = "3210450800
     return Message(id="3", kind="autopay", account="1001", occurred_at=at, facts=facts)
 
 
+def make_scheduled(status: str, at: datetime = NOW, **facts: Any) -> Message:
+    usual = {"status": status, "on": "2024-08-15", "amount": "156.25", "invoice": "121940013401"}
+    location = {"service_location": "321045080002"}
+    return Message(id="4", kind="scheduled", account="1001", occurred_at=at, facts={**usual, **location, **facts})
+
+
 def body_of(envelope: Envelope) -> etree._Element:
     return etree.fromstring(envelope.body)
 
@@ -246,6 +252,55 @@ def test_autopay_is_the_sample_at_the_billers_time(enrolled: bool, at: datetime,
     assert envelope.headers["SOAPAction"] == f'"{NS}/WriteAccountHistoryComments"'
 
 
+@pytest.mark.spec("MSP-15")
+@pytest.mark.parametrize(
+    ("message", "comment"),
+    [
+        (make_scheduled("scheduled"), "SCHED_PAY 08152024 156.25 121940013401"),
+        (
+            make_scheduled("scheduled", on="2025-01-01", amount="15075.25"),
+            "SCHED_PAY 01012025 15075.25 121940013401",
+        ),
+        (make_scheduled("changed", amount="150.5"), "SCHED_PAY_UPDT 08152024 150.50 121940013401"),
+        (make_scheduled("cancelled", amount="7"), "SCHED_PAY_CNCL 08152024 7.00 121940013401"),
+        (make_scheduled("scheduled", invoice="I" * 44), f"SCHED_PAY 08152024 156.25 {'I' * 44}"),
+    ],
+)
+def test_a_scheduled_payment_is_the_sample(message: Message, comment: str) -> None:
+    envelope = connector.write([message], make_target())
+    expected = sample(
+        HEADER,
+        f'<ns1:WriteAccountHistoryComments xmlns:ns1="{NS}"><ns1:comments><ns1:historyComment>'
+        "<ns1:customerID>1001</ns1:customerID><ns1:serviceLocationID>321045080002</ns1:serviceLocationID>"
+        f"<ns1:logTime>2026-11-22T09:08:45-06:00</ns1:logTime><ns1:comment>{comment}</ns1:comment>"
+        "</ns1:historyComment></ns1:comments></ns1:WriteAccountHistoryComments>",
+    )
+    assert canonical(envelope.body) == canonical(expected)
+    assert len(comment) <= 70
+    # The service version is about payments: this amount has two places in both.
+    second = connector.write([message], make_target(service_version=2))
+    assert sent(second, "comment") == comment
+
+
+@pytest.mark.spec("MSP-15")
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"invoice": "I" * 45}, "71 characters, 70 at most"),
+        ({"invoice": " "}, "names no bill"),
+        ({"amount": "0"}, "not a sum above zero"),
+        ({"amount": "1,000.00"}, "not a sum above zero"),
+        ({"on": "08/15/2024"}, "on which day"),
+        ({"status": "made"}, "what became of"),
+        ({"service_location": ""}, "no service location"),
+    ],
+)
+def test_a_scheduled_payment_that_cannot_be_said_is_refused(facts: dict[str, Any], reason: str) -> None:
+    with pytest.raises(Refused, match=reason) as refused:
+        connector.write([make_scheduled(**{"status": "scheduled", **facts})], make_target())
+    assert refused.value.message_id == "4"
+
+
 @pytest.mark.spec("MSP-14")
 @pytest.mark.parametrize("location", ["", "  "])
 def test_autopay_without_a_service_location_is_refused(location: str) -> None:
@@ -286,6 +341,7 @@ texts = st.text(
     max_size=30,
 ).filter(lambda text: text.strip() != "" and all(ord(c) not in (0xFFFE, 0xFFFF) for c in text))
 amounts = st.decimals(min_value="0.01", max_value="999999999999.99", places=2)
+EARLIEST, LATEST = datetime(1990, 1, 1), datetime(2100, 1, 1)  # noqa: DTZ001  # hypothesis adds the zone
 payments = st.builds(
     lambda amount, tender, code, guid, source, obd, kiosk: {
         "amount": str(amount), "currency": "USD", "tender": tender, "approval_code": code, "payment_guid": guid,
@@ -295,6 +351,15 @@ payments = st.builds(
     st.one_of(st.just(""), texts),
 )  # fmt: skip
 enrolments = st.fixed_dictionaries({"enrolled": st.booleans(), "service_location": texts})
+schedules = st.fixed_dictionaries(
+    {
+        "status": st.sampled_from(["scheduled", "changed", "cancelled"]),
+        "on": st.dates(EARLIEST.date(), LATEST.date()).map(str),
+        "amount": amounts.map(str),
+        "invoice": texts.map(lambda text: text[:20]).filter(str.strip),
+        "service_location": texts,
+    }
+)
 options = st.fixed_dictionaries(
     {
         "service_version": st.sampled_from([1, 2]),
@@ -308,7 +373,6 @@ options = st.fixed_dictionaries(
         "payments_per_envelope": st.integers(1, 5),
     },
 )
-EARLIEST, LATEST = datetime(1990, 1, 1), datetime(2100, 1, 1)  # noqa: DTZ001  # hypothesis adds the zone
 schema = xmlschema.XMLSchema(str(definitions.XSD))
 
 
@@ -319,14 +383,14 @@ def conversations(draw: st.DrawFn) -> tuple[list[Message], Target]:
         time_zone=draw(st.sampled_from(["America/New_York", "America/Phoenix", "Asia/Kathmandu", "UTC"])),
         options=draw(options),
     )  # fmt: skip
-    kind = draw(st.sampled_from(["payment", "paperless", "autopay"]))
+    kind = draw(st.sampled_from(["payment", "paperless", "autopay", "scheduled"]))
     most = connector.batch_limit(kind, target)
     accounts = draw(st.lists(texts, min_size=1, max_size=most, unique=True))
     made = [
         Message(
             id=str(position), kind=kind, account=account,
             occurred_at=draw(st.datetimes(EARLIEST, LATEST, timezones=st.just(UTC))),
-            facts=draw(payments if kind == "payment" else enrolments),
+            facts=draw({"payment": payments, "scheduled": schedules}.get(kind, enrolments)),
         )
         for position, account in enumerate(accounts)
     ]  # fmt: skip

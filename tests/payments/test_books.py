@@ -68,6 +68,7 @@ FAULTS = {
     "asked": "UPDATE payments_attempt SET amount = amount + 2.95",
     "held": "INSERT INTO payments_authorization (payment_id, biller_id, customer_id, authorized_on, expires_at)"
     " SELECT id, biller_id, customer_id, now(), now() FROM payments_payment",
+    "sched": "UPDATE payments_payment SET channel = 4",
     "live": "INSERT INTO payments_checkpoint SELECT payment_id, id, biller_id FROM payments_attempt",
     "told": "UPDATE datapump_record SET facts = jsonb_set(facts, '{amount}', '\"1.00\"')",
     "ref": "UPDATE payments_payment SET route_id = route_id + 1000",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -51,7 +51,8 @@ class Carriers:
     ``table`` has, for each customer whose old balance is carried: ``customer_id, invoice_id`` (the newest invoice),
     ``item_id`` and ``amount`` of its item (both NULL where nothing is due), ``is_new`` (loaded now) and
     ``previous_id`` (the newest of those that were there). Whatever the open items of a customer change by must be
-    added to ``corrections (customer_id, amount)``. The customers and their open items are locked.
+    added to ``corrections (customer_id, amount)``. The customers and their open items are locked. What is put into
+    ``afterwards`` is called once every balance is true.
     """
 
     table: str
@@ -61,6 +62,7 @@ class Carriers:
     file_id: int
     posting_id: int
     made_on: datetime.datetime
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Carry(Protocol):
@@ -192,7 +194,8 @@ def merge(cursor: Any, job: Job, *, carry: Carry, repeated: int, told: Callable[
         _write_notices(job, lines)
         told(done)
     failpoint("load.inserted")
-    carried = _carry_forward(cursor, job, carry, posting_id)
+    carriers = Carriers(stage.carriers, stage.corrections, stage, biller, job.file.pk, posting_id, job.made_on)
+    carried = _carry_forward(cursor, job, carry, carriers)
     told(done)
     cursor.execute(
         f"INSERT INTO {stage.sums} SELECT customer_id, sum(amount) FROM {stage.corrections} GROUP BY customer_id;"
@@ -202,6 +205,8 @@ def merge(cursor: Any, job: Job, *, carry: Carry, repeated: int, told: Callable[
         _update_customers(cursor, job, (begin, min(begin + LINES_AT_ONCE - 1, last)))
         told(done)
     _correct_others(cursor, job)
+    for act in carriers.afterwards:
+        act()
     cursor.execute(
         f"""
         INSERT INTO billing_entry (biller_id, posting_id, account, tender, amount, currency, count)
@@ -356,9 +361,9 @@ def _write_notices(job: Job, lines: tuple[int, int]) -> None:
     )
 
 
-def _carry_forward(cursor: Any, job: Job, carry: Carry, posting_id: int) -> Decimal:
+def _carry_forward(cursor: Any, job: Job, carry: Carry, carriers: Carriers) -> Decimal:
     """Close older items by transfer to the newest invoice, which carries what was open; gives how much that was."""
-    stage = job.stage
+    stage, posting_id = job.stage, carriers.posting_id
     cursor.execute(
         f"""
         SELECT count(*) FROM (
@@ -395,10 +400,7 @@ def _carry_forward(cursor: Any, job: Job, carry: Carry, posting_id: int) -> Deci
         """,
         [job.today, job.today],
     )
-    carry(
-        cursor,
-        Carriers(stage.carriers, stage.corrections, stage, job.biller, job.file.pk, posting_id, job.made_on),
-    )
+    carry(cursor, carriers)
     failpoint("load.carried")
     # Where the newest invoice was there already, only what this file brought is older than it.
     cursor.execute(

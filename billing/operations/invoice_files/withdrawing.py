@@ -9,7 +9,8 @@ Source: MSP-23.
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from django.db import OperationalError, transaction
@@ -34,14 +35,17 @@ class Returned:
     """What the money that was carried to a withdrawn file's invoices needs to know, to go back where it was.
 
     ``table`` has the file's invoices: ``invoice_id, customer_id``. What the open items of a customer change by must
-    be added to ``corrections (customer_id, amount)``. The customers and all these items are locked.
+    be added to ``corrections (customer_id, amount)``. The customers and all these items are locked. What is put into
+    ``afterwards`` is called once every balance is true.
     """
 
     table: str
     corrections: str
     stage: Stage
+    biller_id: int
     file_id: int
     posting_id: int
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
 
 
 class PutBack(Protocol):
@@ -93,11 +97,14 @@ def _withdraw(cursor: Any, file: InvoiceFile, actor: Actor, put_back: PutBack, n
         [biller.pk, f"withdrawal:{file.pk}", PostingKind.WITHDRAWAL, biller.business_date(now)],
     )
     (posting_id,) = cursor.fetchone()
-    if reason := put_back(cursor, Returned(bills, corrections, stage, file.pk, posting_id)):
+    returned = Returned(bills, corrections, stage, biller.pk, file.pk, posting_id)
+    if reason := put_back(cursor, returned):
         raise NotWithdrawable(reason)
     _reopen(cursor, bills, corrections)
     cursor.execute(f"UPDATE billing_invoice i SET withdrawn = true FROM {bills} w WHERE i.id = w.invoice_id")
     _book(cursor, file, corrections, posting_id)
+    for act in returned.afterwards:
+        act()
     cursor.execute(
         f"""
         UPDATE billing_noticedelivery d SET state = 'failed', failure = 'The bill was withdrawn.'

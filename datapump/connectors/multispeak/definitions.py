@@ -8,7 +8,7 @@ imported where it is used.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def arguments(messages: Sequence[Message], target: Target) -> tuple[str, dict[st
         return "ModifyCBDataForCustomer", {
             "customerData": {"customer": [_customer(message, options) for message in messages]}
         }
-    if kind == "autopay":
+    if kind in ("autopay", "scheduled"):
         zone = ZoneInfo(target.time_zone)
         return "WriteAccountHistoryComments", {
             "comments": {"historyComment": [_comment(message, zone) for message in messages]}
@@ -118,5 +118,15 @@ def _comment(message: Message, zone: ZoneInfo) -> dict[str, Any]:
         "customerID": message.account,
         "serviceLocationID": message.facts["service_location"],
         "logTime": message.occurred_at.astimezone(zone).isoformat(timespec="seconds"),
-        "comment": "AUTOPAY ON" if message.facts["enrolled"] else "AUTOPAY OFF",
+        "comment": _scheduled(message.facts) if message.kind == "scheduled" else _autopay(message.facts),
     }
+
+
+def _autopay(facts: Mapping[str, Any]) -> str:
+    return "AUTOPAY ON" if facts["enrolled"] else "AUTOPAY OFF"
+
+
+def _scheduled(facts: Mapping[str, Any]) -> str:
+    word = {"scheduled": "SCHED_PAY", "changed": "SCHED_PAY_UPDT", "cancelled": "SCHED_PAY_CNCL"}[facts["status"]]
+    year, month, day = facts["on"].split("-")
+    return f"{word} {month}{day}{year} {Decimal(facts['amount']):.2f} {facts['invoice']}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -228,6 +229,41 @@ def autopay(message: Message, plan: Plan) -> str:
     Source: MSP-14, INT-8007
     """
     return _comment(message, f"AUTOPAY {'ON' if _enrolled(message) else 'OFF'}", plan)
+
+
+SCHEDULED_WORDS = {"scheduled": "SCHED_PAY", "changed": "SCHED_PAY_UPDT", "cancelled": "SCHED_PAY_CNCL"}
+"""The word that the biller's system reads for what became of a scheduled payment."""
+LONGEST_COMMENT = 70
+"""Characters of a comment that the biller's system reads."""
+
+
+def scheduled(message: Message, plan: Plan) -> str:
+    """Write one ``historyComment``: ``SCHED_PAY 08152024 156.25 121940013401``; changed it begins ``SCHED_PAY_UPDT``,
+    cancelled ``SCHED_PAY_CNCL``. The amount has two places, whatever the service version.
+
+    :raises Refused: it cannot be said, or not in 70 characters.
+
+    Source: MSP-15
+    """
+    facts = message.facts
+    word = SCHEDULED_WORDS.get(str(facts.get("status")))
+    if word is None:
+        raise Refused("the record does not say what became of the scheduled payment", message_id=message.id)
+    try:
+        day = date.fromisoformat(str(facts.get("on")))
+    except ValueError:
+        raise Refused("the record does not say on which day the payment is scheduled", message_id=message.id) from None
+    written = str(facts.get("amount", ""))
+    if not _AMOUNT.fullmatch(written) or not (amount := Decimal(written)):
+        raise Refused("the amount is not a sum above zero with at most two decimal places", message_id=message.id)
+    invoice = _required(message, "invoice", "the record names no bill")
+    comment = f"{word} {day:%m%d%Y} {amount:.2f} {invoice}"
+    if len(comment) > LONGEST_COMMENT:
+        raise Refused(
+            f"the comment would have {len(comment)} characters, {LONGEST_COMMENT} at most are read: the bill's number is too long",
+            message_id=message.id,
+        )
+    return _comment(message, comment, plan)
 
 
 TEXT_WORDS = {"pending": "PENDING", "enrolled": "ON", "unenrolled": "OFF", "number_changed": "NUMBER"}

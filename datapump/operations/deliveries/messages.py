@@ -18,6 +18,7 @@ KINDS: Mapping[int, str] = {
     RecordType.PAYMENT: "payment",
     RecordType.PAPERLESS: "paperless",
     RecordType.AUTOPAY: "autopay",
+    RecordType.SCHEDULED: "scheduled",
     RecordType.PAY_BY_TEXT: "pay_by_text",
 }
 
@@ -99,6 +100,6 @@ def message(record: Claimed) -> Message:
                 "obd": channel == OUTBOUND_CALL,
                 "kiosk": facts.get("kiosk", ""),
             }
-        case RecordType.AUTOPAY | RecordType.PAY_BY_TEXT:
+        case RecordType.AUTOPAY | RecordType.SCHEDULED | RecordType.PAY_BY_TEXT:
             facts["service_location"] = record.wire.service_location
     return Message(record.id, record.kind, record.wire.account, record.created_at, facts)

@@ -24,7 +24,11 @@ SHARDS = 16
 _LOCK = 0x44504D50
 _LIVE = "('waiting', 'sending', 'retrying')"
 _PENDING = int(RecordType.PENDING)
-_COMMENTS = (RecordType.AUTOPAY, RecordType.PAY_BY_TEXT)  # told as comments, which name a service location
+_COMMENTS = (
+    RecordType.AUTOPAY,
+    RecordType.SCHEDULED,
+    RecordType.PAY_BY_TEXT,
+)  # told as comments, which name a service location
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +231,7 @@ LEFT JOIN LATERAL (
     SELECT v.custom4 FROM billing_invoice v
     WHERE v.customer_id = r.customer_id AND NOT v.withdrawn AND NOT (w.passes AND v.kind ILIKE '%%donation%%')
     ORDER BY v.issued_on DESC, v.id DESC LIMIT 1
-) p ON r.type = 3 AND NOT r.facts ? 'wire'
+) p ON r.type IN (3, 4) AND NOT r.facts ? 'wire'
 WHERE CASE r.state WHEN 'sending' THEN r.claimed_at < w.stale ELSE r.state IN ('waiting', 'retrying') END
 FOR NO KEY UPDATE OF r SKIP LOCKED
 """
