@@ -144,7 +144,7 @@ def test_the_account_page_answers_in_few_questions(client: Client, biller: Bille
     client.get(url)
     with CaptureQueriesContext(connection) as asked:
         client.get(url)
-    # Six to know who asks and for which biller; the account, enrolment, bills, payments, history, users and the
+    # Six to know who asks and for which biller; the account, enrolment, scheduled payment, bills, payments, history, users and the
     # system that could be asked for a balance once each.
     assert len(asked) <= 13, [query["sql"][:120] for query in asked]
 
