@@ -84,7 +84,9 @@ def record(
     )
     payment.state, payment.posting_id, payment.settled_at, payment.result = PaymentState.POSTED, posting.pk, now, 0
     payment.save(update_fields=["state", "posting_id", "settled_at", "result"])
-    moved = Moved(str(payment.pk), customer.pk, None, tender, biller.currency, None, amount, payment.fee)
+    moved = Moved(
+        str(payment.pk), customer.pk, None, tender, biller.currency, None, amount, payment.fee, payment.channel
+    )
     settlements.book(biller=biller, posting_id=posting.pk, payments=[moved])
     audit.record(
         actor=actor,

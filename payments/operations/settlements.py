@@ -268,6 +268,8 @@ def _post(biller: Biller, passed: Sequence[_Applied], *, actor: Actor, now: date
         raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
     _end_authorizations(passed, now)
     book(biller=biller, posting_id=posting, payments=payments)
+    if scheduled := [one.id for one in payments if one.channel == Channel.SCHEDULED]:
+        scheduled_outcomes.paid(scheduled, actor=actor, now=now)
     _count_in_chunks(payments, "passed")
     if len(passed) == 1:
         _audit_one(passed[0].payment_id, "payment.posted", actor)
@@ -320,8 +322,6 @@ def book(*, biller: Biller, posting_id: int, payments: Sequence[Moved]) -> None:
             FROM payments_payment WHERE id = ANY(%s::uuid[])""",
         params=[ids],
     )
-    if scheduled := [one.id for one in payments if one.channel == Channel.SCHEDULED]:
-        scheduled_outcomes.paid(scheduled, actor=actor, now=now)
     notices.write_from(
         kind=NoticeKind.RECEIPT,
         source=f"""
