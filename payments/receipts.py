@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
@@ -14,9 +16,17 @@ PAID = (PaymentState.POSTED, PaymentState.REVERSED)
 """States of a payment that has a receipt."""
 
 
-def receipt(payment: Payment, *, language: str, account_number: str = "", guest: bool = False) -> Pdf:
+def receipt(
+    payment: Payment,
+    *,
+    language: str,
+    together: Sequence[Payment] = (),
+    account_number: str = "",
+    guest: bool = False,
+) -> Pdf:
     """Set the receipt of a payment that went through, at hand with its customer and biller.
 
+    ``together`` are the payments that were charged with it, as far as the reader may see them, itself among them.
     ``account_number`` is how the reader knows the account. A guest knows its number and is not told whose it is.
 
     :raises NotSet: it cannot be set.
@@ -30,6 +40,7 @@ def receipt(payment: Payment, *, language: str, account_number: str = "", guest:
             Row(_("Amount"), formats.money(payment.amount, currency)),
             Row(_("Fee"), formats.money(payment.fee, currency)),
             Row(_("Total charged"), formats.money(payment.total, currency), total=True),
+            *_charged_together(together),
             Row(_("Paid with"), str(payment.instrument or payment.get_tender_display())),
             Row(_("Date"), formats.moment(payment.created_at)),
             Row(_("Paid by"), _("Guest") if guest else payment.made_by),
@@ -55,3 +66,10 @@ def receipt(payment: Payment, *, language: str, account_number: str = "", guest:
             logo=logo_of(biller),
         )
         return Pdf(file_name("receipt", payment.confirmation), set_paper(paper))
+
+
+def _charged_together(together: Sequence[Payment]) -> list[Row]:
+    if not together:
+        return []
+    parts = [f"{one.customer.shown_number}: {formats.money(one.amount, one.currency)}" for one in together]
+    return [Row(_("Part of one payment for these accounts"), "; ".join(parts))]

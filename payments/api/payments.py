@@ -368,7 +368,8 @@ class ReceiptView(PdfView):
         """Give the receipt of a payment that went through as PDF, in the customer's language."""
         rows = Payment.objects.select_related("customer__biller", "instrument").filter(state__in=receipts.PAID)
         payment = self.find(rows, pk=pk)
-        return answer(receipts.receipt(payment, language=payment.customer.language))
+        together = list(Payment.objects.charged_with(payment))
+        return answer(receipts.receipt(payment, language=payment.customer.language, together=together))
 
 
 def _detailed() -> Any:

@@ -224,9 +224,7 @@ def payment(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
         "allocations": settled,
         "credit": found.amount - sum(one.amount for one in settled),
         "facts": _facts(found),
-        "together": list(
-            Payment.objects.charged_with(found).select_related("customer").order_by("customer__number", "pk")
-        ),
+        "together": list(Payment.objects.charged_with(found)),
         "record": record,
         "record_url": url_if_any("biller-datapump-record", record.pk) if record else "",
         "entries": [drawn(entry) for entry in entries],
@@ -357,7 +355,8 @@ def receipt(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
 def receipt_pdf(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
     """Give the receipt of a payment that went through as PDF, in the customer's language."""
     found = _paid(request, payment_id)
-    return answer(receipts.receipt(found, language=found.customer.language))
+    together = list(Payment.objects.charged_with(found))
+    return answer(receipts.receipt(found, language=found.customer.language, together=together))
 
 
 def _paid(request: BillerRequest, payment_id: uuid.UUID) -> Payment:

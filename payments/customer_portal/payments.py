@@ -347,7 +347,7 @@ def payment(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
         "pay_url": request.door.url("pay", request.customer),
         "here": request.get_full_path(),
         "failure": _(found.failure) if found.failure else "",
-        "together": [] if request.door.guest else _charged_with(request, found),
+        "together": _charged_with(request, found),
         "pdf_url": request.door.url("payment-pdf", request.customer, payment_id=found.pk),
     }
     match found.state:
@@ -372,6 +372,7 @@ def receipt_pdf(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseB
         receipts.receipt(
             found,
             language=get_language() or "en",
+            together=_charged_with(request, found),
             account_number=request.account_number,
             guest=bool(request.door.guest),
         )
@@ -440,8 +441,9 @@ def _usable(request: AccountRequest) -> list[Instrument]:
 
 def _charged_with(request: AccountRequest, found: Payment) -> list[Payment]:
     """Give the payments of one charge that are of the payer's own accounts, this one among them."""
-    mine = Payment.objects.charged_with(found).visible_to(request.user).select_related("customer")
-    return list(mine.order_by("customer__number", "pk"))
+    if request.door.guest:
+        return []
+    return list(Payment.objects.charged_with(found).visible_to(request.user))
 
 
 def _made(request: AccountRequest, key: str) -> Payment | None:

@@ -61,7 +61,8 @@ class PaymentQuerySet(CustomerOwnedQuerySet["Payment"]):
 
     def charged_with(self, payment: Payment) -> Self:
         """Narrow to the payments that one attempt moved together with this one, itself among them; none where it went alone."""
-        return self.filter(group_id__isnull=False, group_id=payment.group_id)
+        mates = self.filter(group_id__isnull=False, group_id=payment.group_id)
+        return mates.select_related("customer").order_by("customer__number", "pk")
 
 
 class Payment(models.Model):

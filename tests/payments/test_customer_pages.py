@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import re
 import uuid
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from django.core import mail
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pypdf import PdfReader
 
 from billing import advanced_settings, formats
 from billing.actors import Actor
@@ -618,6 +620,9 @@ def test_accounts_that_are_billed_together_are_enrolled_together(town: Town, ana
     receipt = text(ana.get(reverse("customer-payment", args=[second.pk, mine.pk])))
     assert "Part of one payment for these accounts" in receipt
     assert "35909-001: $84.10" in receipt and "35909-002: $40.00" in receipt
+    paper = PdfReader(io.BytesIO(ana.get(reverse("customer-payment-pdf", args=[second.pk, mine.pk])).content))
+    written = " ".join(paper.pages[0].extract_text().split())
+    assert "35909-001: $84.10; 35909-002: $40.00" in written
     csr = client_of(make_staff(town.biller))
     seen = text(csr.get(reverse("biller-payment", args=[mine.pk])))
     assert "Charged together" in seen and "35909-002 (this payment)" in seen
