@@ -17,6 +17,8 @@ import redis
 from celery import Celery, bootsteps
 from celery.schedules import crontab
 
+from config import environment
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 # Farther apart than this, a worker would hand out again what another one holds: the broker compares the clocks of
@@ -119,6 +121,10 @@ BEAT: dict[str, Entry] = {
         "Removes bills that were fetched from print servers more than a day ago.",
     ),
 }
+if environment.flag("DEMO", default=False):
+    BEAT["Tell the simulated CIS of bills"] = Entry(
+        "config.tasks.hand_over_bills", timedelta(seconds=5), "Demonstration: hands over bills that were just loaded."
+    )
 
 
 class Clock(bootsteps.StartStopStep):

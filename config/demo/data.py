@@ -40,8 +40,8 @@ from billing.models import (
     User,
 )
 from billing.operations import api_tokens, billers, payers, saved_views
-from config.demo import job, people
-from config.demo.doors import Simulators, Telephone
+from config.demo import bills, job, people
+from config.demo.doors import Cis, Simulators, Telephone
 from config.demo.job import Patience, Say
 from datapump.models import Purpose
 from datapump.operations import endpoints
@@ -132,6 +132,8 @@ RED_MESA = Town(
         "email": "help@redmesa.example",
         "collect_rule": CollectRule.DUE,
         "guest_secret": GuestSecret.PHONE,
+        # Both towns tell one simulated CIS, which must not take their accounts for each other's.
+        "wire_account_template": "RM{base}{sub}",
     },
     line="+15055550160",
     customers=60,
@@ -177,6 +179,10 @@ def load(
             say("telling the billers' system of the past")
             job.deliver(billers=made, since=now, say=lambda _: None, patience=patience)
             key = api_tokens.make(biller=made[0], name=API_KEY, actor=ACTOR).key
+        for biller in made:
+            if not biller.endpoints.filter(purpose=Purpose.BALANCES).exists():
+                bills.hand_over(biller=biller, cis=simulators.cis)
+            _point(biller, Purpose.BALANCES, simulators.cis)
         _hand_out_phones(simulators.telephone)
         return key
 
@@ -237,15 +243,21 @@ def _connect(town: Town, biller: Biller, simulators: Simulators) -> None:
         for number, given in ((20, cis.prints_url), (119, "3")):
             advanced_settings.change(actor=ACTOR, biller=biller, number=number, given=given)
     for purpose in (Purpose.PAYMENTS, Purpose.PAPERLESS, Purpose.AUTOPAY):
-        there = biller.endpoints.filter(purpose=purpose).first()
-        if there is not None and (there.url, there.username, there.password) == (cis.url, cis.username, cis.password):
-            continue
-        fields: dict[str, Any] = {"url": cis.url, "username": cis.username, "password": cis.password}
-        options: dict[str, Any] = {}
-        if there is None:
-            fields |= {"in_flight": 8, "per_envelope": 10 if purpose == Purpose.PAYMENTS else 1}
-            options = {"card_modes": _MODES, "ach_modes": _MODES} if purpose == Purpose.PAYMENTS else {}
-        endpoints.change(actor=ACTOR, biller=biller, purpose=purpose, fields=fields, options=options)
+        _point(biller, purpose, simulators.cis)
+
+
+def _point(biller: Biller, purpose: Purpose, cis: Cis) -> None:
+    there = biller.endpoints.filter(purpose=purpose).first()
+    if there is not None and (there.url, there.username, there.password) == (cis.url, cis.username, cis.password):
+        return
+    fields: dict[str, Any] = {"url": cis.url, "username": cis.username, "password": cis.password}
+    options: dict[str, Any] = {}
+    if there is None:
+        fields |= {"in_flight": 8, "per_envelope": 10 if purpose == Purpose.PAYMENTS else 1}
+        options = {"card_modes": _MODES, "ach_modes": _MODES} if purpose == Purpose.PAYMENTS else {}
+        # The simulated CIS books at once what it hears.
+        fields |= {"booked_minutes": 0, "known_hours": 24} if purpose == Purpose.BALANCES else {}
+    endpoints.change(actor=ACTOR, biller=biller, purpose=purpose, fields=fields, options=options)
 
 
 def _give_line(town: Town, biller: Biller, telephone: Telephone) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from django.conf import settings
 
+ACCOUNTS_AT_ONCE = 1_000
 TOKENS_AT_ONCE = 5_000
 # Whom the supervisor tells the simulated CIS to let in.
 CIS_USERNAME = "ratepayer"
@@ -123,6 +124,11 @@ class Cis:
     def switches(self) -> dict[str, Any]:
         """Give the rules in force with how often each fired, and the actions there are."""
         return self.door.ask("/control")
+
+    def owes(self, answers: Sequence[Mapping[str, Any]]) -> None:
+        """Say what it answers when it is asked what accounts owe, by ``account``."""
+        for begin in range(0, len(answers), ACCOUNTS_AT_ONCE):
+            self.door.ask("/control/items", list(answers[begin : begin + ACCOUNTS_AT_ONCE]))
 
     def change(self, rules: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, Any]:
         """Put these rules in place of all others; none lets it behave."""

@@ -23,6 +23,7 @@ from billing.actors import Actor
 from billing.demo import write_invoice_file
 from billing.models import Biller, Chunk, FileState, InvoiceFile, Run, RunKind, RunState
 from billing.operations import invoice_files
+from config.demo import bills
 from config.demo.books import Comparison, compare
 from config.demo.doors import Simulators
 from datapump.models import LIVE, Delivery, Outcome, Record, RecordState
@@ -100,6 +101,7 @@ def run(
     with tenancy.acting_for([one.pk for one in billers]):
         with _misbehaving(simulators, faults, say):
             file = load_bills(biller=biller, count=count, say=say, patience=patience, again=again)
+            bills.hand_over(biller=biller, cis=simulators.cis)
             collect(biller=biller, file=file, say=say, patience=patience)
             recover(billers=billers, say=say, patience=patience)
             deliver(billers=billers, since=since, say=say, patience=patience)

@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS payment (
     tender TEXT NOT NULL, mode TEXT NOT NULL, authorization TEXT NOT NULL, kiosk TEXT NOT NULL,
     first_received_at TEXT NOT NULL, times_received INTEGER NOT NULL
 );
+CREATE INDEX IF NOT EXISTS payment_account ON payment (account);
 CREATE TABLE IF NOT EXISTS repeat (
     position INTEGER PRIMARY KEY, transaction_id TEXT NOT NULL, account TEXT NOT NULL, cents INTEGER NOT NULL,
     received_at TEXT NOT NULL, same INTEGER NOT NULL
@@ -144,9 +145,28 @@ class Book:
         )
 
     def payable(self, account: str) -> dict[str, Any] | None:
-        """Return what ``set_payable`` kept."""
+        """Return what ``set_payable`` kept; where it asked for that, less every payment of the account in this book."""
         row = self._database.execute("SELECT answer FROM payable WHERE account = ?", (account,)).fetchone()
-        return None if row is None else dict(json.loads(row["answer"]))
+        if row is None:
+            return None
+        answer = dict(json.loads(row["answer"]))
+        return self._less_payments(account, answer) if answer.pop("less_payments", False) else answer
+
+    def _less_payments(self, account: str, answer: dict[str, Any]) -> dict[str, Any]:
+        paid = self._rows("SELECT cents, first_received_at FROM payment WHERE account = ? ORDER BY position", account)
+        items = [dict(item) for item in answer.get("items", [])]
+        left = sum(row["cents"] for row in paid)
+        for place, item in enumerate(items):
+            owed = round(Decimal(item.get("currentAmount", "0")) * 100)
+            # What is left over after the last item is the customer's credit.
+            taken = left if place == len(items) - 1 else min(left, max(0, owed))
+            item["currentAmount"], left = _amount(owed - taken), left - taken
+        if paid and items:
+            items[0] |= {
+                "lastPaymentAmount": _amount(paid[-1]["cents"]),
+                "lastPaymentDate": f"{paid[-1]['first_received_at'][:10]}T00:00:00",
+            }
+        return {**answer, "items": items}
 
     def clear(self) -> None:
         """Forget everything."""
@@ -191,8 +211,8 @@ class Book:
     def _count(self, table: str) -> int:
         return int(self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # our own names
 
-    def _rows(self, query: str) -> list[sqlite3.Row]:
-        return self._database.execute(query).fetchall()
+    def _rows(self, query: str, *values: str) -> list[sqlite3.Row]:
+        return self._database.execute(query, values).fetchall()
 
     def _position(self) -> int:
         return int(self._database.execute("UPDATE counter SET last = last + 1 RETURNING last").fetchone()[0])

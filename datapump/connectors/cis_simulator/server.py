@@ -246,10 +246,12 @@ class Cis:
         self._admit(request)
         try:
             wanted = await request.json()
-            account = str(wanted.pop("account"))
+            answers = [(str(one.pop("account")), one) for one in (wanted if isinstance(wanted, list) else [wanted])]
         except (JSONDecodeError, AttributeError, KeyError, TypeError):
-            return web.json_response({"error": "items are an object with an account"}, status=400)
-        self._book.set_payable(account, wanted)
+            return web.json_response({"error": "items are an object with an account, or a list of them"}, status=400)
+        with self._book.envelope():
+            for account, answer in answers:
+                self._book.set_payable(account, answer)
         return web.json_response({"ok": True})
 
     async def _reset(self, request: web.Request) -> web.Response:
