@@ -10,13 +10,13 @@ from decimal import Decimal
 import pytest
 from pytest_django import Settings
 
-from billing.models import Biller, InvoiceFile, Item, Run, User
+from billing.models import Adjustment, Biller, InvoiceFile, Item, Run, User
 from config.demo import data, job
 from config.demo.books import compare
 from config.demo.doors import Cis, Door, Processor, Simulators, Telephone
 from datapump.models import Configuration, Record
 from payments.models import Attempt, AutoPayEnrolment, Channel, Instrument, Payment
-from payments.operations import charges
+from payments.operations import balances, charges
 from sms.models import Line
 from tests.cis import Cis as RunningCis
 from tests.processor import CONTROL_SECRET, SECRET
@@ -110,6 +110,12 @@ def test_bills_come_in_are_collected_and_the_billers_system_hears_of_it_once(
     )  # fmt: skip
     assert not left.exists()
     assert not Record.objects.exclude(state="delivered").exists()
+    # The simulated CIS knows every bill and every payment: asked for balances, it says what our books say.
+    for biller in demonstration.billers:
+        customers = list(biller.customers.values_list("pk", flat=True))
+        standings = balances.refresh(biller=biller, customers=customers, seconds=20).values()
+        assert [one.fresh for one in standings] == [True] * len(customers)
+    assert not Adjustment.objects.exists()
 
 
 def test_a_second_time_nothing_is_charged(demonstration: Demonstration, processor: RunningProcessor) -> None:

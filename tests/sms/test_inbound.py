@@ -10,12 +10,14 @@ import pytest
 
 from billing.actors import Actor, Requestor
 from billing.models import Biller, Customer
-from datapump.models import Configuration, Record
+from datapump.models import Configuration, Purpose, Record
 from payments.models import Payment
 from sms.models import EVERYTHING, Consent, Line, Phone, Programme, SmsMode, Text
 from sms.operations import announcements, enrolments, inbound, texts
 from sms.operations.modes import State
 from sms.providers.base import Inbound
+from tests.cis import Cis
+from tests.datapump.conftest import account_of, point_at
 from tests.factories import NOON, make_biller, make_customer, make_endpoint, make_instrument, make_invoice, make_route
 from tests.processor import Processor
 
@@ -280,3 +282,28 @@ def test_phones_are_given_back_before_they_fall_free(world: World, monkeypatch: 
     # The second was taken, given back when the first was done, and taken again.
     assert inbound.hear_due(now=world.now) == 3
     assert [(phone.opted_out_of, phone.busy_until) for phone in Phone.objects.all()] == [([EVERYTHING], None)] * 2
+
+
+@pytest.mark.spec("MSP-1", "MSP-4")
+def test_bal_and_pay_go_by_what_the_billers_system_says(world: World, cis: Cis) -> None:
+    customer = world.customer()
+    point_at(cis, world.biller, Purpose.BALANCES, reuse_seconds=0, booked_minutes=0, timeout_seconds=1)
+    cis.owes(account_of(customer), items=[{"currentAmount": "60.00"}])
+    (told,) = world.say("BAL")
+    assert "$60.00" in told
+    cis.owes(account_of(customer), items=[{"currentAmount": "61.00"}])
+    (changed,) = world.say("PAY")
+    assert "$61.00 now" in changed
+    assert Payment.objects.count() == 0
+    cis.owes(account_of(customer), items=[{"currentAmount": "61.00"}], extensions={"preventCreditCard": "Y"})
+    world.say("OK")
+    assert Payment.objects.count() == 0
+    cis.owes(account_of(customer), items=[{"currentAmount": "61.00"}])
+    cis.control({"action": "garbage", "kind": "html"})
+    # What was known last is told; nothing is charged on it.
+    assert "$61.00" in world.say("BAL")[0]
+    world.say("PAY")
+    assert Payment.objects.count() == 0
+    cis.control()
+    world.say("PAY")
+    assert [str(one.amount) for one in Payment.objects.all()] == ["61.00"]
