@@ -4,7 +4,7 @@ Asking and keeping are apart, because no transaction may be open while anything 
 system, ``keep`` and ``keep_health`` write down what came, inside a transaction of the caller's. An endpoint that does not
 answer is left alone for a while, by the rules of delivery.
 
-Source: MSP-1, MSP-4, MSP-5; ADR 10
+Source: MSP-1, MSP-4, MSP-5; ADR 12
 """
 
 from __future__ import annotations

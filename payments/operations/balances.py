@@ -10,7 +10,7 @@ account is never adjusted: what remains there is the customer's money, not a deb
 So the sum of an account's adjustments is at every moment what the system itself changed by then and told us of, and never
 holds a payment of ours (``tests/payments/test_balances.py`` proves it over random histories).
 
-Source: MSP-1 to MSP-5; ADR 10
+Source: MSP-1 to MSP-5; ADR 12
 """
 
 from __future__ import annotations

@@ -154,7 +154,11 @@ def test_money_that_may_be_missing_from_the_balance_holds_the_adjustment(
     make_instrument(customer, make_route(customer.biller))
     owes(cis, customer, "84.10")
     payment = start(customer, Decimal("84.10"))
-    refresh(customer)  # on its way
+    # On its way: whatever the biller's system says meanwhile waits.
+    owes(cis, customer, "90.00")
+    refresh(customer)
+    assert (str(customer.balance), Adjustment.objects.count()) == ("84.10", 0)
+    owes(cis, customer, "84.10")
     settle(payment, Result.PASS)
     if state == "none":
         Record.objects.filter(pk=payment.pk).delete()
