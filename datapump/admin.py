@@ -149,11 +149,9 @@ class FormPage(ReadOnly):
             **self.more(request, row, form),
             **shown,
         }
-        response = TemplateResponse(
+        return TemplateResponse(
             request, "admin/datapump/form.html", context, status=422 if form.is_bound and form.errors else 200
         )
-        response["Cache-Control"] = "no-store"
-        return response
 
 
 @admin.register(Endpoint)

@@ -203,7 +203,4 @@ def _page(
         "may_test": made is not None and made.connector == connector.name,
         "changes_secret": made is not None and made.connector == connector.name and connector.makes_secrets,
     }
-    response = render(request, "biller_portal/datapump/endpoint.html", context, status=422 if form.is_bound else 200)
-    if secret or tested:
-        response["Cache-Control"] = "no-store"
-    return response
+    return render(request, "biller_portal/datapump/endpoint.html", context, status=422 if form.is_bound else 200)

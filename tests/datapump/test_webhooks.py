@@ -19,6 +19,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from billing.actors import Actor
 from billing.models import AuditEntry, Biller
+from datapump.biller_portal.updates import veil
 from datapump.connectors.base import Message, Misconfigured, Refused, Target
 from datapump.connectors.receiver_simulator.server import SCHEMA
 from datapump.connectors.receiver_simulator.signatures import NotAuthentic, check
@@ -269,6 +270,15 @@ def test_what_is_kept_of_a_call_shows_no_secret_and_no_card_number(town: Biller,
     assert SECRET not in everything
     assert "4111 1111 1111" not in everything
     assert "••••••••1111" in everything
+
+
+def test_pages_hide_the_numbers_of_an_event() -> None:
+    shown = veil(webhooks.write([make_message("pay_by_text")], TARGET).body.decode())
+    for number in ("35909001", "321045080002", "+12065550177"):
+        assert number not in shown
+    assert '"account":"••••9001"' in shown
+    assert '"service_location":"••••0002"' in shown
+    assert '"type":"pay_by_text.changed"' in shown
 
 
 def test_a_typed_connector_is_known_and_a_changed_one_forgets_what_the_other_was_told(town: Biller) -> None:
