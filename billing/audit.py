@@ -38,6 +38,7 @@ SENTENCES: dict[str, Any] = {
     "configuration.removed": _("Removed the %(what)s"),
     "customer.email_changed": _("Made %(email)s the address for notices"),
     "customer.language_changed": _("Chose the language of notices: %(language)s"),
+    "customer.record_changed": _("Changed the customer record: %(fields)s"),
     "customer.viewed_as": _("Looked at the customer portal as %(payer)s"),
     "datapump.configured": _("Changed what DataPump tells the biller’s system: %(changes)s"),
     "datapump.revealed": _("Looked at an update without its mask"),

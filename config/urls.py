@@ -14,6 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("health", health, name="health"),
     path("admin/", admin.site.urls),
     path("api/v1/", include("config.api")),
+    path("webservices/", include("billing.api.web_services.urls")),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("look/accent-<str:accent>.css", branding.accent_stylesheet, name="accent-css"),

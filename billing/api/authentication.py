@@ -16,6 +16,8 @@ from billing.actors import Actor
 from billing.models import ApiToken, Biller
 from billing.operations import api_tokens
 
+OPENS_NOTHING = "This API key opens nothing: it is unknown, revoked, or over."
+
 _KEY = re.compile(r"rp_[a-z0-9]{9}_[A-Za-z0-9_-]{43}")
 
 
@@ -35,6 +37,17 @@ class Machine:
         return self.token.biller
 
 
+def machine_of(key: str, address: str | None) -> Machine | None:
+    """Give the machine that a key belongs to and put its biller in scope; nothing where the key opens nothing."""
+    now = timezone.now()
+    token = api_tokens.find(key=key, now=now) if _KEY.fullmatch(key) else None
+    if token is None:
+        return None
+    tenancy.enter([token.biller_id])
+    api_tokens.note_use(token=token, now=now)
+    return Machine(token, Actor.api(token.name, address))
+
+
 class BearerKey(BaseAuthentication):
     """``Authorization: Bearer rp_…``: puts the key's biller in scope for the rest of the request.
 
@@ -49,13 +62,10 @@ class BearerKey(BaseAuthentication):
         scheme, _, key = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        key, now = key.strip(), timezone.now()
-        token = api_tokens.find(key=key, now=now) if _KEY.fullmatch(key) else None
-        if token is None:
-            raise AuthenticationFailed("This API key opens nothing: it is unknown, revoked, or over.", code="bad_key")
-        tenancy.enter([token.biller_id])
-        api_tokens.note_use(token=token, now=now)
-        return Machine(token, Actor.api(token.name, request.META.get("REMOTE_ADDR"))), token
+        machine = machine_of(key.strip(), request.META.get("REMOTE_ADDR"))
+        if machine is None:
+            raise AuthenticationFailed(OPENS_NOTHING, code="bad_key")
+        return machine, machine.token
 
     def authenticate_header(self, request: Request) -> str:
         """Say with what a caller may come back."""

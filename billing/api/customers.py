@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet
@@ -12,9 +13,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing import phone_numbers
+from billing.actors import Actor
 from billing.api.views import Account, ApiView, Currency, Money, PageQuery, Shape, page_of
-from billing.models import Customer, CustomerStatus
+from billing.models import Biller, Customer, CustomerStatus
+from billing.operations.customers import LENGTHS
 from payments.models import AutoPayEnrolment
+from sms.operations import customer_records
 
 # Above every character of a name: the end of a range that holds all names with a beginning.
 _LAST = "\U0010ffff"
@@ -72,6 +76,47 @@ class CustomerShape(Shape):
         return customer.blocks("bank")
 
 
+class CustomerRecordRequest(Shape):
+    """What the biller's own system says of a customer now; what is left out stays as it is."""
+
+    account = serializers.CharField(min_length=1, max_length=40, help_text="The base of the account number.")
+    sub = serializers.CharField(
+        max_length=20, allow_blank=True, default="", help_text="Its sub; empty where “account” is the whole number."
+    )
+    name = serializers.CharField(required=False, min_length=1, max_length=120)
+    phone = serializers.CharField(
+        required=False, allow_blank=True, max_length=30, help_text="With its area code; empty where there is none now."
+    )
+    address1 = serializers.CharField(required=False, allow_blank=True, max_length=120)
+    address2 = serializers.CharField(required=False, allow_blank=True, max_length=120)
+    city = serializers.CharField(required=False, allow_blank=True, max_length=60)
+    state = serializers.CharField(required=False, allow_blank=True, max_length=40)
+    zip = serializers.CharField(required=False, allow_blank=True, max_length=12)
+
+
+class UpdatedRecord(Shape):
+    """What became of the record."""
+
+    changed = serializers.ListField(child=serializers.CharField(), help_text="The fields that are different now.")
+    pay_by_text = serializers.ChoiceField(
+        choices=[(one.value, one.value) for one in customer_records.PayByText],
+        help_text="Whether pay by text went to the new number, or ended because texts may not go there.",
+    )
+
+
+def update_record(biller: Biller, given: Mapping[str, Any], actor: Actor) -> customer_records.Updated:
+    """Change the record of the customer whose account is named.
+
+    :raises ValidationError: there is no such account.
+    """
+    number = "-".join(filter(None, [given["account"], given["sub"]]))
+    customer = Customer.objects.filter(biller=biller, number=number).first()
+    if customer is None:
+        raise ValidationError({"account": ["This biller has no account of this number."]}, code="unknown")
+    record = {name: value for name, value in given.items() if name in LENGTHS}
+    return customer_records.update(customer=customer, record=record, actor=actor)
+
+
 def shown(customers: QuerySet[Customer]) -> QuerySet[Customer]:
     """Give the customers with what the shape shows beside their own columns."""
     return customers.annotate(
@@ -93,6 +138,18 @@ class CustomersView(ApiView):
             if begins := " ".join(chosen.get(name, "").lower().split()):
                 rows = rows.filter(**{f"{field}__gte": begins, f"{field}__lt": begins + _LAST})
         return self.page(rows, CustomerShape, order=("search_name", "pk"), chosen=chosen)
+
+
+class CustomerRecordView(ApiView):
+    """The record of a customer, by the name that billers' systems call it."""
+
+    @extend_schema(
+        operation_id="UpdateCustomerRecord", request=CustomerRecordRequest, responses=UpdatedRecord, tags=["customers"]
+    )
+    def post(self, request: Request) -> Response:
+        """Change a customer's record; a new phone number is taken over by pay by text where the old one served it."""
+        given = self.body(CustomerRecordRequest, request)
+        return self.show(UpdatedRecord, update_record(self.biller, given, self.actor))
 
 
 class CustomerView(ApiView):

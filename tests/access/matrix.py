@@ -460,6 +460,11 @@ _API = [
     _api("biller"),
     _api("customers"),
     _api("customer", pick=PICKS["customer_id"]),
+    _api(
+        "customer-record",
+        "POST",
+        given=lambda at: {"account": at.account.customer.number, "phone": "(202) 555-0144", "city": "Elsewhere"},
+    ),
     _api("invoices"),
     _api("invoice", pick=PICKS["invoice_id"]),
     _api("invoice-pdf", pick=PICKS["invoice_id"]),
@@ -572,6 +577,14 @@ def _allauth(names: str, door: Door, verbs: frozenset[str] = BOTH, **more: Any) 
 _OTHERS = [
     _open("health"),
     _open("texts", POST, picks={"guid": lambda at: at.town.line.guid}, own_rules=True),
+    _open("web-service", BOTH, fixed={"service": "CloudManagement"}, own_rules=True, kind="application/soap+xml"),
+    _open(
+        "web-service-form",
+        POST,
+        fixed={"service": "CloudManagement", "operation": "UpdateCustomerRecord"},
+        own_rules=True,
+        given=lambda at: {"AccountNumber": at.account.customer.number, "Phone": "(202) 555-0144"},
+    ),
     _open("accent-css", fixed={"accent": "0b5394"}),
     _open("biller-logo", fixed={"slug": "maple-falls"}),
     _open("set_language", BOTH, given=lambda _: {"language": "es"}),

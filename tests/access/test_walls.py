@@ -201,7 +201,7 @@ class Walk:
         got = outcome(answer)
         fits = {expected}
         if self.route.own_rules and expected in {"in", "drawn"}:
-            fits = {"in", "sign-in", "factor", "forbidden", "nowhere", "verb"}
+            fits = {"in", "sign-in", "factor", "forbidden", "nowhere", "verb", "key"}
         elif expected == "drawn":
             fits = {"in", "verb", "forbidden"}
         elif (

@@ -1,0 +1,59 @@
+"""Customer records: what the biller's own system says of a customer outside of its invoice file (MSP-29)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.db import transaction
+
+from billing import audit, phone_numbers
+from billing.actors import Actor
+from billing.errors import DomainError
+from billing.models import Customer
+
+# What of a record may be said here, and how long it may be.
+LENGTHS = {"name": 120, "phone": 20, "address1": 120, "address2": 120, "city": 60, "state": 40, "zip": 12}
+
+
+class BadRecord(DomainError):
+    """A value of the record is none."""
+
+
+def read_record(record: Mapping[str, str]) -> dict[str, str]:
+    """Give the values of a record as they are kept; the phone in E.164, American where it has no country code.
+
+    :raises BadRecord: a value is too long, a name is empty, or the phone is no number.
+    """
+    kept = {name: " ".join(value.split()) for name, value in record.items()}
+    if kept.get("name") == "":
+        raise BadRecord("A customer has a name.", field="name")
+    if kept.get("phone"):
+        number = phone_numbers.read(kept["phone"])
+        if number is None:
+            raise BadRecord("Enter a telephone number with its area code.", field="phone")
+        kept["phone"] = number
+    for name, value in kept.items():
+        if len(value) > LENGTHS[name]:
+            raise BadRecord(f"Enter at most {LENGTHS[name]} characters.", field=name)
+    return kept
+
+
+@transaction.atomic(durable=True)
+def change_record(*, customer: Customer, record: Mapping[str, str], actor: Actor) -> list[str]:
+    """Keep what a record says, values that :func:`read_record` gave; gives the names of what changed."""
+    customer = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+    changed = [name for name, value in record.items() if getattr(customer, name) != value]
+    if not changed:
+        return []
+    for name in changed:
+        setattr(customer, name, record[name])
+    customer.save(update_fields=changed)
+    audit.record(
+        actor=actor,
+        event="customer.record_changed",
+        biller_id=customer.biller_id,
+        customer_id=customer.pk,
+        subject=f"customer:{customer.pk}",
+        facts={"fields": ", ".join(changed)},
+    )
+    return changed
