@@ -8,3 +8,9 @@ class BillingConfig(AppConfig):
 
     name = "billing"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Add the app's numbered settings to the registry."""
+        from billing import portal_settings
+
+        portal_settings.register_all()

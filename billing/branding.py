@@ -15,7 +15,7 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
-from billing import sessions, tenancy
+from billing import portal_settings, sessions, tenancy
 from billing.models import Biller
 
 DEFAULT_ACCENT = "#0b5394"
@@ -90,9 +90,12 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     """Tell every template whose page this is, through whose eyes it is seen, and the theme (context processor)."""
     theme = request.COOKIES.get("theme", "")
     user = getattr(request, "user", None)
+    biller = getattr(request, "biller", None)
+    nobody = user is None or not user.is_authenticated
     return {
+        "sign_in_elsewhere": portal_settings.portal_of(biller) if biller is not None and nobody else "",
         "session_seconds": sessions.seconds_left(request) if user is not None and user.is_authenticated else 0,
-        "biller": getattr(request, "biller", None),
+        "biller": biller,
         "viewing_as": getattr(request, "viewing_as", ""),
         "theme": theme if theme in THEMES else "",
     }

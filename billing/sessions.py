@@ -12,6 +12,7 @@ from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
@@ -19,6 +20,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 _TIMES = "times"
+_SIGNED_ON = "signed_on"
+# Whoever comes here with a ticket signs in anew, whatever was before.
+_ARRIVALS = "/sign-on/"
 # A page within so many seconds of the last one writes nothing down.
 _NOTED_EVERY = 60
 
@@ -40,12 +44,25 @@ class TimeOut:
             if request.method != "GET" or "HX-Request" not in request.headers:
                 note(request, every=_NOTED_EVERY)
             return self.get_response(request)
-        why = _why(request)
+        why, back = _why(request), way_back(request)
         logout(request)
+        if request.path.startswith(_ARRIVALS):
+            return self.get_response(request)
         messages.info(request, why)
         if request.path == reverse("session-extend"):
             return self.get_response(request)
-        return _to_sign_in(request)
+        return _to_sign_in(request, back)
+
+
+def note_sign_on(request: HttpRequest, slug: str) -> None:
+    """Note that somebody signed in with a ticket of the biller whose address in the portal this is."""
+    request.session[_SIGNED_ON] = slug
+
+
+def way_back(request: HttpRequest) -> str:
+    """Give the page that leads back to the biller's own portal; empty where nobody came from there."""
+    slug = request.session.get(_SIGNED_ON)
+    return reverse("customer-signed-out", args=[slug]) if slug else ""
 
 
 def seconds_left(request: HttpRequest) -> int:
@@ -77,8 +94,8 @@ def note(request: HttpRequest, *, every: float = 0) -> None:
         request.session[_TIMES] = {**times, "seen": now}
 
 
-def _to_sign_in(request: HttpRequest) -> HttpResponse:
-    """Lead to the sign-in page, and from there back to the page that was open."""
+def _to_sign_in(request: HttpRequest, back: str) -> HttpResponse:
+    """Lead to where they sign in: back to the biller's own portal, or our page, and from there to the page that was open."""
     here = request.get_full_path()
     part_of_a_page = "HX-Request" in request.headers
     if part_of_a_page or request.method != "GET":
@@ -87,7 +104,7 @@ def _to_sign_in(request: HttpRequest) -> HttpResponse:
         ours = url_has_allowed_host_and_scheme(stood, {request.get_host()}, require_https=request.is_secure())
         found = urlsplit(stood)
         here = f"{found.path}?{found.query}" if ours and found.query else found.path if ours else "/"
-    answer = redirect_to_login(here)
+    answer = redirect(back) if back else redirect_to_login(here)
     if part_of_a_page:
         return HttpResponse(status=204, headers={"HX-Redirect": answer["Location"]})
     return answer

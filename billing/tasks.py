@@ -13,7 +13,7 @@ from django.utils import timezone
 from billing import audit, tenancy, throttles
 from billing.actors import Actor, Requestor
 from billing.models import InvoiceFile
-from billing.operations import idempotency_keys, invoice_files, notice_deliveries
+from billing.operations import idempotency_keys, invoice_files, notice_deliveries, sign_ons
 from payments.operations import carryovers
 
 # A task hands over after so long, so that a worker can be stopped.
@@ -98,3 +98,10 @@ def forget_idempotency_keys(**_: Any) -> None:
     """Remove the keys of API calls that are older than is promised."""
     with tenancy.acting_for(tenancy.EVERY_BILLER):
         idempotency_keys.forget(now=timezone.now())
+
+
+@shared_task
+def forget_tickets(**_: Any) -> None:
+    """Remove the tickets of single sign-on that are long over."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        sign_ons.forget(now=timezone.now())

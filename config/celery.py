@@ -92,6 +92,11 @@ BEAT: dict[str, Entry] = {
         crontab(minute="35", hour="4"),
         "Removes keys of API calls that are older than thirty days.",
     ),
+    "Forget tickets": Entry(
+        "billing.tasks.forget_tickets",
+        crontab(minute="40", hour="4"),
+        "Removes tickets of single sign-on that are long over.",
+    ),
     "Hear texts": Entry(
         "sms.tasks.hear", timedelta(seconds=2), "Reads texts from phones, does what they ask for and answers."
     ),

@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 from billing import branding, sessions
+from billing.customer_portal.profiles import email_addresses
 from config.health import health
 from sms import webhooks
 
@@ -15,6 +16,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("config.api")),
     path("webservices/", include("billing.api.web_services.urls")),
+    path("accounts/email/", email_addresses, name="account_email"),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("look/accent-<str:accent>.css", branding.accent_stylesheet, name="accent-css"),

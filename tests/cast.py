@@ -50,6 +50,8 @@ from billing.models import (
     RunState,
     SavedView,
     Setting,
+    SignOnKey,
+    UsedTicket,
     User,
 )
 from billing.operations import api_tokens
@@ -149,6 +151,7 @@ class Town:
     resend: Run
     line: Line
     token: ApiToken
+    sign_on_key: SignOnKey
     view: SavedView
     membership: Membership  # Sam's
 
@@ -290,6 +293,12 @@ def _make_town(name: str, slug: str, domain: str, amount: str, found: dict[str, 
     pat = _make_payer(domain, "pat")
     make_link(pat, account.customer, "co_owner")
     RemoteRegistration.objects.create(biller=biller, user=pat, user_name="pat")
+    sign_on_key = SignOnKey.objects.create(
+        biller=biller, name=f"sso-{domain}", secret=f"sign-on-secret-of-{domain}-{'x' * 20}", created_by="Dana"
+    )
+    found[f"sign-on key of {domain}"] = f"sign-on-secret-of-{domain}"
+    UsedTicket.objects.create(biller=biller, digest=secrets.token_hex(32), expires_at=timezone.now())
+    Setting.objects.create(biller=biller, number=3, value=f"https://my.{domain}.example/sign-in")
     token = ApiToken.objects.create(
         biller=biller, name="Kiosk", prefix=f"rp_{secrets.token_hex(4)}k", digest=secrets.token_hex(32),
         created_by="Dana", last_used_on=today,
@@ -317,6 +326,7 @@ def _make_town(name: str, slug: str, domain: str, amount: str, found: dict[str, 
         resend=runs[2],
         line=Line.objects.get(biller=biller),
         token=token,
+        sign_on_key=sign_on_key,
         view=SavedView.objects.create(
             biller=biller, user=people["sam"], page="payments", name="Mine", query="state=failed"
         ),

@@ -16,7 +16,7 @@ from billing import phone_numbers
 from billing.actors import Actor
 from billing.api.views import Account, ApiView, Currency, Money, PageQuery, Shape, page_of
 from billing.models import Biller, Customer, CustomerStatus
-from billing.operations.customers import LENGTHS
+from billing.operations.customers import LENGTHS, change_blocks
 from payments.models import AutoPayEnrolment
 from sms.operations import customer_records
 
@@ -150,6 +150,29 @@ class CustomerRecordView(ApiView):
         """Change a customer's record; a new phone number is taken over by pay by text where the old one served it."""
         given = self.body(CustomerRecordRequest, request)
         return self.show(UpdatedRecord, update_record(self.biller, given, self.actor))
+
+
+class BlocksShape(Shape):
+    """What the account may not be paid with."""
+
+    card = serializers.BooleanField(source="blocks_card")
+    bank = serializers.BooleanField(source="blocks_bank")
+
+
+class BlocksView(ApiView):
+    """What is blocked for one customer."""
+
+    @extend_schema(operation_id="blocks_read", responses=BlocksShape, tags=["customers"])
+    def get(self, request: Request, pk: int) -> Response:
+        """Say whether cards and bank accounts are blocked."""
+        return self.show(BlocksShape, self.customer(pk))
+
+    @extend_schema(operation_id="blocks_set", request=BlocksShape, responses=BlocksShape, tags=["customers"])
+    def put(self, request: Request, pk: int) -> Response:
+        """Block cards or bank accounts, or allow them again; refused where the invoice file alone says it (setting 32)."""
+        customer, given = self.customer(pk), self.body(BlocksShape, request)
+        change_blocks(customer=customer, card=given["blocks_card"], bank=given["blocks_bank"], actor=self.actor)
+        return self.show(BlocksShape, self.customer(pk))
 
 
 class CustomerView(ApiView):

@@ -8,14 +8,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.api.invoices import CustomerRef
-from billing.api.views import Account, ApiView, PageQuery, Shape, page_of
+from billing.api.views import Account, ApiView, PeriodQuery, Shape, in_period, page_of
 from billing.models import NoticeChannel, NoticeDelivery, NoticeKind, NoticeState
 
 
-class MessageQuery(PageQuery):
-    """Which messages."""
+class MessageQuery(PeriodQuery):
+    """Which messages; the period is of when they were written."""
 
     account = Account(required=False)
+    kind = serializers.ChoiceField(choices=NoticeKind.choices, required=False)
+    channel = serializers.ChoiceField(choices=NoticeChannel.choices, required=False)
+    state = serializers.ChoiceField(choices=NoticeState.choices, required=False)
 
 
 class MessageShape(Shape):
@@ -49,7 +52,10 @@ class MessagesView(ApiView):
         """Give messages to payers, the newest first."""
         chosen = self.query(MessageQuery)
         rows = NoticeDelivery.objects.filter(biller=self.biller).select_related("notice", "customer").defer("text")
-        return self.page(self.of_account(rows, chosen.get("account")), MessageShape, order=("-pk",), chosen=chosen)
+        named = {"kind": "notice__kind", "channel": "channel", "state": "state"}
+        rows = rows.filter(**{field: chosen[one] for one, field in named.items() if one in chosen})
+        found = in_period(rows, chosen, "notice__created_at")
+        return self.page(self.of_account(found, chosen.get("account")), MessageShape, order=("-pk",), chosen=chosen)
 
 
 class MessageView(ApiView):

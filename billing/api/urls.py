@@ -10,6 +10,7 @@ urlpatterns = [
     path("biller/", billers.BillerView.as_view(), name="api-biller"),
     path("customers/", customers.CustomersView.as_view(), name="api-customers"),
     path("customers/<int:pk>/", customers.CustomerView.as_view(), name="api-customer"),
+    path("customers/<int:pk>/blocks/", customers.BlocksView.as_view(), name="api-blocks"),
     path("cloud-management/UpdateCustomerRecord/", customers.CustomerRecordView.as_view(), name="api-customer-record"),
     path("invoices/", invoices.InvoicesView.as_view(), name="api-invoices"),
     path("invoices/<int:pk>/", invoices.InvoiceView.as_view(), name="api-invoice"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import django_filters
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -14,15 +15,28 @@ from billing import formats, lists
 from billing.biller_portal.access import BillerRequest, biller_page
 from billing.biller_portal.accounts import AccountList, customer_or_404, frame
 from billing.errors import DomainError
-from billing.models import Customer, NoticeDelivery
+from billing.models import Customer, NoticeDelivery, NoticeKind, NoticeState
 from billing.operations import notices
 from billing.permissions import Permission
+
+
+class MessageFilters(lists.Filters):
+    """The filters of an account's messages."""
+
+    kind = django_filters.ChoiceFilter(
+        label="Message", field_name="notice__kind", choices=NoticeKind.choices, empty_label="Any"
+    )
+    state = lists.AnyOf(label="Status", choices=NoticeState.choices)
+    start = lists.FromDay(label="From", field_name="notice__created_at")
+    end = lists.ToDay(label="To", field_name="notice__created_at")
+    periods = (("start", "end"),)
 
 
 class AccountMessages(AccountList[NoticeDelivery]):
     """The messages of one account."""
 
     name, title, tab = "account-messages", "Messages", "biller-account-messages"
+    filters = MessageFilters
     orders = (lists.Order("newest", "Newest first", ("-id",)),)
     columns = (
         lists.Link(

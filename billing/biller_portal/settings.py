@@ -28,6 +28,7 @@ TABS = (
     ("DataPump", "biller-datapump-settings"),
     ("Text programme", "biller-text-settings"),
     ("People", "biller-people"),
+    ("Your own portal", "biller-portal"),
     ("API keys", "biller-api-keys"),
     ("Audit", "biller-audit"),
 )

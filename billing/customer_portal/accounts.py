@@ -20,7 +20,7 @@ from billing.customer_portal.forms import AccountForm
 from billing.customer_portal.guests import biller_of
 from billing.errors import DomainError
 from billing.models import Biller, Customer, Invoice, Item, User
-from billing.operations import payers
+from billing.operations import payers, sign_ons
 from billing.throttles import TooManyTries
 from payments.models import AutoPayEnrolment, ScheduledPayment
 from payments.operations import balances
@@ -107,8 +107,13 @@ def home(request: PayerRequest) -> HttpResponseBase:
                 scheduled=scheduled.get(customer.pk),
             )
         )
-    title = _("Your account") if len(accounts) == 1 else _("Your accounts")
-    return render(request, "customer_portal/home.html", {"title": title, "section": "home", "accounts": accounts})
+    context = {
+        "title": _("Your account") if len(accounts) == 1 else _("Your accounts"),
+        "section": "home",
+        "accounts": accounts,
+        "portals": sign_ons.portals_of(request.payer) if request.payer and not request.viewing_as else [],
+    }
+    return render(request, "customer_portal/home.html", context)
 
 
 @payer_page

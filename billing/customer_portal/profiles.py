@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from allauth.account import views as account_views
 from django import forms
 from django.conf import settings
 from django.contrib import messages
-from django.http import Http404, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing.customer_portal.access import PayerRequest, payer_page
+from billing import portal_settings
+from billing.customer_portal.access import PayerRequest, admit, payer_page
 from billing.errors import DomainError
 from billing.forms import WordsField
 from billing.models import PayerLink
@@ -68,9 +70,29 @@ def profile(request: PayerRequest) -> HttpResponseBase:
         "section": "profile",
         "form": form,
         "payer": payer,
+        "email_kept": bool(portal_settings.email_keepers(payer)),
         "links": links.select_related("customer__biller").order_by("biller__name", "customer__number"),
     }
     return render(request, "customer_portal/profile.html", context, status=status)
+
+
+def email_addresses(request: HttpRequest) -> HttpResponseBase:
+    """Let a payer change their e-mail address, unless a biller of theirs keeps it (MSP-31): then say where it is changed."""
+    user = request.user
+    keepers = portal_settings.email_keepers(user) if user.is_authenticated else []
+    if not keepers:
+        answer: HttpResponseBase = account_views.email(request)
+        return answer
+    refused = admit(request)
+    if refused is not None:
+        return refused
+    context = {
+        "title": _("Your e-mail address"),
+        "section": "profile",
+        "keepers": [(biller, portal_settings.portal_of(biller)) for biller in keepers],
+    }
+    status = 403 if request.method == "POST" else 200
+    return render(request, "customer_portal/email_kept.html", context, status=status)
 
 
 @payer_page

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from django.urls import path
 
-from billing.customer_portal import accounts, bills, guests, profiles, viewings
+from billing.customer_portal import accounts, bills, guests, profiles, sign_ons, viewings
 
 urlpatterns = [
     path("", guests.start, name="customer-start"),
     path("with/<slug:slug>/", guests.find, name="customer-find"),
+    path("sign-on/<slug:slug>/", sign_ons.arrive, name="customer-arrive"),
+    path("sign-on/<slug:slug>/leave/", sign_ons.leave, name="customer-leave"),
+    path("sign-on/<slug:slug>/signed-out/", sign_ons.signed_out, name="customer-signed-out"),
     path("home/", accounts.home, name="customer-home"),
     path("link/", accounts.link, name="customer-link"),
     path("link/<slug:slug>/", accounts.link_account, name="customer-link-account"),

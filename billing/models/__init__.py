@@ -21,6 +21,7 @@ from billing.models.notices import (
     NoticeState,
 )
 from billing.models.runs import Chunk, ChunkState, Run, RunKind, RunState
+from billing.models.sign_ons import SignOnKey, UsedTicket
 from billing.models.throttles import Throttle
 from billing.models.tokens import ApiToken, IdempotencyKey
 from billing.models.users import LinkKind, Membership, PayerLink, RemoteRegistration, Role, SavedView, User
@@ -64,6 +65,8 @@ __all__ = [
     "SavedView",
     "Seal",
     "Setting",
+    "SignOnKey",
     "Throttle",
+    "UsedTicket",
     "User",
 ]

@@ -1,4 +1,4 @@
-"""Customer records: what the biller's own system says of a customer outside of its invoice file (MSP-29)."""
+"""Customer records: what is said of a customer outside of the invoice file (MSP-29), and what is blocked (MSP-25)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from billing import audit, phone_numbers
 from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import Customer
+from billing.portal_settings import keeps_blocks
 
 # What of a record may be said here, and how long it may be.
 LENGTHS = {"name": 120, "phone": 20, "address1": 120, "address2": 120, "city": 60, "state": 40, "zip": 12}
@@ -38,6 +39,12 @@ def read_record(record: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
+class BlocksKept(DomainError):
+    """Only the invoice file blocks methods."""
+
+    default = "What is blocked is read-only here: the invoice file says it."
+
+
 @transaction.atomic(durable=True)
 def change_record(*, customer: Customer, record: Mapping[str, str], actor: Actor) -> list[str]:
     """Keep what a record says, values that :func:`read_record` gave; gives the names of what changed."""
@@ -57,3 +64,31 @@ def change_record(*, customer: Customer, record: Mapping[str, str], actor: Actor
         facts={"fields": ", ".join(changed)},
     )
     return changed
+
+
+@transaction.atomic(durable=True)
+def change_blocks(*, customer: Customer, card: bool, bank: bool, actor: Actor) -> bool:
+    """Block cards or bank accounts of an account, or allow them again; gives False where it was so already (MSP-25).
+
+    :raises BlocksKept: the biller lets its invoice file alone do this (setting 32).
+    """
+    customer = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+    if keeps_blocks(customer.biller):
+        raise BlocksKept
+    wanted = {"blocks_card": card, "blocks_bank": bank}
+    changed = [name for name, value in wanted.items() if getattr(customer, name) != value]
+    if not changed:
+        return False
+    for name in changed:
+        setattr(customer, name, wanted[name])
+    customer.save(update_fields=changed)
+    words = {"blocks_card": "cards", "blocks_bank": "bank accounts"}
+    audit.record(
+        actor=actor,
+        event="customer.blocks_changed",
+        biller_id=customer.biller_id,
+        customer_id=customer.pk,
+        subject=f"customer:{customer.pk}",
+        facts={"changes": ", ".join(f"{words[name]} {'blocked' if wanted[name] else 'allowed'}" for name in changed)},
+    )
+    return True

@@ -21,6 +21,7 @@ from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import Biller, Customer, GuestSecret, Invoice, LinkKind, PayerLink, User
 from billing.money import BadAmount, parse
+from billing.portal_settings import keeps_email
 from billing.throttles import Limit
 
 # Somebody at home mistypes twice; somebody who tries ZIP codes needs thousands of tries.
@@ -45,6 +46,13 @@ class NotTheirLink(DomainError):
     """The link is gone or somebody else's."""
 
     default = gettext_lazy("This account is not linked to you any more.")  # type: ignore[assignment]  # lazy
+
+
+class EmailKept(DomainError):
+    """The biller's own portal alone changes the e-mail address (MSP-31)."""
+
+    def __init__(self, biller: Biller) -> None:
+        super().__init__(_("Change your e-mail address with %(name)s, which tells us.") % {"name": biller.name})
 
 
 class ProfileRefused(DomainError):
@@ -242,10 +250,16 @@ def change_profile(*, user: User, name: str, language: str, actor: Actor) -> Non
 
 @transaction.atomic(durable=True)
 def lend_email(*, customer: Customer, user: User, actor: Actor) -> bool:
-    """Let an account without an e-mail address use its payer's, verified at sign-up; False where it has one."""
+    """Let an account without an e-mail address use its payer's, verified at sign-up; False where it has one.
+
+    :raises EmailKept: the biller's own portal alone changes it.
+    :raises NotTheirLink: the payer is not linked to the account.
+    """
     customer = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
     if customer.email:
         return False
+    if keeps_email(customer.biller):
+        raise EmailKept(customer.biller)
     if not PayerLink.objects.filter(user=user, customer=customer).exists():
         raise NotTheirLink
     change_email(customer=customer, email=user.email, actor=actor)

@@ -85,6 +85,7 @@ PICKS: Mapping[str, Pick] = {
     "membership_id": lambda at: at.town.membership.pk,
     "token_id": lambda at: at.town.token.pk,
     "endpoint_id": lambda at: at.town.endpoint.pk,
+    "key_id": lambda at: at.town.sign_on_key.pk,
     "text_id": lambda at: at.account.text.pk,
     "line_id": lambda at: at.town.line.pk,
 }
@@ -206,6 +207,10 @@ _BILLER_PORTAL = [
         given=lambda _: {"email": "robin@ratepayer.example", "caller": "on"},
         right_to_post="change_payers",
     ),
+    _biller(
+        "biller-account-blocks", "view", BOTH, "customer_id", given=lambda _: {"card": "on"},
+        right_to_post="change_enrolment",
+    ),
     _biller("biller-account-user-unlink", "change_payers", BOTH, "customer_id link_id"),
     _biller("biller-account-enrolments", "view", GET, "customer_id"),
     _biller(
@@ -307,6 +312,11 @@ _BILLER_PORTAL = [
     _biller("biller-person-invite", "change_settings", BOTH, "membership_id"),
     _biller("biller-api-keys", "change_settings", BOTH, given=lambda _: {"name": "A new key"}),
     _biller("biller-api-key-revoke", "change_settings", BOTH, "token_id"),
+    _biller(
+        "biller-portal", "change_settings", BOTH, given=lambda _: {"setting_3": "https://other.example/", "setting_6": "on"}
+    ),
+    _biller("biller-portal-key-make", "change_settings", POST),
+    _biller("biller-portal-key-retire", "change_settings", BOTH, "key_id"),
     _biller("biller-audit", "change_settings", BOTH, given=lambda _: {"save": "Mine"}),
     _biller("biller-account-text", "view", GET, "customer_id"),
     _biller(
@@ -393,6 +403,15 @@ _CUSTOMER_PORTAL = [
         fixed={"slug": "maple-falls"},
         given=lambda at: {"number": at.account.customer.number, "secret": at.account.customer.zip},
     ),
+    _open(
+        "customer-arrive",
+        BOTH,
+        fixed={"slug": "maple-falls"},
+        given=lambda _: {"ticket": "no.such.ticket"},
+        own_rules=True,
+    ),
+    _open("customer-signed-out", fixed={"slug": "maple-falls"}),
+    _payer("customer-leave", fixed={"slug": "maple-falls"}, own_rules=True),
     _payer("customer-home"),
     _payer("customer-link"),
     _payer(
@@ -460,6 +479,7 @@ _API = [
     _api("biller"),
     _api("customers"),
     _api("customer", pick=PICKS["customer_id"]),
+    _api("blocks", "GET HEAD PUT", pick=PICKS["customer_id"], given=lambda _: {"card": True, "bank": False}),
     _api(
         "customer-record",
         "POST",
@@ -577,7 +597,14 @@ def _allauth(names: str, door: Door, verbs: frozenset[str] = BOTH, **more: Any) 
 _OTHERS = [
     _open("health"),
     _open("texts", POST, picks={"guid": lambda at: at.town.line.guid}, own_rules=True),
-    _open("web-service", BOTH, fixed={"service": "CloudManagement"}, own_rules=True, kind="application/soap+xml"),
+    _open(
+        "web-service",
+        BOTH,
+        fixed={"service": "CloudManagement"},
+        own_rules=True,
+        kind="application/soap+xml",
+        given=lambda _: {"no": "envelope"},
+    ),
     _open(
         "web-service-form",
         POST,

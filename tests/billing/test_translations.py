@@ -33,6 +33,7 @@ CODE = (
     "*/customer_portal/**/*.py",
     "payments/operations/*.py",
     "billing/operations/payers.py",
+    "billing/operations/sign_ons.py",
     "sms/operations/enrolments.py",
     "sms/operations/programmes.py",
 )
