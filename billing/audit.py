@@ -78,7 +78,6 @@ SENTENCES: dict[str, Any] = {
     "pay_by_text.pending": _("Asked for a confirmation of pay by text at %(phone)s"),
     "pay_by_text.ran_out": _("Pay by text at %(phone)s was not confirmed in time"),
     "pay_by_text.unenrolled": _("Turned pay by text off at %(phone)s"),
-    "payer.left": _("Went to the biller’s own portal as %(user_name)s"),
     "payer.linked": _("Linked %(email)s to the account"),
     "payer.arrived": _("Came from the biller’s own portal as %(user_name)s"),
     "payer.email_changed": _("Changed the e-mail address of %(user_name)s to %(email)s"),

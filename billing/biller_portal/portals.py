@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.views.decorators.http import require_POST
 
 from billing import advanced_settings, formats, portal_settings
 from billing.biller_portal.access import BillerRequest, biller_page
@@ -57,11 +58,10 @@ def overview(request: BillerRequest) -> HttpResponse:
     return _page(request, form, None)
 
 
+@require_POST
 @biller_page(Permission.CHANGE_SETTINGS)
 def make_key(request: BillerRequest) -> HttpResponse:
-    """Make a key and show it, this once; a GET leads back."""
-    if request.method != "POST":
-        return redirect("biller-portal")
+    """Make a key and show it, this once."""
     try:
         made = sign_ons.make_key(biller=request.biller, actor=request.actor)
     except DomainError as refused:

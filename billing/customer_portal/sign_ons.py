@@ -57,7 +57,7 @@ def leave(request: PayerRequest, slug: str) -> HttpResponseBase:
     assert payer is not None
     tenancy.enter([biller.pk])
     try:
-        address = sign_ons.leave(biller=biller, user=payer, actor=request.actor)
+        address = sign_ons.leave(biller=biller, user=payer)
     except DomainError as nowhere:
         context = {"title": _("There is no way there"), "why": str(nowhere), "portal": portal_of(biller)}
         return render(request, "customer_portal/ticket_refused.html", context, status=422)

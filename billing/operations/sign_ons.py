@@ -183,9 +183,8 @@ def arrive(*, biller: Biller, ticket: str, actor: Actor, now: datetime.datetime 
         return Arrival(held.user, named.customer if named else None)
 
 
-@transaction.atomic(durable=True)
-def leave(*, biller: Biller, user: User, actor: Actor, now: datetime.datetime | None = None) -> str:
-    """Give the address of the biller's own portal with a ticket that signs the payer in there.
+def leave(*, biller: Biller, user: User, now: datetime.datetime | None = None) -> str:
+    """Give the address of the biller's own portal with a ticket that signs the payer in there; nothing is kept of it.
 
     :raises NowhereToGo: the biller has no address or no key, or has not registered the payer.
     """
@@ -204,13 +203,6 @@ def leave(*, biller: Biller, user: User, actor: Actor, now: datetime.datetime | 
         "exp": int((now + LIFE).timestamp()),
     }
     ticket = jwt.encode(claims, key.secret, algorithm=ALGORITHM, headers={"kid": key.name})
-    audit.record(
-        actor=actor,
-        event="payer.left",
-        biller_id=biller.pk,
-        subject=f"user:{user.pk}",
-        facts={"user_name": held.user_name},
-    )
     return f"{address}{'&' if '?' in address else '?'}ticket={ticket}"
 
 

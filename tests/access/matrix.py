@@ -597,14 +597,7 @@ def _allauth(names: str, door: Door, verbs: frozenset[str] = BOTH, **more: Any) 
 _OTHERS = [
     _open("health"),
     _open("texts", POST, picks={"guid": lambda at: at.town.line.guid}, own_rules=True),
-    _open(
-        "web-service",
-        BOTH,
-        fixed={"service": "CloudManagement"},
-        own_rules=True,
-        kind="application/soap+xml",
-        given=lambda _: {"no": "envelope"},
-    ),
+    _open("web-service", BOTH, fixed={"service": "CloudManagement"}, own_rules=True),
     _open(
         "web-service-form",
         POST,

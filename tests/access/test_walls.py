@@ -33,7 +33,7 @@ from tests.access.walks import Answer, Where, Who, World, address, changed, fing
 SOME = frozenset({Who.NOBODY, Who.GUEST, Who.OLIVE, Who.DANA, Who.VIEWER, Who.KEY})
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # What an answer to somebody who may is: the page, a way on, or a refusal that tells them what is wrong.
-_WELL = frozenset({200, 201, 202, 204, 301, 302, 400, 402, 409, 422, 429, 503})
+_WELL = frozenset({200, 201, 202, 204, 301, 302, 400, 402, 409, 415, 422, 429, 503})
 
 
 @dataclass(frozen=True, slots=True)
