@@ -13,7 +13,7 @@ from billing.row_security import row_security
 
 
 class Migration(migrations.Migration):
-    dependencies: ClassVar = [("billing", "0012_live_balances")]
+    dependencies: ClassVar = [("billing", "0013_scheduled_payments")]
 
     operations: ClassVar = [
         migrations.CreateModel(
