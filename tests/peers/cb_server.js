@@ -63,7 +63,8 @@ function owed(account) {
   if (kind(account) === "9204") return undefined;
   if (kind(account) === "9404") return { attributes: { errorString: "account is closed" } };
   if (kind(account) === "9333") {
-    return { extensionsList: extensions(["remainingBalance", "4.93"], ["remainingDays", "1.5"]), payableItem: [{ currentAmount: 0 }] };
+    const extensionsList = extensions(["remainingBalance", "4.93"], ["remainingDays", "1.5"]);
+    return { extensionsList, payableItem: [{ currentAmount: 0 }] };
   }
   const dueDate = "2026-12-01T00:00:00-06:00";
   const paid = { lastPaymentAmount: 1234.5, lastPaymentDate: "2026-11-20T23:30:00-06:00" };

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from config.environment import ROOT
 from datapump.connectors.base import Target
@@ -16,6 +20,11 @@ from tests.peers import node
 
 USERNAME, PASSWORD = "rate & payer", 's3cret<"8>'
 WAIT_SECONDS = 10.0
+BUILD_SECONDS = 120.0
+JARS = Path("/usr/share/java")
+AXIS = ("axis", "jaxrpc", "saaj", "wsdl4j", "commons-logging", "commons-discovery")
+AXIS_MISSING = "Axis is not installed: apt-get install -y --no-install-recommends default-jdk-headless libaxis-java"
+QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
 class SoapServer:
@@ -44,6 +53,41 @@ def node_soap(directory: Path) -> Iterator[SoapServer]:
     script, heard = ROOT / "tests" / "peers" / "cb_server.js", directory / "heard"
     with _running([*node(), str(script), str(definitions.WSDL), USERNAME, PASSWORD, str(heard)]) as url:
         yield SoapServer("node soap", url, heard)
+
+
+@contextmanager
+def axis(directory: Path) -> Iterator[SoapServer]:
+    """Make a server with Apache Axis 1.4 and run it: its tool writes the classes that our definitions ask for, in Java.
+
+    The definitions that it gets have amounts as the published standard has them: in single precision.
+    """
+    if not shutil.which("javac") or not all((JARS / f"{jar}.jar").exists() for jar in AXIS):
+        pytest.fail(AXIS_MISSING)
+    path = ":".join(str(JARS / f"{jar}.jar") for jar in AXIS)
+    classes, ours = directory / "cb", ROOT / "tests" / "peers" / "CB_ServerSoapImpl.java"
+    (directory / definitions.WSDL.name).write_bytes(definitions.WSDL.read_bytes())
+    standard = definitions.XSD.read_text().replace('"xs:decimal"', '"xs:float"')
+    (directory / definitions.XSD.name).write_text(standard)
+    tool = ["java", *QUICK, "-cp", path, "org.apache.axis.wsdl.WSDL2Java", "--server-side", "--package", "cb"]
+    _build([*tool, definitions.WSDL.name], directory)
+    (classes / ours.name).write_bytes(ours.read_bytes())
+    sources = sorted(str(source) for source in classes.glob("*.java"))
+    for source in map(Path, sources):
+        # The tool mixes up the arguments where a base class has attributes; nobody calls these constructors.
+        source.write_text(re.sub(r"super\(\s*objectID,[^)]*\);", "", source.read_text()))
+    quickly = [f"-J{option}" for option in QUICK]
+    _build(
+        ["javac", *quickly, "-g:none", "-proc:none", "-encoding", "UTF-8", "-cp", path, "-d", ".", *sources], directory
+    )
+    heard = directory / "heard"
+    command = ["java", *QUICK, "-cp", f"{directory}:{path}", "cb.CB_ServerSoapImpl"]
+    with _running([*command, str(classes / "deploy.wsdd"), USERNAME, PASSWORD, str(heard)]) as url:
+        yield SoapServer("Axis", url, heard)
+
+
+def _build(command: list[str], directory: Path) -> None:
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @contextmanager

@@ -31,11 +31,11 @@ from datapump.connectors.base import (
 from datapump.connectors.multispeak import definitions
 from datapump.connectors.multispeak.connector import MultiSpeak
 from datapump.connectors.multispeak.options import NAMESPACE
-from tests.peers.soap_servers import PASSWORD, USERNAME, SoapServer, node_soap
+from tests.peers.soap_servers import PASSWORD, USERNAME, SoapServer, axis, node_soap
 
-STACKS = {"node soap": node_soap}
+STACKS = {"Axis": axis, "node soap": node_soap}
 AT = datetime(2026, 11, 22, 15, 8, 45, tzinfo=UTC)
-CODE = 'A01 - Approved (EXACT MATCH) <é> & "co" ]]> 𝄞'
+CODE = 'A01 - Approved (EXACT MATCH) <é> & "co" ]]>'
 HEADER = {"Version": "3.0", "Company": "R & S", "AppName": "Ratepayer", "AppVersion": "1.0"}
 
 connector = MultiSpeak()
@@ -202,6 +202,25 @@ def test_each_payment_of_a_call_is_judged_by_its_own_part_of_the_answer(server: 
         (Refused, "The biller's system refused it: responseCode Error"),
         (OutcomeUnknown, "The biller's system answered, but said nothing of this payment."),
     ]
+
+
+@pytest.mark.spec("MSP-11")
+def test_what_a_stack_does_to_an_amount_or_a_text_is_no_other_payment_and_no_success_by_guess(
+    server: SoapServer,
+) -> None:
+    for amount in ("131072.01", "9999999.99"):
+        assert tell(server.target(), make_payment(amount=amount)) == [Delivered("payment 35909001", "Success")]
+    amounts = [call["body"]["transactions"]["paymentTransaction"][0] for call in understood(server)]
+    kept = [transaction["creditCardPayment"][0]["tender"]["amount"] for transaction in amounts]
+    single, exact = [Decimal("131072.02"), Decimal("1E7")], [Decimal("131072.01"), Decimal("9999999.99")]
+    assert kept == (single if server.stack == "Axis" else exact)
+    # Axis writes what lies beyond the basic plane as two references to nothing, which is no XML.
+    [result] = tell(server.target(), make_payment(approval_code="A01 \U0001d11e"))
+    if server.stack == "Axis":
+        assert type(error_of(result)) is OutcomeUnknown
+        assert "not well-formed" in str(error_of(result))
+    else:
+        assert result == Delivered("payment 35909001", "Success")
 
 
 @pytest.mark.parametrize("message", CHANGES, ids=lambda message: message.kind)
