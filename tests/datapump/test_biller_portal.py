@@ -22,6 +22,7 @@ from billing.models import AuditEntry, Biller, Role, Run, RunState, SavedView, S
 from datapump.forms import NUMBERS
 from datapump.models import ChangeLog, Configuration, Delivery, Endpoint, Purpose, Record, RecordState, RecordType
 from datapump.operations import resends
+from datapump.operations.endpoints import SWITCHES
 from datapump.operations.records import types_of, write
 from sms.models import Consent
 from sms.operations import modes
@@ -709,7 +710,7 @@ def test_in_production_a_test_reaches_nothing_of_our_own_network(
 def test_what_has_no_endpoint_of_its_own_is_told_to_the_one_of_autopay(biller: Biller) -> None:
     shared = endpoint_of(biller, Purpose.AUTOPAY)
     customer = billed(biller)
-    Configuration.objects.filter(biller=biller).update(pay_by_text_changes=True)
+    Configuration.objects.filter(biller=biller).update(**dict.fromkeys(SWITCHES, True))
     told = set(types_of(Purpose.AUTOPAY)) - {RecordType.PENDING}
     assert told == set(RecordType) - {RecordType.PAYMENT, RecordType.PAPERLESS, RecordType.PENDING}
     for type_ in told:
