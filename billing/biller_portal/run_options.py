@@ -13,7 +13,44 @@ from payments.models import Route
 from payments.operations import collections, deposits, scheduled_collections
 
 
-class OptionsForm(forms.Form):
+class RunForm(forms.Form):
+    """What every run may be told: to stop after so many, and to run although it ran today."""
+
+    limit = forms.IntegerField(
+        label="At most so many payments",
+        min_value=1,
+        max_value=1_000_000,
+        required=False,
+        help_text="To try a run out. Empty: all of them.",
+        widget=forms.NumberInput(attrs={"class": "width-10"}),
+    )
+    again = forms.BooleanField(
+        label="Run although the same run was made today",
+        required=False,
+        help_text="A payment that was made or is on its way is never made twice, whatever you choose here.",
+    )
+
+    field_order = ("window", "days", "start", "end", "status", "route", "tender", "minimum", "limit", "again")
+
+    def __init__(self, *args: Any, request: BillerRequest, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "route" in self.fields:
+            routes = Route.objects.filter(biller=request.biller, active=True).order_by("name")
+            self.fields["route"].queryset = routes  # type: ignore[attr-defined]  # a model choice field
+
+    def common(self, now: datetime.datetime) -> dict[str, Any]:
+        """Give the options that every run has."""
+        given = self.cleaned_data
+        return {"limit": given["limit"], "repeat": f"{now:%H%M%S}" if given["again"] else ""}
+
+
+def _route_field() -> forms.ModelChoiceField[Route]:
+    return forms.ModelChoiceField(
+        label="Route", queryset=Route.objects.none(), required=False, empty_label="Every route"
+    )
+
+
+class OptionsForm(RunForm):
     """What a collect run takes (PAY-6)."""
 
     window = forms.ChoiceField(
@@ -42,39 +79,22 @@ class OptionsForm(forms.Form):
         choices=[("active", "Active accounts"), ("inactive", "Inactive and closed accounts")],
         initial="active",
     )
-    route = forms.ModelChoiceField(
-        label="Route", queryset=Route.objects.none(), required=False, empty_label="Every route"
-    )
+    route = _route_field()
     tender = forms.ChoiceField(
         label="Tender",
         choices=[("", "Cards and bank accounts"), ("card", "Cards"), ("ach", "Bank accounts")],
         required=False,
     )
-    limit = forms.IntegerField(
-        label="At most so many bills",
-        min_value=1,
-        max_value=1_000_000,
-        required=False,
-        help_text="To try a run out. Empty: all of them.",
-        widget=forms.NumberInput(attrs={"class": "width-10"}),
-    )
-    again = forms.BooleanField(
-        label="Run although the same run was made today",
-        required=False,
-        help_text="A bill that was collected or is on its way is never taken twice, whatever you choose here.",
-    )
 
     def __init__(self, *args: Any, request: BillerRequest, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        routes = Route.objects.filter(biller=request.biller, active=True).order_by("name")
-        self.fields["route"].queryset = routes  # type: ignore[attr-defined]  # a model choice field
+        super().__init__(*args, request=request, **kwargs)
         self.fields["minimum"] = MoneyField(
             label="Least amount",
             currency=request.biller.currency,
             required=False,
             help_text="Empty: what the payment rules say.",
         )
-        self.order_fields(["window", "days", "start", "end", "status", "route", "tender", "minimum", "limit", "again"])
+        self.order_fields(self.field_order)
 
     def clean(self) -> dict[str, Any]:
         """Hold the window together."""
@@ -102,12 +122,11 @@ class OptionsForm(forms.Form):
             tender=given["tender"],
             rebill=given["window"] == "rebill",
             minimum=given["minimum"],
-            limit=given["limit"],
-            repeat=f"{now:%H%M%S}" if given["again"] else "",
+            **self.common(now),
         )
 
 
-class DepositForm(forms.Form):
+class DepositForm(RunForm):
     """What a deposit run takes (PAY-7)."""
 
     window = forms.ChoiceField(
@@ -121,27 +140,7 @@ class DepositForm(forms.Form):
     )
     start = DayField(label="Authorized from", required=False)
     end = DayField(label="Authorized until", required=False)
-    route = forms.ModelChoiceField(
-        label="Route", queryset=Route.objects.none(), required=False, empty_label="Every route"
-    )
-    limit = forms.IntegerField(
-        label="At most so many payments",
-        min_value=1,
-        max_value=1_000_000,
-        required=False,
-        help_text="To try a run out. Empty: all of them.",
-        widget=forms.NumberInput(attrs={"class": "width-10"}),
-    )
-    again = forms.BooleanField(
-        label="Run although the same run was made today",
-        required=False,
-        help_text="A payment that was deposited or is on its way is never taken twice, whatever you choose here.",
-    )
-
-    def __init__(self, *args: Any, request: BillerRequest, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        routes = Route.objects.filter(biller=request.biller, active=True).order_by("name")
-        self.fields["route"].queryset = routes  # type: ignore[attr-defined]  # a model choice field
+    route = _route_field()
 
     def clean(self) -> dict[str, Any]:
         """Hold the window together."""
@@ -153,39 +152,18 @@ class DepositForm(forms.Form):
     def options(self, today: datetime.date, now: datetime.datetime) -> deposits.Options:
         """Give the options as the operation takes them."""
         given = self.cleaned_data
-        chosen: dict[str, Any] = {
-            "route_id": given["route"].pk if given["route"] else None,
-            "limit": given["limit"],
-            "repeat": f"{now:%H%M%S}" if given["again"] else "",
-        }
+        chosen: dict[str, Any] = {"route_id": given["route"].pk if given["route"] else None, **self.common(now)}
         if given["window"] == "dates":
             return deposits.Options(start=given["start"], end=given["end"], **chosen)
         return deposits.Options.usual(today, **chosen)
 
 
-class ScheduledForm(forms.Form):
+class ScheduledForm(RunForm):
     """What a run of scheduled payments takes (MSP-15)."""
-
-    limit = forms.IntegerField(
-        label="At most so many payments",
-        min_value=1,
-        max_value=1_000_000,
-        required=False,
-        help_text="To try a run out. Empty: all whose day has come.",
-        widget=forms.NumberInput(attrs={"class": "width-10"}),
-    )
-    again = forms.BooleanField(
-        label="Run although the same run was made today",
-        required=False,
-        help_text="A payment that was made or is on its way is never made twice, whatever you choose here.",
-    )
 
     def options(self, today: datetime.date, now: datetime.datetime) -> scheduled_collections.Options:
         """Give the options as the operation takes them."""
-        given = self.cleaned_data
-        return scheduled_collections.Options.usual(
-            today, limit=given["limit"], repeat=f"{now:%H%M%S}" if given["again"] else ""
-        )
+        return scheduled_collections.Options.usual(today, **self.common(now))
 
 
 def _check_window(form: forms.Form, given: dict[str, Any]) -> None:

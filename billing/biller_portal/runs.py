@@ -153,7 +153,7 @@ def new_deposit(request: BillerRequest) -> HttpResponse:
 @biller_page(Permission.RUN)
 def new_scheduled(request: BillerRequest) -> HttpResponse:
     """Draw the form of a run of scheduled payments; a POST reckons what it would take and leads to the review."""
-    form = ScheduledForm(request.POST if request.method == "POST" else None)
+    form = ScheduledForm(request.POST if request.method == "POST" else None, request=request)
     if request.method == "POST" and form.is_valid():
         now = timezone.now()
         options = form.options(request.biller.business_date(now), now)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from collections.abc import Iterator
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from billing import tenancy
 from billing.actors import Actor
-from billing.errors import DomainError
-from billing.models import Biller, Run
-from payments.management.arguments import billers_named, date_of, day, route_named
+from billing.models import Biller, Chunk, Run
+from payments.management.arguments import date_of, day, route_named
+from payments.management.run_commands import RunCommand
 from payments.operations import deposits
-from payments.reports import late_deposits, run_totals
+from payments.reports import late_deposits
 
 
-class Command(BaseCommand):
+class Command(RunCommand):
     help = "Takes the money of payments that were authorized in the last thirty days up to yesterday."
+    name = "deposit"
+    planned = "{count} payments authorized between {options.start} and {options.end}"
+    dry = "{count} payments of {total} would be deposited"
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--biller", required=True, help="The biller's slug, or 'all'.")
+        super().add_arguments(parser)
         parser.add_argument(
             "--start",
             type=day,
@@ -30,46 +32,24 @@ class Command(BaseCommand):
         )
         parser.add_argument("--end", type=day, default=1, help="Last day of authorization, or days before today (1).")
         parser.add_argument("--route", help="Only payments of this route, by name.")
-        parser.add_argument("--limit", type=int, help="At most so many payments.")
-        parser.add_argument("--dry-run", action="store_true", help="Count what would be deposited; take nothing.")
-        parser.add_argument("--again", default="", help="A word that tells this run from an earlier one of today.")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        for biller in billers_named(options["biller"]):
-            with tenancy.acting_for([biller.pk]):
-                self._deposit(biller, options)
-
-    def _deposit(self, biller: Biller, options: dict[str, Any]) -> None:
-        now = timezone.now()
-        today = biller.business_date(now)
-        route = route_named(biller, options["route"])
-        chosen = deposits.Options(
-            start=date_of(options["start"], today),
-            end=date_of(options["end"], today),
+    def chosen(self, biller: Biller, given: dict[str, Any], **common: Any) -> deposits.Options:
+        today = biller.business_date(timezone.now())
+        route = route_named(biller, given["route"])
+        return deposits.Options(
+            start=date_of(given["start"], today),
+            end=date_of(given["end"], today),
             route_id=route.pk if route else None,
-            limit=options["limit"],
-            repeat=options["again"],
+            **common,
         )
-        actor = Actor.system("manage.py deposit")
-        try:
-            run = deposits.plan(biller=biller, options=chosen, actor=actor, now=now, dry_run=options["dry_run"])
-        except DomainError as error:
-            raise CommandError(str(error)) from None
-        planned = run_totals(run)
-        self.stdout.write(
-            f"{biller}: run {run.pk}, {planned.expected} payments authorized between {chosen.start} and {chosen.end}"
-        )
-        if options["dry_run"]:
-            total = f"{planned.expected_total or Decimal('0.00')} {biller.currency}"
-            self.stdout.write(f"{biller}: dry run, {planned.expected} payments of {total} would be deposited")
-            return
-        for chunk in deposits.work(run=run, actor=actor):
-            self.stdout.write(
-                f"{biller}: chunk {chunk.number}: sent {chunk.sent_count} ({chunk.sent_total}), "
-                f"paid {chunk.passed_count} ({chunk.passed_total}), declined {chunk.declined_count}"
-            )
+
+    def plan(self, **planning: Any) -> Run:
+        return deposits.plan(**planning)
+
+    def work(self, *, run: Run, actor: Actor) -> Iterator[Chunk]:
+        return deposits.work(run=run, actor=actor)
+
+    def after(self, biller: Biller, run: Run) -> None:
         late, amount = late_deposits(run)
         if late:
             self.stdout.write(f"{biller}: {late} of them ({amount}) had expired and cost more")
-        run = Run.objects.get(pk=run.pk)
-        self.stdout.write(f"{biller}: run {run.pk} is {run.get_state_display().lower()}. {run.failure}".rstrip())

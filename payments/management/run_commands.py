@@ -1,0 +1,80 @@
+"""What commands that plan a run and work it off in this process have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from billing import tenancy
+from billing.actors import Actor
+from billing.errors import DomainError
+from billing.models import Biller, Chunk, Run
+from payments.management.arguments import billers_named
+from payments.reports import run_totals
+
+
+class RunCommand(BaseCommand):
+    """A command named after what it does, for one biller or all of them; a subclass says which run, and in which words.
+
+    ``planned`` and ``dry`` are written with ``{count}``, ``{total}`` and the run's ``{options}``.
+    """
+
+    name: str
+    planned: str
+    dry: str
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--biller", required=True, help="The biller's slug, or 'all'.")
+        parser.add_argument("--limit", type=int, help="At most so many.")
+        parser.add_argument("--dry-run", action="store_true", help="Count what the run would take; take nothing.")
+        parser.add_argument("--again", default="", help="A word that tells this run from an earlier one of today.")
+
+    @abstractmethod
+    def chosen(self, biller: Biller, given: dict[str, Any], **common: Any) -> Any:
+        """Give the run's options; ``common`` are those that every run has."""
+
+    @abstractmethod
+    def plan(self, **planning: Any) -> Run:
+        """Plan the run as the operation does."""
+
+    @abstractmethod
+    def work(self, *, run: Run, actor: Actor) -> Iterator[Chunk]:
+        """Work the run off as the operation does."""
+
+    def after(self, biller: Biller, run: Run) -> None:
+        """Say what else is to be said of a run that was worked off."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        for biller in billers_named(options["biller"]):
+            with tenancy.acting_for([biller.pk]):
+                self._run(biller, options)
+
+    def _run(self, biller: Biller, options: dict[str, Any]) -> None:
+        now, actor = timezone.now(), Actor.system(f"manage.py {self.name}")
+        chosen = self.chosen(biller, options, limit=options["limit"], repeat=options["again"])
+        try:
+            run = self.plan(biller=biller, options=chosen, actor=actor, now=now, dry_run=options["dry_run"])
+        except DomainError as error:
+            raise CommandError(str(error)) from None
+        totals = run_totals(run)
+        words = {
+            "count": totals.expected,
+            "total": f"{totals.expected_total} {biller.currency}",
+            "options": chosen,
+        }
+        self.stdout.write(f"{biller}: run {run.pk}, {self.planned.format(**words)}")
+        if options["dry_run"]:
+            self.stdout.write(f"{biller}: dry run, {self.dry.format(**words)}")
+            return
+        for chunk in self.work(run=run, actor=actor):
+            self.stdout.write(
+                f"{biller}: chunk {chunk.number}: sent {chunk.sent_count} ({chunk.sent_total}), "
+                f"paid {chunk.passed_count} ({chunk.passed_total}), declined {chunk.declined_count}"
+            )
+        self.after(biller, run)
+        run = Run.objects.get(pk=run.pk)
+        self.stdout.write(f"{biller}: run {run.pk} is {run.get_state_display().lower()}. {run.failure}".rstrip())
