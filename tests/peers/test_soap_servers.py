@@ -91,8 +91,12 @@ def make_payment(account: str = "35909001", **facts: Any) -> Message:
 CHANGES = [
     make_message("paperless", "1001", enrolled=True),
     make_message("autopay", "1001", enrolled=False, service_location="321045080002"),
+    make_message(
+        "scheduled", "1001", status="changed", scheduled_payment="7", on="2026-12-01", amount="84.10", currency="USD",
+        invoice="121940013401", service_location="321045080002",
+    ),
     make_message("pay_by_text", "1001", status="enrolled", phone="+12065550177", service_location="<3> & 4"),
-]
+]  # fmt: skip
 
 
 def taken(account: str, element: str, identity: str, amount: str, mode: str, kiosk: str = "") -> dict[str, Any]:
@@ -160,8 +164,8 @@ def test_payments_of_every_tender_are_understood_alone_and_together(server: Soap
     }
 
 
-@pytest.mark.spec("MSP-13", "MSP-14", "MSP-16")
-def test_enrolments_are_understood(server: SoapServer) -> None:
+@pytest.mark.spec("MSP-13", "MSP-14", "MSP-15", "MSP-16")
+def test_enrolments_and_plans_are_understood(server: SoapServer) -> None:
     for message in CHANGES:
         assert tell(server.target(header=HEADER), message) == [Delivered(message.id)]
     paperless, *comments = understood(server)
@@ -181,10 +185,14 @@ def test_enrolments_are_understood(server: SoapServer) -> None:
             }
         },
     }
-    assert [call["operation"] for call in comments] == ["WriteAccountHistoryComments"] * 2
+    assert [call["operation"] for call in comments] == ["WriteAccountHistoryComments"] * 3
     assert [call["body"]["comments"]["historyComment"] for call in comments] == [
         [{"customerID": "1001", "serviceLocationID": place, "logTime": AT, "comment": comment}]
-        for place, comment in (("321045080002", "AUTOPAY OFF"), ("<3> & 4", "PAYTEXT ON +12065550177"))
+        for place, comment in (
+            ("321045080002", "AUTOPAY OFF"),
+            ("321045080002", "SCHED_PAY_UPDT 12012026 84.10 121940013401"),
+            ("<3> & 4", "PAYTEXT ON +12065550177"),
+        )
     ]
 
 
