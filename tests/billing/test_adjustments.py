@@ -6,15 +6,15 @@ import datetime
 from decimal import Decimal
 from typing import Any
 
+import hypothesis
 import pytest
 from django.db import transaction
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from billing.errors import Conflict
 from billing.models import Adjustment, AdjustmentSource, AuditEntry, Customer, Entry, Item, Posting
 from billing.operations import adjustments
-from billing.operations.adjustments import AdjustmentRefused
+from billing.operations.adjustments import Adjusted, AdjustmentsRefused, Fault, Given
 from payments.operations import dues
 from tests.factories import NOON, make_biller, make_customer, make_invoice
 from tests.invoice_files import ACTOR, withdraw
@@ -35,14 +35,25 @@ from tests.payments.test_carryovers import (
 __all__ = ["biller"]
 pytestmark = pytest.mark.django_db
 
+DAY = datetime.timedelta(days=1)
 
-def adjust(customer: Customer, amount: str | Decimal, reference: str = "A-1", **others: Any) -> Adjustment:
-    return adjustments.adjust(
-        **{
-            "customer": customer, "amount": Decimal(amount), "reference": reference, "reason": "Meter was misread",
-            "source": AdjustmentSource.API, "actor": ACTOR, "now": NOON, **others,
-        }
+
+def given(customer: Customer, amount: str | Decimal, reference: str = "A-1", line: int = 1, **others: Any) -> Given:
+    fields: dict[str, Any] = {"account": customer.number, "reason": "Meter was misread", **others}
+    return Given(line, amount=Decimal(amount), reference=reference, **fields)
+
+
+def adjust(
+    customer: Customer,
+    amount: str | Decimal,
+    reference: str = "A-1",
+    source: AdjustmentSource = AdjustmentSource.API,
+    **others: Any,
+) -> Adjustment:
+    adjusted = adjustments.adjust(
+        biller=customer.biller, given=[given(customer, amount, reference, **others)], source=source, actor=ACTOR, now=NOON
     )  # fmt: skip
+    return Adjustment.objects.select_related("item").get(pk=adjusted.ids[0])
 
 
 def entries() -> list[tuple[str, str, int]]:
@@ -81,31 +92,73 @@ def test_a_reference_counts_once_for_each_customer() -> None:
     first = adjust(customer, "5.00")
     assert adjust(customer, "5.00", reason="Said again") == first
     assert adjust(other, "5.00") != first
-    with pytest.raises(Conflict):
+    with pytest.raises(AdjustmentsRefused) as refused:
         adjust(customer, "5.01")
+    assert refused.value.faults == [Fault(1, "reference", "was used for this account with the amount 5.00", "A-1")]
     assert (balance(customer), balance(other), Item.objects.count()) == ("5.00", "5.00", 2)
     books_hold()
 
 
-@pytest.mark.parametrize(
-    ("wrong", "field"),
-    [
-        ({"amount": Decimal("0.004")}, "amount"),
-        ({"reference": " "}, "reference"),
-        ({"reference": "x" * 81}, "reference"),
-        ({"reason": "\n"}, "reason"),
-        ({"reason": "x" * 201}, "reason"),
-    ],
-)
-def test_what_says_nothing_is_refused_and_changes_nothing(wrong: dict[str, Any], field: str) -> None:
-    customer = make_customer(make_biller())
-    with pytest.raises(AdjustmentRefused) as refused:
-        adjust(customer, **{"amount": "1.00", **wrong})
-    assert refused.value.field == field
-    assert (balance(customer), Item.objects.count(), Posting.objects.count()) == ("0.00", 0, 0)
+@pytest.mark.spec("MSP-37")
+def test_many_lines_are_booked_together_or_not_at_all_with_what_is_wrong_by_line() -> None:
+    here, elsewhere = make_biller(), make_biller()
+    one, two, stranger = make_customer(here), make_customer(here), make_customer(elsewhere, number="9-9")
+    today = here.business_date(NOON)
+
+    def book(*lines: Given) -> Adjusted:
+        return adjustments.adjust(
+            biller=here, given=lines, source=AdjustmentSource.FILE, actor=ACTOR, now=NOON, name="a.csv"
+        )
+
+    good = given(one, "15.00")
+    long = "x" * 201
+    with pytest.raises(AdjustmentsRefused) as refused:
+        book(
+            good,
+            given(two, "0.00", line=2),
+            given(two, "1.005", reference="B", line=3),
+            given(two, "1.00", reference="C", line=4, reason=long),
+            given(two, "1.00", reference="", line=5, reason=""),
+            given(stranger, "1.00", line=6),
+            given(one, "15.00", line=7),
+            given(two, "1.00", reference="D\n", line=8, effective_on=today + DAY),
+            given(two, "1.00", reference="E", line=9, effective_on=today - 367 * DAY),
+            given(two, "1e12", reference="F", line=10),
+        )
+    assert [(fault.line, fault.field, fault.reason) for fault in refused.value.faults] == [
+        (2, "amount", "is zero"),
+        (3, "amount", "has more than 2 decimal places"),
+        (4, "reason", "is longer than 200 characters"),
+        (5, "reason", "is missing"),
+        (5, "reference", "is missing"),
+        (6, "account", "is no account of this biller"),
+        (7, "reference", "stands in line 1 too, for this account"),
+        (8, "reference", "has a control character"),
+        (8, "effective_on", "is not over yet"),
+        (9, "effective_on", "is more than 366 days ago"),
+        (10, "amount", "is no amount"),
+    ]
+    assert (balance(one), balance(two), balance(stranger)) == ("0.00", "0.00", "0.00")
+    assert (Item.objects.count(), Posting.objects.count(), AuditEntry.objects.count()) == (0, 0, 0)
+
+    lines = (good, given(one, "-4.00", "B"), given(two, "7.00", effective_on=today - DAY))
+    made = book(*lines)
+    assert (made.new, str(made.total), len(set(made.ids))) == (3, "18.00", 3)
+    assert (balance(one), balance(two)) == ("11.00", "7.00")
+    by_day = Posting.objects.order_by("effective_on").values_list("effective_on", flat=True)
+    assert list(by_day) == [today - DAY, today]
+    entry = AuditEntry.objects.get()
+    assert entry.facts == {"count": 2, "total": "18.00 USD", "reason": "a.csv"}
+    books_hold()
+
+    # The same lines again change nothing, and new ones beside them are booked.
+    again = book(*lines, given(two, "1.00", "C"))
+    assert (again.ids[:3], again.new, balance(two)) == (made.ids, 1, "8.00")
+    assert (book(*lines).new, Item.objects.count()) == (0, 4)
+    books_hold()
 
 
-@given(
+@hypothesis.given(
     amounts=st.lists(st.integers(-9_999, 9_999).filter(bool).map(lambda n: Decimal(n) / 100), min_size=1, max_size=6)
 )
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
