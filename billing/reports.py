@@ -129,5 +129,6 @@ def ageing(*, biller: Biller, today: datetime.date) -> tuple[list[AgeBand], AgeB
 
 def open_bills(customer: Customer) -> list[Item]:
     """Give what is open of a customer's bills and adjustments, with their invoices, by due date."""
-    items = Item.objects.filter(customer=customer, open__gt=0).exclude(kind=ItemKind.CREDIT).select_related("invoice")
+    items = Item.objects.filter(customer=customer, open__gt=0).exclude(kind=ItemKind.CREDIT)
+    items = items.select_related("invoice", "adjustment")
     return sorted(items, key=lambda item: (item.due_on or datetime.date.max, item.pk))

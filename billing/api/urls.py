@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from billing.api import billers, customers, invoice_files, invoices, notices, remote_registrations
+from billing.api import adjustments, billers, customers, invoice_files, invoices, notices, remote_registrations
 
 urlpatterns = [
     path("biller/", billers.BillerView.as_view(), name="api-biller"),
@@ -20,6 +20,7 @@ urlpatterns = [
     path(
         "invoice-files/<int:pk>/errors/", invoice_files.InvoiceFileErrorsView.as_view(), name="api-invoice-file-errors"
     ),
+    path("adjustments/", adjustments.AdjustmentsView.as_view(), name="api-adjustments"),
     path("messages/", notices.MessagesView.as_view(), name="api-messages"),
     path("messages/<int:pk>/", notices.MessageView.as_view(), name="api-message"),
     path(

@@ -16,7 +16,7 @@ from billing.actors import Requestor
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.links import url_if_any
 from billing.lists.columns import M
-from billing.models import AuditEntry, Customer, CustomerStatus, Item, PayerLink
+from billing.models import Adjustment, AuditEntry, Customer, CustomerStatus, Item, PayerLink
 from billing.money import ZERO
 from billing.permissions import Permission
 from payments.models import AutoPayEnrolment, Payment, PaymentState, ScheduledPayment
@@ -26,6 +26,7 @@ from sms.models import Mode, SmsMode
 
 _RECENT = "recent_accounts"
 _RECENT_MOST = 8
+_ADJUSTMENTS_SHOWN = 6
 
 # Label, URL name, what the frame calls the tab. Pages of other parts are left out where they are not installed.
 TABS = (
@@ -181,6 +182,11 @@ def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
         Payment.objects.filter(customer=customer).select_related("instrument").order_by("-created_at", "-pk")[:6]
     )
     entries = AuditEntry.objects.filter(customer=customer).order_by("-pk")[:6]
+    adjusted = (
+        Adjustment.objects.filter(customer=customer)
+        .select_related("item__posting")
+        .order_by("-pk")[:_ADJUSTMENTS_SHOWN]
+    )
     links = list(PayerLink.objects.filter(customer=customer).select_related("user").order_by("-kind", "pk")[:5])
     context = frame(
         request,
@@ -190,6 +196,7 @@ def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
         bills=bills,
         total_open=sum((item.open for item in items), start=ZERO),
         past_due=sum((item.open for item in items if item.due_on and item.due_on < today), start=ZERO),
+        adjustments=list(adjusted),
         payments=payments,
         on_its_way=[payment for payment in payments if payment.state == PaymentState.PROCESSING],
         authorized=[payment for payment in payments if payment.state == PaymentState.AUTHORIZED],

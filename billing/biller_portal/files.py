@@ -17,6 +17,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 
 from billing import formats, lists, statuses, wakes
+from billing.biller_portal import adjustments
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.errors import DomainError
 from billing.models import Biller, FileState, InvoiceFile, InvoiceFileError
@@ -313,6 +314,7 @@ def _stats(file: InvoiceFile, currency: str) -> list[dict[str, object]]:
 files_urlpatterns = [
     path("files/", FileList.as_view(), name="biller-files"),
     path("files/upload/", upload, name="biller-file-upload"),
+    path("files/adjustments/", adjustments.upload, name="biller-adjustment-file"),
     path("files/<int:file_id>/", detail, name="biller-file"),
     path("files/<int:file_id>/errors/", ErrorList.as_view(), name="biller-file-errors"),
     path("files/<int:file_id>/withdraw/", withdraw, name="biller-file-withdraw"),

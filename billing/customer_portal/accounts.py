@@ -19,7 +19,7 @@ from billing.customer_portal.access import PayerRequest, payer_page
 from billing.customer_portal.forms import AccountForm
 from billing.customer_portal.guests import biller_of
 from billing.errors import DomainError
-from billing.models import Biller, Customer, Invoice, Item, User
+from billing.models import Adjustment, Biller, Customer, Invoice, Item, User
 from billing.operations import payers, sign_ons
 from billing.throttles import TooManyTries
 from payments.models import AutoPayEnrolment, ScheduledPayment
@@ -43,6 +43,7 @@ class Account:
     texts_offered: bool
     live: Standing | None
     scheduled: ScheduledPayment | None
+    adjustments: list[Adjustment]
 
     @property
     def schedulable(self) -> bool:
@@ -73,6 +74,9 @@ def home(request: PayerRequest) -> HttpResponseBase:
         in_flight[item.customer_id] += item.reserved
         if item.due_on is not None:
             due[item.customer_id].append(item.due_on)
+    adjusted: dict[int, list[Adjustment]] = defaultdict(list)
+    for adjustment in request.theirs(Adjustment.objects.open().select_related("item")):
+        adjusted[adjustment.customer_id].append(adjustment)
     enrolments = {
         enrolment.customer_id: enrolment
         for enrolment in request.theirs(AutoPayEnrolment.objects.filter(ended_at=None).select_related("instrument"))
@@ -105,6 +109,7 @@ def home(request: PayerRequest) -> HttpResponseBase:
                 texts_offered=offered[customer.biller_id],
                 live=live.get(customer.pk),
                 scheduled=scheduled.get(customer.pk),
+                adjustments=adjusted[customer.pk],
             )
         )
     context = {

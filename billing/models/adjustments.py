@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from django.db import models
 from django.db.models.functions import Now
 
@@ -20,6 +22,14 @@ class AdjustmentSource(models.TextChoices):
     PORTAL = "portal", "Portal"
 
 
+class AdjustmentQuerySet(CustomerOwnedQuerySet["Adjustment"]):
+    """What can be asked of adjustments."""
+
+    def open(self) -> Self:
+        """Narrow to those of which something is still owed, or still to the customer's credit; oldest first."""
+        return self.exclude(item__open=0).order_by("pk")
+
+
 class Adjustment(models.Model):
     """What a signed item of kind adjustment stands for. ``reference`` is the sender's own, once per customer.
 
@@ -35,7 +45,7 @@ class Adjustment(models.Model):
     made_by = models.CharField(max_length=120)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
-    objects = CustomerOwnedQuerySet["Adjustment"].as_manager()
+    objects = AdjustmentQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["customer", "reference"], name="adjustment_once")]

@@ -25,7 +25,7 @@ from billing.customer_portal.access import AccountRequest, PayerPage, account_pa
 from billing.customer_portal.bills import accounts_of
 from billing.errors import DomainError
 from billing.forms import MoneyField
-from billing.models import Biller, Invoice
+from billing.models import Adjustment, Biller, Invoice
 from billing.papers.answers import answer
 from billing.throttles import TooManyTries
 from payments import receipts
@@ -143,6 +143,7 @@ def details(request: AccountRequest) -> HttpResponseBase:
         "unknown": unknown,
         "on_its_way": _on_its_way(request),
         "bill": _newest_bill(request),
+        "adjustments": list(Adjustment.objects.filter(customer=customer).open().select_related("item")),
         "steps": _steps(),
     }
     if context["bill"] is not None:

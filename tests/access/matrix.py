@@ -186,6 +186,11 @@ def _enrolments(at: Place) -> dict[str, Any]:
     return {"file": SimpleUploadedFile("enrolments.csv", body.encode()), "what": "all"}
 
 
+def _adjustment_file(at: Place) -> dict[str, Any]:
+    body = f"account,amount,reason,reference\n{at.account.customer.number},-1.00,Walked,walk\n"
+    return {"file": SimpleUploadedFile("adjustments.csv", body.encode())}
+
+
 _BILLER_PORTAL = [
     _biller("biller-search", "view"),
     _biller("biller-choose", "view", BOTH, given=lambda at: {"biller": at.town.biller.pk}),
@@ -277,6 +282,7 @@ _BILLER_PORTAL = [
     _biller("biller-files", "view", BOTH, given=lambda _: {"save": "Mine"}),
     _biller("biller-file-upload", "load_file", BOTH, kind=MULTIPART_CONTENT, given=_upload),
     _biller("biller-text-import", "load_file", BOTH, kind=MULTIPART_CONTENT, given=_enrolments),
+    _biller("biller-adjustment-file", "load_file", BOTH, kind=MULTIPART_CONTENT, given=_adjustment_file),
     _biller("biller-file", "view", GET, "file_id"),
     _biller("biller-file-errors", "view", BOTH, "file_id", given=lambda _: {"save": "Mine"}),
     _biller("biller-file-withdraw", "load_file", BOTH, "file_id"),
@@ -513,6 +519,15 @@ _API = [
         given=lambda at: {"accounts": [{"account": at.account.customer.number}], "enrolled": True},
     ),
     _api("user-accounts", query=lambda at: f"account={at.account.customer.number}"),
+    _api(
+        "adjustments",
+        "GET HEAD POST",
+        given=lambda at: {
+            "adjustments": [
+                {"account": at.account.customer.number, "amount": "-1.00", "reason": "Walked", "reference": "walk"}
+            ]
+        },
+    ),
     _api("messages"),
     _api("message", pick=PICKS["delivery_id"]),
     _api(

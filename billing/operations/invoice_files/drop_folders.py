@@ -1,7 +1,7 @@
 """Taking up invoice files from drop folders: one folder for each biller, named by its number, filled by SFTP or a
-share.
+share. A file that ends in ``.csv`` is one of adjustments, and is booked at once.
 
-Source: MSP-21.
+Source: MSP-21, MSP-37.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from billing.actors import Actor
 from billing.errors import DomainError
 from billing.failpoints import failpoint
 from billing.models import Biller, InvoiceFile
+from billing.operations import adjustment_files
+from billing.operations.adjustments import AdjustmentsRefused
 from billing.operations.invoice_files.receiving import receive
 
 # A file is whole when nobody has written to it for so long.
@@ -26,6 +28,7 @@ REFUSED = "refused"
 # While they write, programs put these at the end of a name.
 _UNFINISHED = (".part", ".filepart", ".tmp", ".crdownload", ".swp")
 _AT_ONCE = 100
+_ADJUSTMENTS = ".csv"
 
 
 def sweep(*, folder: Path, actor: Actor, now: datetime.datetime) -> list[InvoiceFile]:
@@ -42,7 +45,9 @@ def sweep(*, folder: Path, actor: Actor, now: datetime.datetime) -> list[Invoice
     for biller in billers:
         with tenancy.acting_for([biller.pk]):
             for path in list(_whole(folder / str(biller.number), now)):
-                if file := _take(biller, path, actor):
+                if path.suffix.lower() == _ADJUSTMENTS:
+                    _adjust(biller, path, actor, now)
+                elif file := _take(biller, path, actor):
                     received.append(file)
     return received
 
@@ -73,6 +78,23 @@ def _take(biller: Biller, path: Path, actor: Actor) -> InvoiceFile | None:
     failpoint("drop.received")
     path.unlink(missing_ok=True)
     return file
+
+
+def _adjust(biller: Biller, path: Path, actor: Actor, now: datetime.datetime) -> None:
+    """Book a file of adjustments; where this breaks off, the same file again books nothing twice."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as body:
+            read = body.read(adjustment_files.LARGEST + 1)
+        adjustment_files.import_file(biller=biller, body=read, name=path.name, actor=actor, now=now)
+    except AdjustmentsRefused as refused:
+        lines = [f"line {one.line}: {one.field} {one.reason} {one.value}".rstrip() for one in refused.faults]
+        _put_aside(path, "\n".join([str(refused), *lines]))
+    except DomainError as refused:
+        _put_aside(path, str(refused))
+    except FileNotFoundError:
+        return  # another sweep was quicker
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _put_aside(path: Path, reason: str) -> None:
