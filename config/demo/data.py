@@ -55,8 +55,18 @@ from payments.models import (
     Payment,
     PaymentState,
     Route,
+    ScheduledPayment,
 )
-from payments.operations import answers, charges, collections, enrolments, instruments, recoveries, settlements
+from payments.operations import (
+    answers,
+    charges,
+    collections,
+    enrolments,
+    instruments,
+    recoveries,
+    scheduled_payments,
+    settlements,
+)
 from payments.operations.charges import Started
 from payments.operations.collections import Options
 from payments.operations.routes import open_route
@@ -175,6 +185,7 @@ def load(
                 _load_past(town, biller, simulators, say, now)
             _cast_payers(made[0], simulators)
             _enrol_by_hand(made[0], simulators, now)
+            _schedule(made[0], now)
             _save_views(made[0])
             say("telling the billers' system of the past")
             job.deliver(billers=made, since=now, say=lambda _: None, patience=patience)
@@ -632,6 +643,24 @@ def _enrol_by_hand(biller: Biller, simulators: Simulators, now: datetime.datetim
     for customer in reserved[10:20]:
         if customer.email:
             enrolments.set_paperless(customer=customer, enrolled=True, actor=Actor.payer(None, customer.name))
+
+
+def _schedule(biller: Biller, now: datetime.datetime) -> None:
+    """Have the payer who reads Spanish schedule a payment: pages show it, and the biller's system hears."""
+    payer = User.objects.get(email=people.SPANISH.email)
+    customer = Customer.objects.select_related("biller").get(biller=biller, links__user=payer)
+    if ScheduledPayment.objects.filter(customer=customer).exists():
+        return
+    method = Instrument.objects.get(customer=customer, state=InstrumentState.ACTIVE)
+    scheduled_payments.schedule(
+        customer=customer,
+        pay_on=biller.business_date(now) + datetime.timedelta(days=5),
+        amount=None,
+        instrument=method,
+        actor=Actor.payer(payer),
+        request_key=f"demo:{customer.number}",
+        now=now,
+    )
 
 
 def _save_views(biller: Biller) -> None:

@@ -15,7 +15,7 @@ from config.demo import data, job
 from config.demo.books import compare
 from config.demo.doors import Cis, Door, Processor, Simulators, Telephone
 from datapump.models import Configuration, Record
-from payments.models import Attempt, AutoPayEnrolment, Channel, Instrument, Payment
+from payments.models import Attempt, AutoPayEnrolment, Channel, Instrument, Payment, ScheduledPayment
 from payments.operations import balances, charges
 from sms.models import Line
 from tests.cis import Cis as RunningCis
@@ -116,6 +116,14 @@ def test_bills_come_in_are_collected_and_the_billers_system_hears_of_it_once(
         standings = balances.refresh(biller=biller, customers=customers, seconds=20).values()
         assert [one.fresh for one in standings] == [True] * len(customers)
     assert not Adjustment.objects.exists()
+    # One of the cast has scheduled a payment; it went over to the new bill, and the biller's system heard so.
+    scheduled = ScheduledPayment.objects.select_related("invoice").get()
+    assert (scheduled.state, scheduled.invoice.file_id, scheduled.customer.language) == ("scheduled", file.pk, "es")
+    comments = [one["comment"].split() for one in cis.book()["comments"] if one["comment"].startswith("SCHED_PAY")]
+    assert [(word, day) for word, day, *_ in comments] == [
+        (word, f"{scheduled.pay_on:%m%d%Y}") for word in ("SCHED_PAY", "SCHED_PAY_UPDT")
+    ]
+    assert comments[1][2:] == [str(scheduled.amount), scheduled.invoice.number]
 
 
 def test_a_second_time_nothing_is_charged(demonstration: Demonstration, processor: RunningProcessor) -> None:
