@@ -251,13 +251,14 @@ def _post(biller: Biller, passed: Sequence[_Applied], *, actor: Actor, now: date
             ],
         )
         (posting,) = cursor.fetchone()
+        # CASE and not coalesce: below row security that may not use the attempts' index.
         cursor.execute(
             """
             UPDATE payments_payment p
             SET state = 'posted', posting_id = %s, settled_at = %s, result = 0,
                 approval_code = (SELECT a.approval_code FROM payments_attempt a
-                                 WHERE a.payment_id = coalesce(p.group_id, p.id) AND a.state = 'applied' AND a.result = 0
-                                   AND a.command <> 'authorize')
+                                 WHERE a.payment_id = CASE WHEN p.group_id IS NULL THEN p.id ELSE p.group_id END
+                                   AND a.state = 'applied' AND a.result = 0 AND a.command <> 'authorize')
             WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing'
             RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee, p.channel
             """,

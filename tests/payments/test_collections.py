@@ -391,3 +391,24 @@ def test_autopay_never_takes_more_than_credits_leave_due(
     chunk = Chunk.objects.get(run=run)
     assert (chunk.sent_count, chunk.sent_total) == (1 + len(taken), Decimal("7.00") + sum(map(Decimal, taken)))
     books_hold()
+
+
+def test_settling_looks_each_attempt_up_by_its_payment(biller: Biller, processor: Processor) -> None:
+    """Below row security only some expressions may use an index: one that may not reads every attempt for every payment."""
+    due_bill(biller, processor)
+    plans: list[str] = []
+
+    def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if "SET state = 'posted', posting_id" in sql:
+            with connection.cursor() as cursor:
+                # Past the wrapper: it is this very question that is asked.
+                cursor.cursor.execute("SET LOCAL enable_seqscan = off")
+                cursor.cursor.execute(f"EXPLAIN {sql}", params)
+                plans.append("\n".join(line for (line,) in cursor.cursor.fetchall()))
+                cursor.cursor.execute("SET LOCAL enable_seqscan = on")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explain):
+        assert collect(biller).state == "done"
+    (plan,) = plans
+    assert "Seq Scan on payments_attempt" not in plan and "attempt_by_payment" in plan, plan
