@@ -432,7 +432,7 @@ def _make_account(
         biller=biller, customer=customer, attempt=attempt, kind="unknown", reason="Nobody knows."
     )
     scheduled = ScheduledPayment.objects.create(
-        biller=biller, customer=customer, invoice=bill, instrument=spare, pay_on=now.date() + datetime.timedelta(days=9),
+        biller=biller, customer=customer, invoice=bill, instrument=card, pay_on=now.date() + datetime.timedelta(days=9),
         whole=True, amount=bill.amount, currency=biller.currency, consent_version="test", consent_text="I agree.",
         requestor=Requestor.PAYER, made_by=owner.name, request_key=secrets.token_hex(16), request_hash="0" * 64,
     )  # fmt: skip
