@@ -22,6 +22,7 @@ from billing.actors import Actor
 from billing.models import AuditEntry, Seal
 
 SENTENCES: dict[str, Any] = {
+    "customer.threshold_chosen": _("Chose to be told of a prepaid balance below %(threshold)s"),
     "account.adjusted": _("Adjusted the account by %(amount)s: %(reason)s"),
     "accounts.adjusted": _("Adjusted %(count)s accounts by %(total)s in all: %(reason)s"),
     "api_token.made": _("Made the API key %(name)s"),

@@ -66,6 +66,11 @@ BEAT: dict[str, Entry] = {
     "Bring runs forward": Entry(
         "payments.tasks.wake_runs", timedelta(seconds=30), "Wakes a worker for every run that has not ended."
     ),
+    "Ask for prepaid balances": Entry(
+        "payments.tasks.refresh_prepaid",
+        timedelta(minutes=5),
+        "Asks what is left on prepaid accounts once an hour, and tells who has little left.",
+    ),
     "Recover": Entry(
         "payments.tasks.recover",
         timedelta(seconds=30),
@@ -102,7 +107,9 @@ BEAT: dict[str, Entry] = {
     ),
     "Send texts": Entry("sms.tasks.send", timedelta(seconds=2), "Sends the texts that are due."),
     "Announce bills by text": Entry(
-        "sms.tasks.announce", timedelta(seconds=15), "Writes bill-ready texts for invoice files that have loaded."
+        "sms.tasks.announce",
+        timedelta(seconds=15),
+        "Writes texts of loaded bills and of prepaid accounts with little left.",
     ),
     "End unconfirmed registrations": Entry(
         "sms.tasks.end_run_out", timedelta(minutes=5), "Ends pay-by-text registrations that nobody confirmed in time."

@@ -17,7 +17,7 @@ from billing.errors import DomainError
 from billing.models import Biller, Chunk, Run, RunKind, RunState
 from payments.gateways.base import GatewayError
 from payments.models import Authorization, Checkpoint, ScheduledPayment, ScheduledState
-from payments.operations import collections, deposits, recoveries, scheduled_collections
+from payments.operations import balances, collections, deposits, recoveries, scheduled_collections
 
 # A task hands over after so long, so that a worker can be stopped and billers take turns.
 TURN_SECONDS = 60.0
@@ -91,6 +91,12 @@ def pay_scheduled(**_: Any) -> None:
                 options = scheduled_collections.Options.usual(today)
                 scheduled_collections.plan(biller=biller, options=options, actor=Actor.system("beat"), now=now)
     wake_runs()
+
+
+@shared_task(expires=300)
+def refresh_prepaid(**_: Any) -> None:
+    """Ask what is left on prepaid accounts that nobody looked at for an hour, and tell who has little left (MSP-33)."""
+    balances.refresh_prepaid(now=timezone.now(), seconds=TURN_SECONDS)
 
 
 @shared_task

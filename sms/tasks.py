@@ -39,9 +39,10 @@ def send(**_: Any) -> None:
 
 @shared_task(expires=60)
 def announce(**_: Any) -> None:
-    """Write bill-ready texts for the invoice files that have loaded."""
+    """Write texts of bills that have loaded, and of prepaid accounts with little left."""
     with tenancy.acting_for(tenancy.EVERY_BILLER):
         announcements.announce_due()
+        announcements.announce_low()
 
 
 @shared_task(expires=300)

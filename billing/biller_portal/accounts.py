@@ -20,7 +20,7 @@ from billing.models import Adjustment, AuditEntry, Customer, CustomerStatus, Ite
 from billing.money import ZERO
 from billing.permissions import Permission
 from payments.models import AutoPayEnrolment, Payment, PaymentState, ScheduledPayment
-from payments.operations import balances
+from payments.operations import balances, prepayments
 from payments.operations.balances import Standing
 from sms.models import Mode, SmsMode
 
@@ -93,6 +93,8 @@ def frame(request: BillerRequest, customer: Customer, tab: str, **more: Any) -> 
             .values_list("due_on", flat=True)
             .first()
         )
+    if "live" not in more:
+        more["live"] = balances.known(biller=customer.biller, customer=customer)
     tabs = [
         {"label": label, "url": url, "current": name == tab}
         for label, name in TABS
@@ -233,7 +235,11 @@ def _live(context: dict[str, Any]) -> dict[str, Any]:
             f"It says {formats.balance(said.due, currency)}. The balance here counts payments that are on their way to it,"
             " and follows it once it has booked them."
         )
-    return {"live_facts": [(label, value) for label, value in facts if value], "live_differs": differs}
+    told = prepayments.threshold_of(customer) if said.prepaid else None
+    if said.prepaid:
+        facts.append(("Told below", formats.money(told, currency) if told is not None else "Never"))
+    shown = [(label, value) for label, value in facts if value]
+    return {"live_facts": shown, "live_differs": differs, "prepaid": said.prepaid}
 
 
 def _facts(context: dict[str, Any], items: list[Item], today: datetime.date) -> list[tuple[str, object]]:

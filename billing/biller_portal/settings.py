@@ -18,6 +18,7 @@ from billing.biller_portal.links import url_if_any
 from billing.errors import DomainError
 from billing.forms import DayField, MoneyField, PhoneField, WordsField
 from billing.models import ApiToken, Biller, CollectRule, GuestSecret
+from billing.money import ZERO
 from billing.operations import api_tokens, billers
 from billing.permissions import Permission
 
@@ -130,6 +131,19 @@ class RulesForm(forms.Form):
             currency=biller.currency,
             help_text="Smaller bills wait for the next one.",
         )
+        self.fields["prepaid_least"] = MoneyField(
+            label="Least that is added to a prepaid account", currency=biller.currency
+        )
+        self.fields["prepaid_most"] = MoneyField(
+            label="Most that is added to a prepaid account at once", currency=biller.currency
+        )
+        self.fields["prepaid_threshold"] = MoneyField(
+            label="Tell prepaid customers when their balance falls below",
+            currency=biller.currency,
+            least=ZERO,
+            required=False,
+            help_text="Where they chose no other amount. Empty: nobody is told who chose none.",
+        )
         self.order_fields(
             [
                 "allow_partial_payments",
@@ -162,6 +176,9 @@ def rules(request: BillerRequest) -> HttpResponse:
         "collect_rule": biller.collect_rule,
         "collect_days": biller.collect_days,
         "minimum_collected": biller.minimum_collected,
+        "prepaid_least": biller.prepaid_least,
+        "prepaid_most": biller.prepaid_most,
+        "prepaid_threshold": biller.prepaid_threshold,
         "retry_days": ", ".join(str(day) for day in biller.retry_days),
     }
     form = RulesForm(request.POST or None, biller=biller, initial=initial)

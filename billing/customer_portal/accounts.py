@@ -48,7 +48,8 @@ class Account:
     @property
     def schedulable(self) -> bool:
         """Whether a payment can be scheduled."""
-        return self.customer.biller.allow_scheduled_payments and self.customer.balance > 0
+        prepaid = self.live is not None and self.live.balance is not None and self.live.balance.prepaid
+        return self.customer.biller.allow_scheduled_payments and self.customer.balance > 0 and not prepaid
 
     @property
     def texting(self) -> str:

@@ -88,6 +88,32 @@ class Biller(models.Model):
         default=Decimal("2.00"),
         validators=[MinValueValidator(Decimal("0.01"))],
     )
+    prepaid_least = models.DecimalField(
+        max_digits=14,
+        decimal_places=2,
+        default=Decimal("5.00"),
+        db_default=Decimal("5.00"),
+        validators=[MinValueValidator(Decimal("0.01"))],
+        help_text="The least that a payer may add to a prepaid account at once.",
+    )
+    prepaid_most = models.DecimalField(
+        max_digits=14,
+        decimal_places=2,
+        default=Decimal("1000.00"),
+        db_default=Decimal("1000.00"),
+        validators=[MinValueValidator(Decimal("0.01"))],
+        help_text="The most that a payer may add to a prepaid account at once.",
+    )
+    prepaid_threshold = models.DecimalField(
+        max_digits=14,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        default=Decimal("20.00"),
+        db_default=Decimal("20.00"),
+        validators=[MinValueValidator(Decimal("0.00"))],
+        help_text="A prepaid balance below it makes a notice, where the customer chose no other. Empty: no notice.",
+    )
     collect_rule = models.CharField(max_length=12, choices=CollectRule, default=CollectRule.DUE)
     collect_days = models.PositiveSmallIntegerField(default=0)
     retry_days = ArrayField(

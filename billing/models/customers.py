@@ -60,6 +60,13 @@ class Customer(models.Model):
     cis_blocks_bank = models.BooleanField(
         "bank account payments blocked by the biller’s system", default=False, db_default=False, editable=False
     )
+    prepaid_threshold = models.DecimalField(
+        max_digits=14,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        help_text="A prepaid balance below it makes a notice; empty: the biller’s own.",
+    )
     collect_rule = models.CharField(
         max_length=12,
         choices=CollectRule,

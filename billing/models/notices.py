@@ -28,6 +28,7 @@ class NoticeKind(models.TextChoices):
     NOTHING_DUE = "nothing_due", "Scheduled payment not needed"
     PAPERLESS_ON = "paperless_on", "Paperless on"
     PAPERLESS_OFF = "paperless_off", "Paperless off"
+    PREPAID_LOW = "prepaid_low", "Prepaid balance low"
 
 
 class Notice(models.Model):

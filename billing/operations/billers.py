@@ -58,6 +58,9 @@ class Rules:
     collect_days: int
     retry_days: Sequence[int]
     guest_secret: str
+    prepaid_least: Decimal
+    prepaid_most: Decimal
+    prepaid_threshold: Decimal | None
 
 
 @transaction.atomic(durable=True)
@@ -108,6 +111,8 @@ def change_rules(*, biller: Biller, rules: Rules, actor: Actor) -> list[str]:
         raise SettingRefused("Enter up to eight rising numbers of days from 1 to 60, such as 3, 5.", field="retry_days")
     if not 0 <= rules.collect_days <= 60:
         raise SettingRefused("Enter a number of days from 0 to 60.", field="collect_days")
+    if rules.prepaid_most < rules.prepaid_least:
+        raise SettingRefused("The most must be at least the least.", field="prepaid_most")
     changes = _apply(
         biller,
         {
@@ -118,6 +123,9 @@ def change_rules(*, biller: Biller, rules: Rules, actor: Actor) -> list[str]:
             "collect_days": rules.collect_days,
             "retry_days": days,
             "guest_secret": rules.guest_secret,
+            "prepaid_least": rules.prepaid_least,
+            "prepaid_most": rules.prepaid_most,
+            "prepaid_threshold": rules.prepaid_threshold,
         },
     )
     if not changes:

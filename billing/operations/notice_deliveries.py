@@ -266,7 +266,7 @@ def _in_words(facts: Mapping[str, Any], currency: str) -> dict[str, str]:
     words: dict[str, str] = {}
     for name, value in facts.items():
         match name:
-            case "amount" | "fee" | "total":
+            case "amount" | "fee" | "total" | "balance" | "threshold":
                 words[name] = formats.money(Decimal(str(value)), str(facts.get("currency") or currency))
             case "due_on" | "first" | "pay_on" if value:
                 words[name] = formats.day(datetime.date.fromisoformat(str(value)))

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Q
 
 from billing.models import Biller, Customer
 from billing.models.tenants import CustomerOwnedQuerySet
@@ -32,10 +33,24 @@ class Balance(models.Model):
     last_payment = models.DecimalField(max_digits=14, decimal_places=2, null=True)
     last_paid_on = models.DateField(null=True)
     transaction_types = ArrayField(models.CharField(max_length=60), default=list, db_default=[])
+    low_at = models.DateTimeField(
+        null=True, help_text="When a prepaid balance was first read under its threshold; empty once it is above again."
+    )
+    low_texted = models.BooleanField(
+        default=False, db_default=False, help_text="The phone was told of it, or needs not."
+    )
     failed_at = models.DateTimeField(null=True)
     failure = models.CharField(max_length=300, blank=True, default="", db_default="")
 
     objects = CustomerOwnedQuerySet["Balance"].as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["biller", "answered_at"], condition=Q(prepaid=True), name="balance_prepaid"),
+            models.Index(
+                fields=["customer"], condition=Q(low_at__isnull=False, low_texted=False), name="balance_to_text"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"Balance of customer {self.customer_id}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from payments.biller_portal import cases, enrolments, methods, pay, payments, scheduled
+from payments.biller_portal import cases, enrolments, methods, pay, payments, prepaid, scheduled
 
 _ACCOUNT = "accounts/<int:customer_id>"
 
@@ -22,6 +22,7 @@ urlpatterns = [
     path(f"{_ACCOUNT}/paperless/", enrolments.paperless, name="biller-account-paperless"),
     path(f"{_ACCOUNT}/schedule/", scheduled.schedule, name="biller-account-schedule"),
     path(f"{_ACCOUNT}/schedule/cancel/", scheduled.cancel, name="biller-account-schedule-cancel"),
+    path(f"{_ACCOUNT}/prepaid/", prepaid.threshold, name="biller-account-prepaid"),
     path(f"{_ACCOUNT}/methods/", methods.methods, name="biller-account-methods"),
     path(f"{_ACCOUNT}/methods/add/", methods.add, name="biller-account-method-add"),
     path(

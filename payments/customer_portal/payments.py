@@ -70,11 +70,21 @@ class PayForm(forms.Form):
         instruments: list[Instrument],
         kinds: list[str],
         guest: bool,
+        prepaid: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
-        self.due = due
-        if due.parts and due.full > due.least:
+        self.due, self.prepaid = due, prepaid
+        if prepaid:
+            del self.fields["part"]
+            self.fields["amount"] = MoneyField(
+                label=_("How much do you want to add?"),
+                currency=biller.currency,
+                least=biller.prepaid_least,
+                most=biller.prepaid_most,
+            )
+            self.order_fields(["request_key", "amount", "method", "keep", "email"])
+        elif due.parts and due.full > due.least:
             full = formats.money(due.full, biller.currency)
             choices = [(FULL, _("All that is due: %(amount)s") % {"amount": full}), (OTHER, _("Another amount"))]
             part = self.fields["part"]
@@ -111,6 +121,8 @@ class PayForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Give ``amount`` in every case."""
         cleaned = super().clean() or {}
+        if self.prepaid:
+            return cleaned
         if "amount" not in self.fields or cleaned.get("part") != OTHER:
             # What stands in the other box then is nobody's wish.
             self.errors.pop("amount", None)
@@ -132,8 +144,9 @@ def details(request: AccountRequest) -> HttpResponseBase:
     unknown = live is not None and not live.usable
     due = dues.due(customer=customer)
     guest = bool(request.door.guest)
+    prepaid = live is not None and live.balance is not None and live.balance.prepaid
     context: dict[str, Any] = {
-        "title": _("Pay your bill"),
+        "title": _("Add money") if prepaid else _("Pay your bill"),
         "section": "home",
         "customer": customer,
         "currency": biller.currency,
@@ -142,6 +155,7 @@ def details(request: AccountRequest) -> HttpResponseBase:
         "live": live,
         "unknown": unknown,
         "on_its_way": _on_its_way(request),
+        "prepaid": prepaid,
         "bill": _newest_bill(request),
         "adjustments": list(Adjustment.objects.filter(customer=customer).open().select_related("item")),
         "steps": _steps(),
@@ -150,12 +164,13 @@ def details(request: AccountRequest) -> HttpResponseBase:
         context["bill_url"] = request.door.url("bill", customer, invoice_id=context["bill"].pk)
     if not guest:
         context["scheduled"] = scheduled_payments.live_of(customer)
-        if biller.allow_scheduled_payments and not request.viewing_as:
+        if biller.allow_scheduled_payments and not prepaid and not request.viewing_as:
             context["schedule_url"] = reverse("customer-schedule", args=[customer.pk])
     kinds = card_entry.kinds_for(customer)
     on_file = [] if guest else _usable(request)
-    if biller.charging_stopped or unknown or due.full <= 0 or due.being_paid or not (kinds or on_file):
-        context["blocked"] = due.full > 0 and not biller.charging_stopped and not due.being_paid
+    nothing = due.full <= 0 and not prepaid
+    if biller.charging_stopped or unknown or nothing or due.being_paid or not (kinds or on_file):
+        context["blocked"] = not nothing and not biller.charging_stopped and not due.being_paid
         return render(request, "customer_portal/pay_nothing.html", context)
     initial: dict[str, Any] = {
         "request_key": drafts.new_key(),
@@ -170,10 +185,19 @@ def details(request: AccountRequest) -> HttpResponseBase:
             "keep": asked.keep,
             "email": asked.email,
         }
-        if asked.money != due.full:
+        if prepaid:
+            initial |= {"amount": asked.money}
+        elif asked.money != due.full:
             initial |= {"part": OTHER, "amount": asked.money}
     form = PayForm(
-        request.POST or None, initial=initial, biller=biller, due=due, instruments=on_file, kinds=kinds, guest=guest
+        request.POST or None,
+        initial=initial,
+        biller=biller,
+        due=due,
+        instruments=on_file,
+        kinds=kinds,
+        guest=guest,
+        prepaid=prepaid,
     )
     status = 200
     if request.method == "POST":

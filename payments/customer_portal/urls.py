@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from payments.customer_portal import enrolments, methods, payments, scheduled
+from payments.customer_portal import enrolments, methods, payments, prepaid, scheduled
 
 _ACCOUNT = "account/<int:customer_id>/"
 _GUEST = "pay/<str:guest>/"
@@ -24,6 +24,7 @@ urlpatterns = [
     path("scheduled/", scheduled.scheduled, name="customer-scheduled"),
     path(f"{_ACCOUNT}schedule/", scheduled.schedule, name="customer-schedule"),
     path(f"{_ACCOUNT}schedule/cancel/", scheduled.cancel, name="customer-schedule-cancel"),
+    path(f"{_ACCOUNT}prepaid/", prepaid.threshold, name="customer-prepaid"),
     path("methods/", methods.methods, name="customer-methods"),
     path(f"{_ACCOUNT}methods/add/<str:kind>/", methods.add, name="customer-method-add"),
     path(f"{_ACCOUNT}methods/<uuid:instrument_id>/default/", methods.make_default, name="customer-method-default"),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -24,7 +25,7 @@ from decimal import Decimal
 from django.db import connection, transaction
 from django.utils.translation import gettext_lazy as _
 
-from billing import sets
+from billing import sets, tenancy
 from billing.errors import DomainError
 from billing.failpoints import failpoint
 from billing.models import AdjustmentSource, Biller, Customer
@@ -32,7 +33,7 @@ from billing.operations import adjustments
 from datapump.models import Balance, Endpoint
 from datapump.operations import balances as live
 from datapump.operations.balances import ACTOR, Asking
-from payments.operations import deadlocks
+from payments.operations import deadlocks, prepayments
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +93,34 @@ def refresh_all(customers: Iterable[Customer]) -> dict[int, Standing]:
     return standings
 
 
+def refresh_prepaid(*, now: datetime.datetime, seconds: float) -> int:
+    """Ask for the balances of prepaid accounts that nobody looked at for a while, billers in turn until the time is over;
+    gives how many.
+
+    Each biller has at most ``prepayments.SECONDS_OF_TURN`` of a turn and ``prepayments.AT_ONCE`` accounts, asked within the
+    limits of its endpoint, so that a slow one keeps no other waiting. No transaction may be open.
+    """
+    ends, asked = time.monotonic() + seconds, 0
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        turn = prepayments.billers_with_some()
+    while turn and time.monotonic() < ends:
+        again = []
+        for biller in turn:
+            left = ends - time.monotonic()
+            if left <= 0:
+                break
+            with tenancy.acting_for([biller.pk]):
+                if not (customers := prepayments.stale(biller_id=biller.pk, now=now)):
+                    continue
+                standings = refresh(biller=biller, customers=customers, seconds=min(left, prepayments.SECONDS_OF_TURN))
+                asked += len(customers)
+                # A system that answers nothing is left alone until the next turn of the beat.
+                if any(one.balance is not None and one.fresh for one in standings.values()):
+                    again.append(biller)
+        turn = again
+    return asked
+
+
 def asked_for(biller_id: int) -> bool:
     """Tell whether a biller's system can be asked for balances."""
     return live.endpoint_of(biller_id) is not None
@@ -128,6 +157,7 @@ def _keep(asking: Asking) -> None:
     newer = live.keep(asking)
     if newer:
         _adjust(asking.endpoint, newer)
+        prepayments.tell_low(newer)
     live.keep_health(asking)
 
 

@@ -38,7 +38,7 @@ from payments.models import (
     PaymentState,
     Tender,
 )
-from payments.operations import answers, balances, dues, reservations, settlements
+from payments.operations import answers, balances, dues, prepayments, reservations, settlements
 from payments.operations.routes import open_route
 
 # Through these doors nobody pays more than is owed; a CSR may take money on account.
@@ -214,7 +214,11 @@ def start(
     if item_ids is not None:
         held = [item for item in held if item.pk in set(item_ids)]
     items = [item for item in held if item.kind in dues.OWED and item.open > 0]
-    _check_amount(biller, dues.reckon(biller, held), amount, channel)
+    due = dues.reckon(biller, held)
+    if channel in _PAYER_CHANNELS and item_ids is None and prepayments.is_prepaid(customer):
+        _check_added(biller, due, amount)
+    else:
+        _check_amount(biller, due, amount, channel)
     with connection.cursor() as cursor:
         # Two requests with one key may come at once; the second one waits here and then finds the first.
         cursor.execute(
@@ -327,6 +331,18 @@ def _check_method(customer: Customer, instrument: Instrument, now: datetime.date
     usable = instrument.state in {InstrumentState.ACTIVE, InstrumentState.ONE_TIME} and instrument.route.active
     if instrument.customer_id != customer.pk or not usable or instrument.expired(biller.business_date(now)):
         raise MethodUnusable(field="method")
+
+
+def _check_added(biller: Biller, due: dues.Due, amount: Decimal) -> None:
+    """Refuse what may not be added to a prepaid account at once: nothing need be due there."""
+    if not biller.prepaid_least <= amount <= biller.prepaid_most:
+        words = _("Enter an amount from %(least)s to %(most)s.") % {
+            "least": formats.money(biller.prepaid_least, biller.currency),
+            "most": formats.money(biller.prepaid_most, biller.currency),
+        }
+        raise AmountRefused(words, field="amount")
+    if due.in_flight and due.free < min(amount, due.full):
+        raise AlreadyBeingPaid
 
 
 def _check_amount(biller: Biller, due: dues.Due, amount: Decimal, channel: Channel) -> None:

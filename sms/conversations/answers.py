@@ -66,6 +66,10 @@ def answer(conversation: Conversation, finding: findings.Finding) -> Said:
             return Said(replace(conversation, bill_offered=offered, question=question), Reply(message, facts))
         case findings.Balances(due):
             return Said(_listing(conversation, due), Reply(Message.BALANCES, Facts(due=due)))
+        case findings.PrepaidLow(account, left, link):
+            return Said(conversation, Reply(Message.PREPAID_LOW, Facts(tail=account.tail, amount=left, link=link)))
+        case findings.PrepaidLeft(left):
+            return Said(_listing(conversation, left), Reply(Message.PREPAID_LEFT, Facts(due=left)))
         case findings.SeveralAccounts(due):
             listed = replace(_listing(conversation, due), question=None)
             return Said(listed, Reply(Message.SEVERAL_ACCOUNTS, Facts(due=due)))

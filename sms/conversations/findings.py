@@ -74,6 +74,22 @@ class Balances:
 
 
 @dataclass(frozen=True, slots=True)
+class PrepaidLow:
+    """``left`` is all that is left on a prepaid account, which is under its threshold; ``link`` adds money."""
+
+    account: Account
+    left: Decimal
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrepaidLeft:
+    """What is left on each account that was asked for, all of them prepaid."""
+
+    left: tuple[tuple[Account, Decimal], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SeveralAccounts:
     """Plain PAY, and several accounts owe: which one? ``due`` has all accounts of the phone in their order."""
 
@@ -194,6 +210,8 @@ Finding = (
     | NumberReleased
     | BillReady
     | Balances
+    | PrepaidLow
+    | PrepaidLeft
     | SeveralAccounts
     | FeeApplies
     | BalanceChanged

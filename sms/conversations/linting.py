@@ -18,7 +18,7 @@ from decimal import Decimal
 
 from sms import segments
 from sms.conversations import wordings
-from sms.conversations.states import Account, Facts, Language, Message, Reply
+from sms.conversations.states import UNASKED, Account, Facts, Language, Message, Reply
 
 LONGEST = 640
 """The most characters that a biller's words may have."""
@@ -51,17 +51,18 @@ class Flaw:
 
 
 _FORMAL = frozenset({Message.REGISTRATION, Message.ENROLLED, Message.HELP})
-_UNASKED = frozenset({Message.BILL_READY, Message.BILL_READY_LINK, Message.BILL_READY_AUTOPAY})
 # Without these a message does not say what it is sent for.
 _NEEDED: Mapping[Message, tuple[str, ...]] = {
     Message.BILL_READY: ("amount", "due", "order"),
     Message.BILL_READY_LINK: ("amount", "due", "link"),
     Message.BILL_READY_AUTOPAY: ("amount", "due"),
+    Message.PREPAID_LOW: ("amount", "link"),
     Message.HELP: ("contact",),
     Message.FEE_QUESTION: ("fee", "total"),
     Message.BALANCE_QUESTION: ("amount",),
     Message.SEVERAL_ACCOUNTS: ("choices",),
     Message.BALANCES: ("balances",),
+    Message.PREPAID_LEFT: ("balances",),
     Message.PAID: ("total",),
     Message.DECLINED: ("way",),
     Message.NO_METHOD: ("way",),
@@ -117,9 +118,9 @@ def lint(message: Message, language: Language, body: str) -> tuple[Flaw, ...]:
             )
             if not pattern.search(body)
         ]
-    if message in (_FORMAL | _UNASKED) - {Message.HELP} and not _HELP.search(body):
+    if message in (_FORMAL | UNASKED) - {Message.HELP} and not _HELP.search(body):
         found.append(Flaw(Rule.HELP, "Say how to get help: name HELP."))
-    if message in _FORMAL | _UNASKED and not _STOP.search(body):
+    if message in _FORMAL | UNASKED and not _STOP.search(body):
         found.append(Flaw(Rule.STOP, "Say how to end the texts: name STOP."))
     found += [
         Flaw(Rule.FIELD, f"Put {{{name}}} in: without it the text does not say what it is sent for.")

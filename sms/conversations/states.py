@@ -205,6 +205,7 @@ class Message(enum.StrEnum):
     BILL_READY = "bill_ready"
     BILL_READY_LINK = "bill_ready_link"
     BILL_READY_AUTOPAY = "bill_ready_autopay"
+    PREPAID_LOW = "prepaid_low"
     NUMBER_RELEASED = "number_released"
     UNENROLLED = "unenrolled"
     # Consent
@@ -230,6 +231,7 @@ class Message(enum.StrEnum):
     NO_SUCH_ACCOUNT = "no_such_account"
     SEVERAL_ACCOUNTS = "several_accounts"
     BALANCES = "balances"
+    PREPAID_LEFT = "prepaid_left"
     PAID = "paid"
     DECLINED = "declined"
     NOTHING_DUE = "nothing_due"
@@ -243,7 +245,7 @@ class Message(enum.StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-UNASKED = frozenset({Message.BILL_READY, Message.BILL_READY_LINK, Message.BILL_READY_AUTOPAY})
+UNASKED = frozenset({Message.BILL_READY, Message.BILL_READY_LINK, Message.BILL_READY_AUTOPAY, Message.PREPAID_LOW})
 """Messages that answer nobody: they keep the hours and count against what a phone may get in a day."""
 
 

@@ -36,6 +36,9 @@ TEMPLATES: Mapping[Language, Mapping[Message, str]] = {
         Message.BILL_READY_AUTOPAY: (
             "{programme}: The bill for {account} is {amount}. AutoPay pays it on {due}: nothing to do. HELP for help, STOP to end."
         ),
+        Message.PREPAID_LOW: (
+            "{programme}: {amount} is left on prepaid {account}. Add money: {link} HELP for help, STOP to end."
+        ),
         Message.NUMBER_RELEASED: (
             "{programme}: Pay by Text for your account moved to another number. This one gets no more of its bills."
             " Not you? Call {contact}."
@@ -102,6 +105,7 @@ TEMPLATES: Mapping[Language, Mapping[Message, str]] = {
         ),
         Message.SEVERAL_ACCOUNTS: "{programme}: Which account? Reply {choices}. No money has been taken yet.",
         Message.BALANCES: "{programme}: Due: {balances}. Reply PAY to pay. HELP for help.",
+        Message.PREPAID_LEFT: "{programme}: Prepaid, left: {balances}. HELP for help, STOP to end.",
         Message.PAID: "{programme}: Thank you. We took {total} for {account}{including}. Receipt {reference}.",
         Message.DECLINED: "{programme}: {amount} for {account} was declined. No money has been taken. {way}",
         Message.NOTHING_DUE: "{programme}: Nothing is due for {account}. No money has been taken.",
@@ -142,6 +146,9 @@ TEMPLATES: Mapping[Language, Mapping[Message, str]] = {
         ),
         Message.BILL_READY_AUTOPAY: (
             "{programme}: La factura de {account} es {amount}. AutoPay la paga el {due}. HELP: ayuda, STOP: fin."
+        ),
+        Message.PREPAID_LOW: (
+            "{programme}: Quedan {amount} en {account} (prepago). Agregue dinero: {link} HELP: ayuda, STOP: fin."
         ),
         Message.NUMBER_RELEASED: (
             "{programme}: Los textos de su cuenta van ahora a otro celular. Este ya no recibe sus facturas."
@@ -216,6 +223,7 @@ TEMPLATES: Mapping[Language, Mapping[Message, str]] = {
         ),
         Message.SEVERAL_ACCOUNTS: "{programme}: ¿Qué cuenta? Responda {choices}. No se ha cobrado nada.",
         Message.BALANCES: "{programme}: Debe: {balances}. Responda PAGAR para pagar. HELP: ayuda.",
+        Message.PREPAID_LEFT: "{programme}: Prepago, queda: {balances}. HELP: ayuda, STOP: fin.",
         Message.PAID: "{programme}: Gracias. Se han cobrado {total} de {account}{including}. Recibo {reference}.",
         Message.DECLINED: "{programme}: El pago de {amount} de {account} fue rechazado. No se ha cobrado nada. {way}",
         Message.NOTHING_DUE: "{programme}: No se debe nada de {account}. No se ha cobrado nada.",

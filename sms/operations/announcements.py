@@ -17,6 +17,7 @@ from billing.actors import Actor
 from billing.errors import DomainError
 from billing.failpoints import failpoint
 from billing.models import Customer, FileState, Invoice, InvoiceFile, Item, ItemKind
+from datapump.models import Balance
 from payments.models import AutoPayEnrolment, Instrument, InstrumentState
 from payments.operations import dues
 from sms.conversations import answer, findings
@@ -64,6 +65,57 @@ def _announce(file: InvoiceFile, now: datetime.datetime) -> int:
             told.save(update_fields=["through", "texts"])
             written += count
         failpoint("announcements.told")
+
+
+def announce_low(*, now: datetime.datetime | None = None, most: int = AT_ONCE) -> int:
+    """Tell enrolled phones that little is left on a prepaid account, of every biller in scope; gives how many texts.
+
+    Once for each time that the balance fell below its threshold (MSP-33); who is not enrolled is told by e-mail alone.
+    """
+    now = now or timezone.now()
+    with transaction.atomic(durable=True):
+        low = list(
+            Balance.objects.filter(low_at__isnull=False, low_texted=False)
+            .select_for_update(of=("self",), skip_locked=True)
+            .select_related("customer__biller")
+            .order_by("customer_id")[:most]
+        )
+        modes = SmsMode.objects.in_bulk([one.pk for one in low], field_name="customer_id")
+        written = 0
+        for biller in {one.biller_id: one.customer.biller for one in low}.values():
+            voice, line = programmes.voice_of(biller), programmes.line_of(biller)
+            mine = [one for one in low if one.biller_id == biller.pk and (modes.get(one.pk) or SmsMode()).registered]
+            if line is not None and not voice.programme.stopped and mine:
+                written += _write_low([(one, modes[one.pk]) for one in mine], voice, line, now)
+        Balance.objects.filter(pk__in=[one.pk for one in low]).update(low_texted=True)
+    return written
+
+
+def _write_low(low: Sequence[tuple[Balance, SmsMode]], voice: Voice, line: Line, now: datetime.datetime) -> int:
+    biller = voice.programme.biller
+    numbers = sorted({mode.number for _balance, mode in low})
+    Phone.objects.bulk_create((Phone(biller=biller, number=one) for one in numbers), ignore_conflicts=True)
+    held = Phone.objects.filter(biller=biller, number__in=numbers).select_for_update(no_key=True).order_by("pk")
+    by_number = {phone.number: phone for phone in held}
+    talk_by_phone = talks.talks_with(list(by_number.values()), programmes={biller.pk: voice.programme}, now=now)
+    drafts: list[texts.Draft] = []
+    for balance, mode in low:
+        customer, phone = balance.customer, by_number[mode.number]
+        if phone.refuses(voice.programme.kind) or phone.suspended_for:
+            continue
+        link = links.make(customer=customer, now=now)
+        conversation = talk_by_phone[phone.pk].conversation
+        said = answer(conversation, findings.PrepaidLow(talks.account_of(customer), balance.due, link))
+        if said.reply is None:
+            continue
+        assert balance.low_at is not None
+        drafts.append(
+            talks.draft(
+                said.reply, phone=phone, line=line, voice=voice, language=conversation.language,
+                key=f"prepaid:{customer.pk}:{balance.low_at.isoformat()}", now=now, customer=customer,
+            )
+        )  # fmt: skip
+    return texts.write(drafts=drafts)
 
 
 def send_now(*, customer: Customer, actor: Actor, key: str = "", now: datetime.datetime | None = None) -> None:

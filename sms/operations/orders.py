@@ -18,7 +18,7 @@ from billing.models import Customer
 from billing.money import ZERO
 from payments.gateways.base import Misconfigured, Result
 from payments.models import Channel, Instrument, InstrumentState, Payment, PaymentState
-from payments.operations import balances, charges, dues
+from payments.operations import balances, charges, dues, prepayments
 from sms.conversations import findings
 from sms.conversations.findings import Finding
 from sms.conversations.states import AcceptBalance, Account, ConfirmFee, Pay, TellBalance
@@ -104,10 +104,12 @@ def _refreshed(customer: Customer) -> bool:
 
 
 def tell_balances(*, action: TellBalance, talk: Talk, owed: Mapping[int, dues.Due]) -> Finding:
-    """Say what is due, reckoned before by the customers' ids: of one account, or of all."""
+    """Say what is due, reckoned before by the customers' ids: of one account, or of all; of prepaid ones what is left."""
     if not talk.conversation.accounts:
         return findings.NotEnrolled()
     accounts = (action.account,) if action.account is not None and not talk.stale else talk.conversation.accounts
+    if (left := prepayments.left_on([talk.customers[one.reference].pk for one in accounts])) is not None:
+        return findings.PrepaidLeft(tuple((one, left[talk.customers[one.reference].pk]) for one in accounts))
     return findings.Balances(tuple((one, owed[talk.customers[one.reference].pk].full) for one in accounts))
 
 

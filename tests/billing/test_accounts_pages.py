@@ -447,6 +447,9 @@ RULES = {
     "collect_rule": "before_due",
     "collect_days": "3",
     "minimum_collected": "5.00",
+    "prepaid_least": "5.00",
+    "prepaid_most": "1000.00",
+    "prepaid_threshold": "20.00",
     "retry_days": "3, 5",
 }
 

@@ -456,6 +456,8 @@ FINDINGS: list[tuple[findings.Finding, Message, bool, bool]] = [
     (findings.Paid(HOME, AMOUNT, "R-1"), Message.PAID, False, False),
     (findings.NothingPending(), Message.NOTHING_TO_CONFIRM, True, True),
     (findings.Balances(((HOME, AMOUNT),)), Message.BALANCES, True, True),
+    (findings.PrepaidLow(HOME, AMOUNT, "https://x"), Message.PREPAID_LOW, True, True),
+    (findings.PrepaidLeft(((HOME, AMOUNT),)), Message.PREPAID_LEFT, True, True),
     (findings.Enrolled((HOME, SHOP)), Message.ENROLLED, True, True),
     (findings.RegistrationAsked(SOON), Message.REGISTRATION, True, True),
     (findings.SeveralAccounts(((HOME, AMOUNT), (SHOP, AMOUNT))), Message.SEVERAL_ACCOUNTS, True, False),
