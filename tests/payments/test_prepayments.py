@@ -25,9 +25,10 @@ from sms.operations import announcements, enrolments, inbound
 from sms.providers.base import Inbound
 from tests.cis import Cis
 from tests.datapump.conftest import account_of
-from tests.factories import make_biller, make_customer, make_invoice
+from tests.factories import make_biller, make_customer, make_instrument, make_invoice, make_route
 from tests.payments.test_balances import ACTOR, biller, card, customer, pay, refresh
 from tests.payments.test_carryovers import books_hold
+from tests.processor import Processor
 
 __all__ = ["biller", "card", "customer"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -138,9 +139,10 @@ def test_any_history_makes_one_notice_for_each_crossing(steps: list[tuple[str, D
 
 
 @pytest.mark.spec("MSP-3")
-def test_money_added_is_the_customers_credit_and_within_limits(customer: Customer, cis: Cis, card: Instrument) -> None:
-    Item.objects.all().delete()
-    Customer.objects.update(balance=0)
+def test_money_added_is_the_customers_credit_and_within_limits(biller: Biller, cis: Cis, processor: Processor) -> None:
+    customer = make_customer(biller)
+    route = make_route(biller, processor.url)
+    card = make_instrument(customer, route, processor.token(route.merchant))
     left(cis, customer, "4.93")
     for amount in ("4.99", "1000.01", "0.00"):
         with pytest.raises(charges.AmountRefused, match=r"Enter an amount from \$5\.00 to \$1,000\.00\."):
