@@ -431,10 +431,16 @@ def _make_account(
     case = Case.objects.create(
         biller=biller, customer=customer, attempt=attempt, kind="unknown", reason="Nobody knows."
     )
-    scheduled = ScheduledPayment.objects.create(
-        biller=biller, customer=customer, invoice=bill, instrument=card, pay_on=now.date() + datetime.timedelta(days=9),
-        whole=True, amount=bill.amount, currency=biller.currency, consent_version="test", consent_text="I agree.",
-        requestor=Requestor.PAYER, made_by=owner.name, request_key=secrets.token_hex(16), request_hash="0" * 64,
+    _ended, scheduled = (
+        ScheduledPayment.objects.create(
+            biller=biller, customer=customer, invoice=bill, instrument=card, pay_on=now.date() + datetime.timedelta(days=9),
+            whole=True, amount=bill.amount, currency=biller.currency, consent_version="test", consent_text="I agree.",
+            requestor=Requestor.PAYER, made_by=owner.name, request_key=secrets.token_hex(16), request_hash="0" * 64, **fields,
+        )
+        for fields in (
+            {"state": "failed", "failure": "The card was declined.", "ended_at": old, "ended_by": "System", "created_at": old},
+            {},
+        )
     )  # fmt: skip
     _make_carryover(customer, payment, paid_bill, bill)
     _make_adjustments(customer, bill)
