@@ -1,6 +1,6 @@
 """A world to crash: one biller with a file of bills, a processor and a CIS that lose answers, and workers that die.
 
-Some bills are paid by AutoPay in one message, others are authorized first and deposited later.
+Some bills are paid by AutoPay in one message, others are authorized first and deposited later, or scheduled for today.
 Everything a seed does follows from its number: which faults, how often, where each worker is killed. A worker is a
 process of its own, killed by SIGKILL; what goes on after it is another process. At the end the world heals: no faults,
 no kills, recovery and delivery until nothing changes. Then the three books, which share nothing, are compared.
@@ -28,10 +28,18 @@ from django.utils import timezone
 from billing import failpoints, tenancy
 from billing.actors import Actor
 from billing.models import Biller, Chunk, Invoice, InvoiceFile, Item, Run, Setting
-from datapump.models import Purpose, Record
+from datapump.models import Configuration, Purpose, Record
 from payments.books import findings
-from payments.models import Attempt, Case, Channel, Instrument, Payment, Route
-from payments.operations import charges, collections, deposits, groups, recoveries
+from payments.models import Attempt, Case, Channel, Instrument, Payment, Route, ScheduledPayment
+from payments.operations import (
+    charges,
+    collections,
+    deposits,
+    groups,
+    recoveries,
+    scheduled_collections,
+    scheduled_payments,
+)
 from payments.operations.collections import Options
 from tests.cis import Cis
 from tests.crash import steps
@@ -66,6 +74,14 @@ POINTS = {
         "settle.posted",
         "settle.applied",
         "deposit.settled",
+    ),
+    "pay_scheduled": (
+        "scheduled.checkpointed",
+        "scheduled.answered",
+        "settle.recorded",
+        "settle.posted",
+        "settle.applied",
+        "scheduled.settled",
     ),
     "recover": ("recover.looked_up", "recover.resending", "settle.recorded", "settle.posted", "settle.applied"),
     "deliver": steps.DELIVER_POINTS,
@@ -111,12 +127,15 @@ class World:
         self.held = draw.randint(0, self.customers // 2)
         # So many accounts have one owner and one card, and are billed as a group.
         self.household = draw.choice([1, 1, 2, 3])
+        # This share of the customers, the last ones, has no AutoPay and schedules a payment for today.
+        self.scheduling = draw.choice([0.0, 0.3, 0.6])
 
     def build(self) -> None:
         """Make the biller, its customers with AutoPay, and set the two outside systems to lose answers."""
         self.processor.reset(tokens=True)
         self.cis.reset()
         self.biller = make_biller(time_zone="UTC", collect_rule="finalized")
+        Configuration.objects.filter(biller=self.biller).update(scheduled_payments=True)
         steps.tell_by_guid(self.biller)
         for purpose in (Purpose.PAYMENTS, Purpose.AUTOPAY, Purpose.PAPERLESS):
             make_endpoint(
@@ -155,13 +174,16 @@ class World:
         if self.household > 1:
             Setting.objects.create(biller=self.biller, number=groups.GROUPING, value=True)
         cards: list[Instrument] = []
+        with_autopay = len(accounts) - round(len(accounts) * self.scheduling)
         for place, account in enumerate(accounts):
             customer = make_customer(self.biller, number=account)
             if place % self.household == 0:
                 owner = make_user()
             make_link(owner, customer)
             cards.append(make_instrument(customer, self.route, tokens[place - place % self.household]))
-            make_autopay(customer, cards[-1])
+            if place < with_autopay:
+                make_autopay(customer, cards[-1])
+        self.without_autopay = cards[with_autopay:]
         self.cards = cards[: self.held]
         self.processor.control(duplicate_detection=self.deduplicates, seed=self.seed, faults=self._processor_faults())
         self.cis.control(*steps.cis_rules(self.random, self.fault_rate), seed=self.seed)
@@ -212,6 +234,31 @@ class World:
                     authorize_only=True,
                 )
 
+    def pay_scheduled(self) -> None:
+        """Schedule for today what is owed without AutoPay, each under one key, as of yesterday; then make what is scheduled."""
+        mine = [card.pk for card in self.without_autopay]
+        for card in Instrument.objects.filter(pk__in=mine).select_related("customer__biller", "route").order_by("pk"):
+            # Its bill is not loaded yet, or the card is held for it.
+            with contextlib.suppress(charges.NothingDue, charges.AlreadyBeingPaid):
+                scheduled_payments.schedule(
+                    customer=card.customer,
+                    pay_on=self.today,
+                    amount=None,
+                    instrument=card,
+                    actor=ACTOR,
+                    request_key=f"scheduled-{card.pk}",
+                    now=timezone.now() - datetime.timedelta(days=1),
+                )
+        run = scheduled_collections.plan(
+            biller=self.biller,
+            options=scheduled_collections.Options(until=self.today, repeat=str(os.getpid())),
+            actor=ACTOR,
+            now=timezone.now(),
+            chunk_size=self.chunk_size,
+        )
+        for _chunk in scheduled_collections.work(run=run, actor=ACTOR):
+            pass
+
     def deposit(self) -> None:
         """Deposit what is held, each worker in a run of its own."""
         run = deposits.plan(
@@ -242,9 +289,11 @@ class World:
             ("load", self.load),
             ("authorize", self.authorize),
             ("collect", self.collect),
+            ("pay_scheduled", self.pay_scheduled),
             ("recover", self.recover),
             ("deposit", self.deposit),
             ("collect", self.collect),
+            ("pay_scheduled", self.pay_scheduled),
             ("deliver", self.deliver),
             ("recover", self.recover),
             ("deposit", self.deposit),
@@ -310,6 +359,7 @@ class World:
         deadline = time.monotonic() + HEAL_SECONDS
         self._work_in_processes("heal", self.load, [""])
         self._work_in_processes("heal", self.collect, [""])
+        self._work_in_processes("heal", self.pay_scheduled, [""])
         while not self._quiet():
             if time.monotonic() > deadline:
                 raise AssertionError("the world does not come to rest: " + self.state())
@@ -317,6 +367,7 @@ class World:
             steps.pass_time(self.biller)
             self._work_in_processes("heal", self.recover, [""])
             self._work_in_processes("heal", self.deposit, [""])
+            self._work_in_processes("heal", self.pay_scheduled, [""])
             self._work_in_processes("heal", self.deliver, [""])
 
     def _quiet(self) -> bool:
@@ -324,8 +375,9 @@ class World:
         with_case = Case.objects.filter(biller=self.biller, state="open").values("attempt_id")
         waiting = Record.objects.filter(biller=self.biller, state__in=["waiting", "sending", "retrying"])
         held = Payment.objects.filter(biller=self.biller, state="authorized")
+        scheduled = ScheduledPayment.objects.filter(biller=self.biller, state="scheduled")
         unfinished = open_attempts.exclude(pk__in=with_case)
-        return not unfinished.exists() and not waiting.exists() and not held.exists()
+        return not any(rows.exists() for rows in (unfinished, waiting, held, scheduled))
 
     # --- The verdict
 
@@ -368,6 +420,7 @@ class World:
             wrong.append(f"{len(cases)} cases although the processor recognises repeats")
         wrong += steps.judge_cis(self.cis, [p for p in payments.values() if p.state == "posted"])
         wrong += self._judge_load()
+        wrong += self._judge_scheduled(cases)
         with tenancy.acting_for([self.biller.pk]), transaction.atomic():
             wrong += [f"books: {f.check.number} {f.check.says}: {f.examples}" for f in findings() if f.wrong]
         unfinished = Record.objects.filter(biller=self.biller).exclude(state="delivered").count()
@@ -381,6 +434,31 @@ class World:
             return [f"{len(loaded)} invoices of {sum(loaded)} loaded instead of {self.totals}"]
         return []
 
+    def _judge_scheduled(self, cases: set[str]) -> list[str]:
+        """Every bill without AutoPay was scheduled or held; each end is what became of it, and the CIS heard of both."""
+        scheduled = list(ScheduledPayment.objects.filter(biller=self.biller).select_related("invoice"))
+        asked = {one.customer_id for one in scheduled}
+        asked |= set(
+            Payment.objects.filter(biller=self.biller, channel=Channel.CSR).values_list("customer_id", flat=True)
+        )
+        wrong = [
+            f"what customer {card.customer_id} owes was never scheduled"
+            for card in self.without_autopay
+            if card.customer_id not in asked
+        ]
+        unknown = set(Attempt.objects.filter(pk__in=cases).values_list("payment_id", flat=True))
+        wrong += [
+            f"scheduled payment {one.pk} is {one.state}"
+            for one in scheduled
+            if one.ended_at is None and one.payment_id not in unknown
+        ]
+        ours = {("SCHED_PAY", one.invoice.number) for one in scheduled} | {
+            ("SCHED_PAY_CNCL", one.invoice.number) for one in scheduled if one.state in {"failed", "nothing_due"}
+        }
+        comments = [row["comment"].split() for row in self.cis.book()["comments"]]
+        theirs = {(words[0], words[-1]) for words in comments if words[0].startswith("SCHED_PAY")}
+        return wrong + [f"the CIS heard {sorted(theirs)}, not {sorted(ours)}"] * (ours != theirs)
+
     def state(self) -> str:
         """Describe what is left, for a failed run."""
         return "; ".join(
@@ -390,6 +468,7 @@ class World:
                 f"runs {list(Run.objects.filter(biller=self.biller).values_list('state', 'failure'))}",
                 f"chunks {list(Chunk.objects.filter(biller=self.biller).values_list('state', 'sent_count'))}",
                 f"files {list(InvoiceFile.objects.filter(biller=self.biller).values_list('state', 'refusal'))}",
+                f"scheduled {list(ScheduledPayment.objects.filter(biller=self.biller).values_list('state', 'tries'))}",
                 f"items {Item.objects.filter(biller=self.biller).count()}",
                 f"methods {Instrument.objects.filter(biller=self.biller).count()}",
                 f"routes {Route.objects.filter(biller=self.biller).count()}",
