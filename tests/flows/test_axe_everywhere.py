@@ -65,6 +65,7 @@ LEADS_ON = {
     "account_confirm_login_code": "only after a password, where codes are mailed; nobody is",
     "mfa_authenticate": "only after a password; opened below",
     "set_language": "takes a choice and goes back",
+    "customer-leave": "leads to the biller's own portal",
     "biller-case-close": "the form stands on the case's page",
     "biller-text-close": "the form stands on the text's page",
     "biller-person-invite": "the button stands on the people's page",
