@@ -34,6 +34,7 @@ SENTENCES: dict[str, Any] = {
     "biller.look_changed": _("Changed the look and contact: %(fields)s"),
     "biller.rules_changed": _("Changed the payment rules: %(fields)s"),
     "case.closed": _("Closed a case: %(outcome)s"),
+    "cloud_payment.opened": _("Opened a CloudPay payment of %(amount)s for %(who)s"),
     "configuration.added": _("Added the %(what)s"),
     "configuration.changed": _("Changed the %(what)s: %(fields)s"),
     "configuration.removed": _("Removed the %(what)s"),

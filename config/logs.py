@@ -9,13 +9,13 @@ import re
 _NUMBER = re.compile(
     r"(?<![0-9A-Za-z.-])(?:\d{9,19}|\d{4}[ -]\d{4}[ -]\d{4}[ -]\d{1,7}|\d{4}[ -]\d{6}[ -]\d{4,5})(?![0-9A-Za-z])"
 )
-# A link from a text: whoever has its code may look at a bill.
-_LINK = re.compile(r"(?<![0-9A-Za-z])t/[0-9A-Za-z]+-[0-9A-Za-z_-]+")
+# A link from a text, or to a CloudPay payment: whoever has its code may look at a bill and pay it.
+_LINK = re.compile(r"(?<![0-9A-Za-z])(t/(?=[0-9A-Za-z]+-)|cloudpay/)[0-9A-Za-z_-]+")
 
 
 def mask(text: str) -> str:
     """Put an ellipsis and the last four digits where a card or bank number stands, and an ellipsis for a link's code."""
-    return _NUMBER.sub(lambda found: "…" + re.sub(r"\D", "", found[0])[-4:], _LINK.sub("t/…", text))
+    return _NUMBER.sub(lambda found: "…" + re.sub(r"\D", "", found[0])[-4:], _LINK.sub(r"\1…", text))
 
 
 class MaskingFormatter(logging.Formatter):

@@ -35,7 +35,7 @@ _VERBS = ("GET", "HEAD", "POST")
 _API = "/api/"
 # What stands in these addresses opens an account: other addresses, our own too, are not told from which one somebody came.
 # The origin alone is still said, because forms are checked by it.
-_LINKS = ("/t/", "/sign-on/")
+_LINKS = ("/t/", "/sign-on/", "/cloudpay/")
 
 
 class Answers:
@@ -53,6 +53,7 @@ class Answers:
         response.headers.setdefault("Cache-Control", "no-store")
         if request.path_info.startswith(_LINKS):
             response.headers["Referrer-Policy"] = "strict-origin"
+            response.headers["X-Robots-Tag"] = "noindex, nofollow"
         return response
 
 

@@ -351,6 +351,7 @@ SPECTACULAR_SETTINGS = {
         "MessageKind": "billing.models.NoticeKind",
         "MessageChannel": "billing.models.NoticeChannel",
         "PaymentChannel": "payments.api.payments.CHANNEL_NAMES",
+        "CloudPaymentState": "payments.api.cloud_payments.STATES",
         "PaymentState": "payments.models.PaymentState",
         "AllocationState": "payments.models.AllocationState",
         "InstrumentState": "payments.models.InstrumentState",

@@ -21,6 +21,7 @@ from payments.models import (
     Carryover,
     Case,
     Checkpoint,
+    CloudPayment,
     Exchange,
     Instrument,
     Payment,
@@ -191,6 +192,16 @@ class AuthorizationAdmin(ReadOnly):
     list_select_related = ("biller", "customer")
     list_filter = ("expired", "biller")
     search_fields = ("payment", "customer")
+
+
+@admin.register(CloudPayment)
+class CloudPaymentAdmin(ReadOnly):
+    """Payments that billers' systems opened; what makes an address valid, its signature, is kept nowhere."""
+
+    list_display = ("pk", "biller", "customer", "who", "user_name", "amount", "opened_by", "created_at", "expires_at")
+    list_select_related = ("biller", "customer")
+    list_filter = ("who", "biller")
+    search_fields = ("customer",)
 
 
 @admin.register(Allocation)

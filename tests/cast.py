@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
+import uuid
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 
@@ -79,6 +80,7 @@ from payments.models import (
     Case,
     Channel,
     Checkpoint,
+    CloudPayment,
     Exchange,
     Instrument,
     Payment,
@@ -104,6 +106,8 @@ from tests.factories import (
 OPERATOR = Actor.system("tests")
 # The link in a text to Maple Falls' account: whoever has its code may open it, whoever they are.
 LINK = 8_410_000
+# The CloudPay payment of Maple Falls' account, alike.
+CLOUD = uuid.UUID("84100000-0000-4000-8000-000000000001")
 
 
 @dataclass(slots=True)
@@ -186,6 +190,7 @@ def make_cast() -> Cast:
     maple = _make_town("Maple Falls Utilities", "maple-falls", "maple", "84.10", found)
     harbor = _make_town("Harbor Light Electric", "harbor-light", "harbor", "66613.37", found)
     PayLink.objects.filter(customer=maple.account.customer).update(id=LINK)
+    CloudPayment.objects.filter(customer=maple.account.customer).update(id=CLOUD)
     nico = _make_person("nico@maple.example", "Nico Without", factor=False)
     make_membership(nico, maple.biller, Role.CSR)
     gone = _make_person("gone@maple.example", "Gone Already", is_active=False)
@@ -391,6 +396,11 @@ def _make_account(
     PayLink.objects.create(
         biller=biller, customer=customer, invoice_id=bill.pk, expires_at=now + datetime.timedelta(days=30)
     )
+    CloudPayment.objects.create(
+        biller=biller, customer=customer, invoice=bill, who="csr", user_name="cthompson", amount=Decimal(amount),
+        currency="USD", return_url="https://cis.example/back", opened_by="CIS", request_key=secrets.token_hex(32),
+        expires_at=now + datetime.timedelta(minutes=30),
+    )  # fmt: skip
     Text.objects.create(
         biller=biller, line=line, customer=customer, direction="out", phone="+12025550123", kind="bill_ready",
         body="Your bill is ready.", key=f"cast:{customer.pk}", state="delivered", status="delivered",

@@ -124,6 +124,13 @@ class RulesForm(forms.Form):
         widget=forms.TextInput(attrs={"class": "width-10", "inputmode": "numeric"}),
     )
 
+    return_hosts = forms.CharField(
+        label="Hosts that CloudPay may lead back to",
+        required=False,
+        max_length=1000,
+        help_text="Of your own system, such as cis.example, separated by commas. Empty: none.",
+    )
+
     def __init__(self, *args: Any, biller: Biller, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["minimum_collected"] = MoneyField(
@@ -153,8 +160,13 @@ class RulesForm(forms.Form):
                 "collect_days",
                 "minimum_collected",
                 "retry_days",
+                "return_hosts",
             ]
         )
+
+    def clean_return_hosts(self) -> list[str]:
+        """Read the hosts."""
+        return sorted(set(self.cleaned_data["return_hosts"].lower().replace(",", " ").split()))
 
     def clean_retry_days(self) -> list[int]:
         """Read the days."""
@@ -180,6 +192,7 @@ def rules(request: BillerRequest) -> HttpResponse:
         "prepaid_most": biller.prepaid_most,
         "prepaid_threshold": biller.prepaid_threshold,
         "retry_days": ", ".join(str(day) for day in biller.retry_days),
+        "return_hosts": ", ".join(biller.return_hosts),
     }
     form = RulesForm(request.POST or None, biller=biller, initial=initial)
     if request.method == "POST" and form.is_valid():

@@ -1,8 +1,9 @@
 """Who may open a page of the customer portal, and whose accounts it shows.
 
-A payer comes in by one of two doors: signed in, to every account that is linked to them, or as a guest, to the one
-account whose number and secret they gave. A biller's person may look through a payer's eyes at the accounts of that
-biller; then nothing can be changed. Pages get the accounts from here and nothing else.
+A payer comes in by one of three doors: signed in, to every account that is linked to them; as a guest, to the one
+account whose number and secret they gave; or by the address of a CloudPay payment, to that payment of its account alone.
+A biller's person may look through a payer's eyes at the accounts of that biller; then nothing can be changed. Pages get
+the accounts from here and nothing else.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from billing.actors import Actor
 from billing.models import Biller, Customer, User
 from billing.models.tenants import TenantQuerySet
 from billing.permissions import Permission, may
+from billing.throttles import TooManyTries
+from payments.models import CloudPayment
+from payments.operations import cloud_payments
 
 P = ParamSpec("P")
 Row = TypeVar("Row", bound=models.Model)
@@ -47,16 +51,35 @@ VIEWING = "viewing_as"
 class Door:
     """How a payer came in: ``guest`` is the key of a guest's one account, empty for who is signed in.
 
-    ``masked`` says that the account's number is hidden: who came by a link in a text never said it.
+    ``masked`` says that the account's number is hidden: who came by a link in a text never said it. ``cloud`` is the payment
+    that the biller's own system opened for whoever has its address, a CSR of the biller or a payer.
     """
 
     guest: str = ""
     masked: bool = False
+    cloud: CloudPayment | None = None
 
     @property
     def name(self) -> str:
-        """Begin the names of the addresses behind this door: ``guest`` or ``customer``."""
+        """Begin the names of the addresses behind this door: ``guest``, ``cloud`` or ``customer``."""
+        if self.cloud is not None:
+            return "cloud"
         return "guest" if self.guest else "customer"
+
+    @property
+    def stranger(self) -> bool:
+        """Whether whoever came in may know the account by its number alone, and nothing that is on file."""
+        return bool(self.guest) or (self.cloud is not None and not self.cloud.by_csr)
+
+    @property
+    def start(self) -> str:
+        """The first page of a CloudPay payment; empty behind the other doors."""
+        return "" if self.cloud is None else reverse("cloud-pay", kwargs={"code": cloud_payments.code_of(self.cloud)})
+
+    @property
+    def way_back(self) -> str:
+        """Where the biller's system wants whoever pays a CloudPay payment back; empty where it said nothing."""
+        return "" if self.cloud is None else cloud_payments.way_back(self.cloud)
 
     def number(self, customer: Customer) -> str:
         """Write an account's number for whoever came in here."""
@@ -64,7 +87,9 @@ class Door:
 
     def url(self, page: str, customer: Customer, **parts: Any) -> str:
         """Give the address of an account's page behind the same door."""
-        whose = {"guest": self.guest} if self.guest else {"customer_id": customer.pk}
+        whose: dict[str, Any] = {"guest": self.guest} if self.guest else {"customer_id": customer.pk}
+        if self.cloud is not None:
+            whose = {"code": cloud_payments.code_of(self.cloud)}
         return reverse(f"{self.name}-{page}", kwargs={**whose, **parts})
 
 
@@ -108,20 +133,23 @@ def payer_page(
 
 
 def account_page(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Let in who may see one account: its payer by ``customer_id``, or a guest by the key in ``guest``.
+    """Let in who may see one account: its payer by ``customer_id``, a guest by the key in ``guest``, or by a CloudPay ``code``.
 
-    The view gets the account as ``request.customer``, named ``request.account_number``, and none of the two; another's
+    The view gets the account as ``request.customer``, named ``request.account_number``, and none of the three; another's
     account is 404.
     """
 
     @functools.wraps(view)
     def guarded(request: HttpRequest, /, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        guest, customer_id = kwargs.pop("guest", None), kwargs.pop("customer_id", None)
-        refusal = admit_guest(request, guest) if guest is not None else admit(request)
+        guest, customer_id, code = (kwargs.pop(name, None) for name in ("guest", "customer_id", "code"))
+        if code is not None:
+            refusal = admit_by_code(request, code)
+        else:
+            refusal = admit_guest(request, guest) if guest is not None else admit(request)
         if refusal is not None:
             return _private(refusal)
         page = cast("AccountRequest", request)
-        wanted = page.customer_ids[0] if guest is not None else customer_id
+        wanted = customer_id if customer_id is not None else page.customer_ids[0]
         found = page.theirs(Customer.objects.select_related("biller")).filter(pk=wanted).first()
         if found is None:
             raise Http404("Not an account of this payer.")
@@ -194,6 +222,21 @@ def admit_guest(request: HttpRequest, guest: str) -> HttpResponseBase | None:
     actor = Actor.payer(None, address=_address(request))
     _enter(request, payer=None, customer_ids=[held["customer"]], actor=actor, billers=[held["biller"]])
     cast("PayerRequest", request).door = Door(guest, held.get("masked", False))
+    return None
+
+
+def admit_by_code(request: HttpRequest, code: str) -> HttpResponseBase | None:
+    """Identify whoever has the address of a CloudPay payment, signed in or not; an answer where they tried too often."""
+    try:
+        cloud = cloud_payments.find(code=code, address=_address(request), now=timezone.now())
+    except cloud_payments.NoSuchLink:
+        raise Http404("No such payment.") from None
+    except TooManyTries as refused:
+        told = {"title": _("Too many tries"), "refused": str(refused)}
+        return render(request, "customer_portal/cloud_over.html", told, status=429)
+    actor = cloud_payments.actor_of(cloud, _address(request))
+    _enter(request, payer=None, customer_ids=[cloud.customer_id], actor=actor, billers=[cloud.biller_id])
+    cast("PayerRequest", request).door = Door(cloud=cloud)
     return None
 
 

@@ -20,6 +20,7 @@ class AdjustmentSource(models.TextChoices):
     FILE = "file", "File"
     API = "api", "API"
     PORTAL = "portal", "Portal"
+    CLOUD = "cloud", "CloudPay"
 
 
 class AdjustmentQuerySet(CustomerOwnedQuerySet["Adjustment"]):

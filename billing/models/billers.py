@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from billing.models.users import User
 
 
+# A name without scheme or path, with its port where that is not the usual one.
+RETURN_HOST = (
+    r"^(?=[^:]{1,113}(:|$))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?\Z"
+)
+
+
 class CollectRule(models.TextChoices):
     """When AutoPay collects a bill (PAY-12)."""
 
@@ -140,6 +146,16 @@ class Biller(models.Model):
     balance_forward = models.BooleanField(
         default=True,
         help_text="A new invoice carries the old balance; older ones close by transfer.",
+    )
+    return_hosts = ArrayField(
+        models.CharField(
+            max_length=120,
+            validators=[RegexValidator(RETURN_HOST, "Enter hosts such as cis.example or cis.example:8443.")],
+        ),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="Hosts of the biller’s own that a CloudPay page may lead back to, such as cis.example. Empty: none.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

@@ -61,6 +61,7 @@ class Rules:
     prepaid_least: Decimal
     prepaid_most: Decimal
     prepaid_threshold: Decimal | None
+    return_hosts: Sequence[str]
 
 
 @transaction.atomic(durable=True)
@@ -106,7 +107,7 @@ def change_rules(*, biller: Biller, rules: Rules, actor: Actor) -> list[str]:
     :raises SettingRefused: a value is not valid.
     """
     biller = Biller.objects.select_for_update().get(pk=biller.pk)
-    days = list(rules.retry_days)
+    days, hosts = list(rules.retry_days), list(rules.return_hosts)
     if days != sorted(set(days)) or any(not 1 <= day <= 60 for day in days) or len(days) > 8:
         raise SettingRefused("Enter up to eight rising numbers of days from 1 to 60, such as 3, 5.", field="retry_days")
     if not 0 <= rules.collect_days <= 60:
@@ -126,6 +127,7 @@ def change_rules(*, biller: Biller, rules: Rules, actor: Actor) -> list[str]:
             "prepaid_least": rules.prepaid_least,
             "prepaid_most": rules.prepaid_most,
             "prepaid_threshold": rules.prepaid_threshold,
+            "return_hosts": hosts,
         },
     )
     if not changes:

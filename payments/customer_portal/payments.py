@@ -1,6 +1,6 @@
 """Paying: what, how much and with what; the card's own page; a look before it is sent; and what came of it.
 
-Behind both doors: a signed-in payer and a guest meet the same pages (``request.door``).
+Behind every door: a signed-in payer, a guest and whoever came by a CloudPay address meet the same pages (``request.door``).
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from billing.models import Adjustment, Biller, Invoice
 from billing.papers.answers import answer
 from billing.throttles import TooManyTries
 from payments import receipts
-from payments.customer_portal import card_entry, drafts
+from payments.customer_portal import card_entry, cloud_payments, drafts
 from payments.customer_portal.drafts import Draft
 from payments.gateways.base import Misconfigured
 from payments.models import Channel, Instrument, InstrumentKind, Payment, PaymentState
 from payments.operations import balances, charges, dues, scheduled_payments
+from payments.operations import cloud_payments as opened
 
 logger = logging.getLogger(__name__)
 
@@ -221,6 +222,8 @@ def details(request: AccountRequest) -> HttpResponseBase:
 def method(request: AccountRequest, key: str) -> HttpResponseBase:
     """Show the processor's own fields, and take the token that comes back from them."""
     customer = request.customer
+    if (back := cloud_payments.leads_back(request, key)) is not None:
+        return back
     if (made := _made(request, key)) is not None:
         return redirect(request.door.url("payment", customer, payment_id=made.pk))
     draft = drafts.read(request.session, key, customer)
@@ -260,6 +263,8 @@ def method(request: AccountRequest, key: str) -> HttpResponseBase:
 def review(request: AccountRequest, key: str) -> HttpResponseBase:
     """Show what will happen, and pay when told to; a payment that was made under this key is shown instead."""
     customer = request.customer
+    if (back := cloud_payments.leads_back(request, key)) is not None:
+        return back
     if (made := _made(request, key)) is not None:
         return redirect(request.door.url("payment", customer, payment_id=made.pk))
     draft = drafts.read(request.session, key, customer)
@@ -281,14 +286,14 @@ def review(request: AccountRequest, key: str) -> HttpResponseBase:
         # A guest knows the number; whose account it is they are not told.
         (
             _("Account"),
-            request.account_number if request.door.guest else f"{customer.shown_number} · {customer.name}",
+            request.account_number if request.door.stranger else f"{customer.shown_number} · {customer.name}",
             "",
         ),
-        (_("Amount"), total, change),
+        (_("Amount"), total, "" if request.door.cloud else change),
         (_("Fee"), formats.money(Decimal("0.00"), request.biller.currency), ""),
         (_("Paid with"), str(instrument), change),
     ]
-    if request.door.guest:
+    if request.door.guest or draft.email:
         rows.append((_("Receipt to"), draft.email or _("nobody"), change))
     context = {
         "title": _("Check your payment"),
@@ -307,16 +312,7 @@ def _pay(request: AccountRequest, key: str, draft: Draft, instrument: Instrument
     customer = request.customer
     try:
         card_entry.count_payment(request)
-        payment = charges.pay(
-            customer=customer,
-            amount=draft.money,
-            instrument=instrument,
-            channel=Channel.GUEST if request.door.guest else Channel.WEB,
-            actor=request.actor,
-            request_key=key,
-            email=draft.email,
-            language=get_language() or "" if request.door.guest else "",
-        )
+        payment = _charge(request, key, draft, instrument)
     except DomainError as refused:
         return _see_what_was_made(request, key) or _refuse(request, refused)
     except Misconfigured:
@@ -330,6 +326,29 @@ def _pay(request: AccountRequest, key: str, draft: Draft, instrument: Instrument
         logger.exception("a payment was interrupted; recovery finds out")
         return shown
     return redirect(request.door.url("payment", customer, payment_id=payment.pk))
+
+
+def _charge(request: AccountRequest, key: str, draft: Draft, instrument: Instrument) -> Payment:
+    language = get_language() or "" if request.door.stranger else ""
+    if (cloud := request.door.cloud) is not None:
+        return opened.pay(
+            cloud=cloud,
+            instrument=instrument,
+            key=key,
+            email=draft.email,
+            language=language,
+            address=request.actor.address,
+        )
+    return charges.pay(
+        customer=request.customer,
+        amount=draft.money,
+        instrument=instrument,
+        channel=Channel.GUEST if request.door.guest else Channel.WEB,
+        actor=request.actor,
+        request_key=key,
+        email=draft.email,
+        language=language,
+    )
 
 
 def _see_what_was_made(request: AccountRequest, key: str) -> HttpResponse | None:
@@ -362,13 +381,15 @@ def _refuse(request: AccountRequest, refused: DomainError) -> HttpResponse:
 @account_page
 def payment(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
     """Show what came of a payment: the receipt, the wait for the processor, or that no money was taken."""
+    if (back := cloud_payments.leads_back(request)) is not None:
+        return back
     found = _found(request, payment_id)
     context: dict[str, Any] = {
         "section": "payments",
         "customer": request.customer,
         "payment": found,
         "method": str(found.instrument or found.get_tender_display()),
-        "guest": bool(request.door.guest),
+        "guest": request.door.stranger,
         "pay_url": request.door.url("pay", request.customer),
         "here": request.get_full_path(),
         "failure": _(found.failure) if found.failure else "",
@@ -390,6 +411,8 @@ def payment(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
 @account_page
 def receipt_pdf(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
     """Give the receipt of a payment that went through as PDF."""
+    if (back := cloud_payments.leads_back(request)) is not None:
+        return back
     found = _found(request, payment_id)
     if found.state not in receipts.PAID:
         raise Http404("No receipt: nothing was paid.")
@@ -399,7 +422,7 @@ def receipt_pdf(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseB
             language=get_language() or "en",
             together=_charged_with(request, found),
             account_number=request.account_number,
-            guest=bool(request.door.guest),
+            guest=request.door.stranger,
         )
     )
 
@@ -409,6 +432,8 @@ def _found(request: AccountRequest, payment_id: uuid.UUID) -> Payment:
     found = mine.filter(pk=payment_id).first()
     if found is None or (request.door.guest and not _of_this_guest(request, found)):
         raise Http404("Not a payment of this account.")
+    if request.door.cloud is not None and not opened.was_made_by(cloud=request.door.cloud, payment=found):
+        raise Http404("Not a payment of this address.")
     return found
 
 
@@ -466,7 +491,7 @@ def _usable(request: AccountRequest) -> list[Instrument]:
 
 def _charged_with(request: AccountRequest, found: Payment) -> list[Payment]:
     """Give the payments of one charge that are of the payer's own accounts, this one among them."""
-    if request.door.guest:
+    if request.door.guest or request.door.cloud is not None:
         return []
     return list(Payment.objects.charged_with(found).visible_to(request.user))
 

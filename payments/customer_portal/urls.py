@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.urls import path
 
-from payments.customer_portal import enrolments, methods, payments, prepaid, scheduled
+from payments.customer_portal import cloud_payments, enrolments, methods, payments, prepaid, scheduled
 
 _ACCOUNT = "account/<int:customer_id>/"
 _GUEST = "pay/<str:guest>/"
+_CLOUD = "cloudpay/<str:code>/"
 
 urlpatterns = [
     path(f"{_ACCOUNT}pay/", payments.details, name="customer-pay"),
@@ -20,6 +21,11 @@ urlpatterns = [
     path(f"{_GUEST}<str:key>/review/", payments.review, name="guest-pay-review"),
     path(f"{_GUEST}payments/<uuid:payment_id>/", payments.payment, name="guest-payment"),
     path(f"{_GUEST}payments/<uuid:payment_id>/pdf/", payments.receipt_pdf, name="guest-payment-pdf"),
+    path(_CLOUD, cloud_payments.details, name="cloud-pay"),
+    path(f"{_CLOUD}<str:key>/method/", payments.method, name="cloud-pay-method"),
+    path(f"{_CLOUD}<str:key>/review/", payments.review, name="cloud-pay-review"),
+    path(f"{_CLOUD}payments/<uuid:payment_id>/", payments.payment, name="cloud-payment"),
+    path(f"{_CLOUD}payments/<uuid:payment_id>/pdf/", payments.receipt_pdf, name="cloud-payment-pdf"),
     path("payments/", payments.PaymentList.as_view(), name="customer-payments"),
     path("scheduled/", scheduled.scheduled, name="customer-scheduled"),
     path(f"{_ACCOUNT}schedule/", scheduled.schedule, name="customer-schedule"),

@@ -3,6 +3,7 @@
 from payments.models.authorizations import Authorization
 from payments.models.carryovers import Carryover, CarryoverKind
 from payments.models.cases import Case, CaseKind, CaseState
+from payments.models.cloud_payments import CloudPayer, CloudPayment
 from payments.models.enrolments import AutoPayEnrolment
 from payments.models.instruments import Instrument, InstrumentKind, InstrumentState
 from payments.models.payments import (
@@ -34,6 +35,8 @@ __all__ = [
     "CaseState",
     "Channel",
     "Checkpoint",
+    "CloudPayer",
+    "CloudPayment",
     "Exchange",
     "Instrument",
     "InstrumentKind",

@@ -173,6 +173,21 @@ _MAY_BE_MISSING = """
             ELSE true END))"""
 
 
+def may_be_missing(*, customer: Customer, now: datetime.datetime) -> bool:
+    """Tell whether a balance that the biller's system tells now may lack a payment of the account: see the rule above."""
+    endpoint = live.endpoint_of(customer.biller_id)
+    minutes = Endpoint._meta.get_field("booked_minutes").default if endpoint is None else endpoint.booked_minutes
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT EXISTS ({_MAY_BE_MISSING})
+            FROM billing_customer c, (SELECT %(now)s::timestamptz AS asked_at) b WHERE c.id = %(customer)s
+            """,
+            {"customer": customer.pk, "now": now, "minutes": minutes, "days": OTHER_MEANS.days},
+        )
+        return bool(cursor.fetchone()[0])
+
+
 def _adjust(endpoint: Endpoint, customers: Iterable[int]) -> None:
     """Post the difference of each account that the rule lets be adjusted; the caller holds the customers."""
     with connection.cursor() as cursor:

@@ -110,6 +110,7 @@ def pay(
     fee: Decimal = ZERO,
     kiosk: str = "",
     authorize_only: bool = False,
+    no_more_than_due: bool = False,
     now: datetime.datetime | None = None,
 ) -> Payment:
     """Charge a customer's instrument and give the payment: posted, failed, or processing where the outcome is unknown.
@@ -121,6 +122,7 @@ def pay(
     ``fee`` is a convenience fee that is charged on top of ``amount``, pays no item, and is the biller's income.
     ``request_key`` is the caller's own: the same key with the same input gives the same payment again and charges nothing.
     ``kiosk`` is the id of the kiosk where it is made.
+    ``no_more_than_due`` refuses money on account from a CSR as well, as it always is from a payer.
     ``email`` and ``language`` are a guest's: where the receipt goes and what it speaks; empty means the customer's own.
 
     :raises ValueError: the fee is negative.
@@ -157,6 +159,7 @@ def pay(
         fee=fee,
         kiosk=kiosk,
         hold=gateway.authorization_life if authorize_only else None,
+        no_more_than_due=no_more_than_due,
         now=now,
     )
     if isinstance(started, Payment):
@@ -184,6 +187,7 @@ def start(
     fee: Decimal = ZERO,
     kiosk: str = "",
     hold: datetime.timedelta | None = None,
+    no_more_than_due: bool = False,
 ) -> Started | Payment:
     """Hold the items' money and commit the attempt, before the processor hears of it; see :func:`pay`.
 
@@ -218,7 +222,7 @@ def start(
     if channel in _PAYER_CHANNELS and item_ids is None and prepayments.is_prepaid(customer):
         _check_added(biller, due, amount)
     else:
-        _check_amount(biller, due, amount, channel)
+        _check_amount(biller, due, amount, no_more=no_more_than_due or channel in _PAYER_CHANNELS)
     with connection.cursor() as cursor:
         # Two requests with one key may come at once; the second one waits here and then finds the first.
         cursor.execute(
@@ -345,10 +349,10 @@ def _check_added(biller: Biller, due: dues.Due, amount: Decimal) -> None:
         raise AlreadyBeingPaid
 
 
-def _check_amount(biller: Biller, due: dues.Due, amount: Decimal, channel: Channel) -> None:
+def _check_amount(biller: Biller, due: dues.Due, amount: Decimal, *, no_more: bool) -> None:
     if amount <= 0:
         raise AmountRefused(_("Enter an amount above zero."), field="amount")  # type: ignore[arg-type]
-    if channel in _PAYER_CHANNELS:
+    if no_more:
         if due.full == 0:
             raise NothingDue
         if amount > due.full:

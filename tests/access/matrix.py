@@ -18,10 +18,12 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test.client import MULTIPART_CONTENT
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from payments.models import CloudPayment
+from payments.operations import cloud_payments
 from sms.models import PayLink
 from sms.operations import links
 from tests.access.walks import CARD_TO_ENTER, READY, Place, Where, Who
-from tests.cast import LINK
+from tests.cast import CLOUD, LINK
 
 # ---- People ------------------------------------------------------------------------------------------------------------
 
@@ -88,6 +90,7 @@ PICKS: Mapping[str, Pick] = {
     "key_id": lambda at: at.town.sign_on_key.pk,
     "text_id": lambda at: at.account.text.pk,
     "line_id": lambda at: at.town.line.pk,
+    "cloud_id": lambda at: at.account.customer.cloud_payments.get().pk,
 }
 
 
@@ -405,6 +408,8 @@ _BILLER_PORTAL = [
     _biller("customer-view-as", "view", POST, "customer_id user_id"),
 ]  # fmt: skip
 
+_CLOUD_CODE = cloud_payments.code_of(CloudPayment(pk=CLOUD))
+
 _CUSTOMER_PORTAL = [
     _open("customer-start"),
     _open(
@@ -483,6 +488,16 @@ _CUSTOMER_PORTAL = [
     _own_account("text-keep", POST),
     _own_account("text-end", BOTH),
     _open("text-link", BOTH, fixed={"code": links.code_of(PayLink(pk=LINK))}),
+    # Whoever has the address may open it; what is behind it, tests/payments/test_cloud_payments.py walks.
+    _open("cloud-pay", BOTH, fixed={"code": _CLOUD_CODE}, given=lambda _: {"method": "card", "email": ""}),
+    *(
+        _open(f"cloud-pay-{step}", BOTH, fixed={"code": _CLOUD_CODE, "key": READY}, own_rules=True)
+        for step in ("method", "review")
+    ),
+    *(
+        _open(name, fixed={"code": _CLOUD_CODE, "payment_id": NO_UUID}, own_rules=True)
+        for name in ("cloud-payment", "cloud-payment-pdf")
+    ),
     _open("customer-text-terms", fixed={"slug": "maple-falls"}),
 ]
 
@@ -576,6 +591,12 @@ _API = [
         given=lambda at: {"pay_on": "2026-12-05", "instrument": at.account.spare.pk, "how": "By phone."},
     ),
     _api("scheduled-payment-cancel", "POST", pick=lambda at: at.account.scheduled.pk),
+    _api(
+        "cloud-payments",
+        "POST",
+        given=lambda at: {"account": at.account.customer.number, "who": "csr", "user_name": "x", "balance_due": "5.00"},
+    ),
+    _api("cloud-payment", pick=PICKS["cloud_id"]),
     _api("routes"),
     _api("instruments", "GET HEAD POST", given=lambda at: {"account": at.account.customer.number, "token": "tok_x"}),
     _api("instrument", "GET HEAD DELETE", pick=PICKS["instrument_id"]),

@@ -39,6 +39,7 @@ from payments.models import (
     Carryover,
     Case,
     Checkpoint,
+    CloudPayment,
     Exchange,
     Payment,
     ScheduledPayment,
@@ -159,6 +160,10 @@ def make_everything(n: int) -> None:
         key="1",
     )
     PayLink.objects.create(biller=biller, customer=customer, expires_at=NOW)
+    CloudPayment.objects.create(
+        biller=biller, customer=customer, who="payer", amount=Decimal("1.00"), currency="USD", request_key="1",
+        opened_by="CIS", expires_at=NOW,
+    )  # fmt: skip
     Announcement.objects.create(biller=biller, file=file)
     common = {"username": "x", "ip_address": f"192.0.2.{n}", "user_agent": "x", "path_info": "/accounts/login/"}
     AccessAttempt.objects.create(failures_since_start=1, **common)

@@ -45,6 +45,17 @@ def test_what_is_no_number_of_a_card_or_account_stays(text: str) -> None:
     assert mask(text) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("GET /t/8fX-Ab3_dE6-x1 200", "GET /t/… 200"),
+        ("GET /cloudpay/8fXAb3_dE6-x1/ab12/review/ 200", "GET /cloudpay/…/ab12/review/ 200"),
+    ],
+)
+def test_links_that_open_an_account_are_masked(text: str, expected: str) -> None:
+    assert mask(text) == expected
+
+
 def test_arguments_and_tracebacks_are_masked_too() -> None:
     number = "9" * 12 + "0002"
     try:

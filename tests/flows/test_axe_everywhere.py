@@ -69,6 +69,10 @@ LEADS_ON = {
     "biller-case-close": "the form stands on the case's page",
     "biller-text-close": "the form stands on the text's page",
     "biller-person-invite": "the button stands on the people's page",
+    "cloud-pay-method": "only after a choice; tests/flows/test_cloud_payments.py looks at it",
+    "cloud-pay-review": "only after a method; looked at there",
+    "cloud-payment": "only after a payment; looked at there",
+    "cloud-payment-pdf": "no page",
     "api-nowhere": "every address of the API that is none",
 }
 
