@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from billing.actors import Actor
 from billing.models import Adjustment, AuditEntry, Biller, Customer, Invoice, Item
+from billing.throttles import Limit
 from datapump.models import Endpoint, Purpose, Record
 from payments.models import Attempt, Channel, CloudPayment, Instrument, Payment, Route
 from payments.operations import charges, cloud_payments, recoveries
@@ -86,7 +87,7 @@ def town(processor: Processor, cis: Cis) -> Town:
 
 def path_of(opened: Any) -> str:
     assert opened.status_code == 201, opened.json()
-    return urlsplit(opened.json()["url"]).path
+    return str(urlsplit(opened.json()["url"]).path)
 
 
 def text(answer: Any) -> str:
@@ -430,7 +431,7 @@ def test_hosts_to_lead_back_to_are_set_in_the_portal(town: Town) -> None:
     page = reverse("biller-rules")
     given = {
         "allow_partial_payments": "on", "guest_secret": "zip", "collect_rule": "due", "collect_days": "0",
-        "minimum_collected": "2.00",
+        "minimum_collected": "2.00", "prepaid_least": "5.00", "prepaid_most": "500.00",
     }  # fmt: skip
     for wrong in ("https://cis.example", "cis.example/path", "*", "-x.example", "a..b"):
         assert dana.post(page, given | {"return_hosts": wrong}).status_code == 422
@@ -443,8 +444,6 @@ def test_hosts_to_lead_back_to_are_set_in_the_portal(town: Town) -> None:
 
 def test_an_address_that_is_opened_too_often_waits(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     path = path_of(town.open())
-    monkeypatch.setattr(
-        cloud_payments, "OPENED_FROM_ADDRESS", cloud_payments.Limit("cloud-from", 1, datetime.timedelta(minutes=30))
-    )
+    monkeypatch.setattr(cloud_payments, "OPENED_FROM_ADDRESS", Limit("cloud-from", 1, datetime.timedelta(minutes=30)))
     assert Client().get(path).status_code == 200
     assert Client().get(path).status_code == 429
