@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from billing import advanced_settings, tenancy
@@ -502,7 +503,10 @@ def _pay_past(
 ) -> None:
     """Let payers, guests and CSRs pay bills day by day; a few pay more than they owe."""
     draw = _draw("pay", town)
-    able = [one for one in customers if not one.blocks_card]
+    # As they are by now: blocks were set after these were read.
+    blocked = Customer.objects.filter(biller=biller).filter(Q(blocks_card=True) | Q(blocks_bank=True))
+    without = set(blocked.values_list("pk", flat=True))
+    able = [one for one in customers if one.pk not in without]
     # Nobody bills the last ones this month, so that their credits stay to be seen.
     unbilled = able[-_OVERPAYING:] if town.billed else []
     chosen = draw.sample(able[: len(able) - len(unbilled)], min(town.by_hand, len(able) // 2))
