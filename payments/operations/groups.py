@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from billing import advanced_settings
-from billing.models import Biller, Customer, Item, LinkKind, PayerLink
+from billing.models import Biller, Customer, Invoice, LinkKind, PayerLink
 from billing.money import ZERO
 from datapump.advanced_settings import DaffronFlags, codes_may_repeat
 from datapump.models import Endpoint, Purpose
@@ -42,10 +42,9 @@ def told_apart(biller_id: int) -> bool:
 
 
 def group_of(customer: Customer) -> str:
-    """Give the group that the customer's newest open bill names; empty where it names none."""
-    bills = Item.objects.filter(customer=customer, open__gt=0, invoice__isnull=False)
-    newest = bills.order_by("-invoice__issued_on", "-invoice_id").values_list("invoice__custom10", flat=True)
-    return newest.first() or ""
+    """Give the group that the customer's newest bill names, paid or not; empty where it names none."""
+    bills = Invoice.objects.filter(customer=customer, withdrawn=False).order_by("-issued_on", "-pk")
+    return bills.values_list("custom10", flat=True).first() or ""
 
 
 def companions(*, customer: Customer) -> list[Customer]:
