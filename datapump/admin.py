@@ -23,7 +23,7 @@ from billing.models import User
 from billing.secrets import EncryptedTextField
 from datapump.advanced_settings import DaffronFlags, codes_may_repeat
 from datapump.connectors.registry import CONNECTORS
-from datapump.forms import PRINT_NUMBERS, EndpointForm, SettingField, SwitchesForm, connector_for
+from datapump.forms import JSON_NUMBERS, PRINT_NUMBERS, EndpointForm, SettingField, SwitchesForm, connector_for
 from datapump.models import ChangeLog, Configuration, Delivery, Endpoint, Envelope, Purpose, Record
 from datapump.operations import endpoints, resends
 
@@ -238,7 +238,7 @@ class EndpointAdmin(FormPage):
                 messages.error(request, f"{endpoint}: {refused}")
 
 
-_ROW_NUMBERS = (*PRINT_NUMBERS, 131)
+_ROW_NUMBERS = (*PRINT_NUMBERS, *JSON_NUMBERS)
 
 
 class ConfigurationForm(SwitchesForm):

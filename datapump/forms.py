@@ -42,6 +42,7 @@ class SettingField(forms.CharField):
             Kind.URL: forms.URLInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
             Kind.SECRET: forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password"}),
             Kind.CHOICE: forms.Select(choices=definition.choices),
+            Kind.FLAG: forms.Select(choices=(("0", "Off"), ("1", "On"))),
             Kind.JSON: forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "autocomplete": "off"}),
         }
         options.setdefault("label", f"{definition.number} – {definition.name}")
@@ -54,7 +55,9 @@ class SettingField(forms.CharField):
         )
 
     def prepare_value(self, value: Any) -> Any:
-        """Write JSON so that a person can read it."""
+        """Write JSON so that a person can read it, and a flag as its choice."""
+        if isinstance(value, bool):
+            return "1" if value else "0"
         return json.dumps(value, indent=2) if isinstance(value, dict | list) else value
 
     def clean(self, value: Any) -> Any:
@@ -224,12 +227,17 @@ class SwitchesForm(forms.Form):
     pay_by_text_changes = forms.BooleanField(label="Pay By Text Changes", required=False)
 
 
+# In this order: groups need what 131 may say.
+JSON_NUMBERS = (131, 128)
+
+
 class JsonForm(forms.Form):
-    """Setting 131."""
+    """Setting 131, and the option of AutoPay groups, which needs it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["setting_131"] = SettingField(setting(131))
+        for number in JSON_NUMBERS:
+            self.fields[f"setting_{number}"] = SettingField(setting(number))
 
 
 PRINT_NUMBERS = (20, 119)

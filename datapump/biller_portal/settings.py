@@ -27,6 +27,7 @@ from datapump.connectors.base import Connector
 from datapump.connectors.registry import CONNECTORS, connector_named
 from datapump.connectors.webhooks.events import EVENTS
 from datapump.forms import (
+    JSON_NUMBERS,
     NUMBERS,
     PRINT_NUMBERS,
     EndpointForm,
@@ -48,7 +49,8 @@ def overview(request: BillerRequest) -> HttpResponse:
     configuration = Configuration.objects.filter(biller=biller).first() or Configuration(biller=biller)
     kept = advanced_settings.value(131, biller.pk)
     switches = SwitchesForm(initial={name: getattr(configuration, name) for name in endpoints.SWITCHES})
-    json_form = JsonForm(initial={"setting_131": kept})
+    groups = advanced_settings.value(128, biller.pk)
+    json_form = JsonForm(initial={"setting_131": kept, "setting_128": groups})
     print_form = PrintServerForm(
         initial={f"setting_{number}": advanced_settings.value(number, biller.pk) for number in PRINT_NUMBERS}
     )
@@ -65,7 +67,7 @@ def overview(request: BillerRequest) -> HttpResponse:
             return redirect("biller-datapump-settings")
     elif request.method == "POST":
         json_form = JsonForm(request.POST)
-        if _changed(request, json_form, (131,)):
+        if _changed(request, json_form, JSON_NUMBERS):
             messages.success(request, "Saved.")
             return redirect("biller-datapump-settings")
     found = {endpoint.purpose: endpoint for endpoint in Endpoint.objects.filter(biller=biller)}
@@ -76,6 +78,7 @@ def overview(request: BillerRequest) -> HttpResponse:
         "tabs": settings_tabs("biller-datapump-settings"),
         "switches": switches,
         "json_form": json_form,
+        "groups_warning": advanced_settings.setting(128).warning(biller, groups),
         "print_form": print_form,
         "forms": [switches, print_form, json_form],
         "purposes": [

@@ -727,3 +727,22 @@ def test_every_numbered_setting_is_listed_as_it_stands(client: Client, biller: B
     assert cis.url in page
     assert cis.password not in page
     assert "Set; never shown" in page
+
+
+@pytest.mark.spec("MSP-26", "MSP-35")
+def test_autopay_groups_want_payments_told_apart(client: Client, biller: Biller) -> None:
+    page = "/biller/settings/datapump/"
+    apart = '{"Daffron": {"DataPumpConfigs": {"TransactionIdIsPaymentGuid": true}}}'
+    refused = client.post(page, {"part": "json", "setting_131": "{}", "setting_128": "1"})
+    assert refused.status_code == 422
+    assert "share its approval code" in text_of(refused)
+    assert Setting.objects.filter(number=128).count() == 0
+    assert client.post(page, {"part": "json", "setting_131": apart, "setting_128": "1"}).status_code == 302
+    assert Setting.objects.get(number=128).value is True
+    shown = text_of(client.get(page))
+    assert "128 – AutoPay groups" in shown and "on and do nothing" not in shown
+    # Taken away later, they are not grouped any more, and the page says so.
+    assert client.post(page, {"part": "json", "setting_131": "{}", "setting_128": "1"}).status_code == 302
+    assert "AutoPay groups are on and do nothing" in text_of(client.get(page))
+    assert client.post(page, {"part": "json", "setting_131": "{}", "setting_128": "0"}).status_code == 302
+    assert Setting.objects.get(number=128).value is False
