@@ -278,7 +278,7 @@ def _in_words(facts: Mapping[str, Any], currency: str) -> dict[str, str]:
                 words[name] = gettext("%(brand)s ending in %(last4)s") % {"brand": brand, "last4": value["last4"]}
             case "group" if value:
                 lines = [
-                    f"{formats.masked(one['account'])}: {formats.money(Decimal(one['amount']), currency)}"
+                    f"{formats.masked(one['account'], last=7)}: {formats.money(Decimal(one['amount']), currency)}"
                     for one in value
                 ]
                 words[name] = "\n".join(lines)

@@ -79,7 +79,10 @@ def consent_text(*, biller_name: str, method: str) -> str:
 
 def together_text(*, customers: Sequence[Customer]) -> str:
     """Give what a payer agrees to beside the terms where accounts are billed as one group."""
-    numbers = ", ".join(sorted(formats.masked(one.shown_number) for one in customers))
+    # Accounts of one owner often differ in the middle alone: base-sub, with the same sub.
+    numbers = ", ".join(
+        formats.masked(one.shown_number, last=7) for one in sorted(customers, key=lambda one: one.number)
+    )
     return str(_("Bills of these accounts may be charged in one payment: %(accounts)s.") % {"accounts": numbers})
 
 

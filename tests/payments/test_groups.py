@@ -13,7 +13,7 @@ from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing import advanced_settings
+from billing import advanced_settings, formats
 from billing.actors import Actor
 from billing.advanced_settings import BadSetting
 from billing.models import AuditEntry, Biller, Customer, Item, Notice, NoticeDelivery, User
@@ -248,7 +248,8 @@ def test_accounts_of_a_group_are_enrolled_together(biller: Biller, processor: Pr
     made = enrolments.enrol_together(**wanted, others=[mine[1]], agreed=True)
     assert [one.customer_id for one in made] == [mine[0].pk, mine[1].pk]
     assert {one.instrument.token for one in made} == {token}
-    assert all("may be charged in one payment" in one.consent_text for one in made)
+    numbers = ", ".join(formats.masked(one.shown_number, last=7) for one in mine[:2])
+    assert all(f"may be charged in one payment: {numbers}." in one.consent_text for one in made)
     assert {(one.customer_id, one.facts["enrolled"]) for one in Record.objects.all()} == {
         (mine[0].pk, True), (mine[1].pk, True)
     }  # fmt: skip
