@@ -231,6 +231,7 @@ def test_customisations_are_kept_with_their_invoice(biller: Biller) -> None:
     assert NoticeDelivery.objects.get(customer=other.customer_id).due_at <= datetime.datetime.now(datetime.UTC)
 
 
+@pytest.mark.spec("MSP-25")
 def test_a_block_in_the_file_blocks_cards_and_only_the_file_lifts_it(biller: Biller) -> None:
     load(biller, [Bill(fields={356: "Y"})])
     assert Customer.objects.get().blocks_card is True
