@@ -139,6 +139,13 @@ class EndpointForm(forms.Form):
             label="A failed update holds the account’s later ones until somebody acts", required=False
         )
 
+    def clean_connector(self) -> str:
+        """Refuse a connector that there is not: the page's fields are those of another one."""
+        chosen: str = self.cleaned_data["connector"]
+        if chosen and chosen != self.spoken.name:
+            raise forms.ValidationError("Choose one of the connectors that this endpoint can have.")
+        return chosen
+
     def _options(self) -> list[OptionField]:
         """Give the connector's options that no numbered setting stands for."""
         return [
