@@ -76,6 +76,7 @@ class TextWorld(World):
         self.cis.reset()
         self.telephone.reset()
         self.held = 0
+        self.without_autopay = []
         self.biller = make_biller(time_zone="UTC")
         Configuration.objects.update_or_create(biller=self.biller, defaults={"pay_by_text_changes": True})
         steps.tell_by_guid(self.biller)
