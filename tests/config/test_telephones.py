@@ -152,6 +152,7 @@ def test_every_state_of_the_page_is_free_of_faults_wide_and_small(
     look(page, "demo-telephone-small")
     page.set_viewport_size({"width": 1440, "height": 900})
     page.emulate_media(color_scheme="light")
+    page.reload()
     look(page, "demo-telephone")
     page.goto("/demo/phone?still")
     assert page.locator("#conversation").get_attribute("hx-get") is None

@@ -528,7 +528,12 @@ def test_autopay_goes_to_the_autopay_endpoint(biller: Biller, cis: Cis) -> None:
     customer = billed(biller)
     record = enrol(customer, RecordType.AUTOPAY, True)
     assert record.endpoint_id == endpoint_of(biller, Purpose.AUTOPAY).pk
-    assert records.types_of(Purpose.AUTOPAY) == (RecordType.AUTOPAY, RecordType.PENDING, RecordType.PAY_BY_TEXT)
+    assert records.types_of(Purpose.AUTOPAY) == (
+        RecordType.AUTOPAY,
+        RecordType.SCHEDULED,
+        RecordType.PENDING,
+        RecordType.PAY_BY_TEXT,
+    )
     pay(customer)
     deliver()
     assert (cis.totals()["comments"], cis.totals()["payments"]) == (1, 0)

@@ -385,7 +385,7 @@ def test_autopay_never_takes_more_than_credits_leave_due(
         )  # fmt: skip
     another = due_bill(biller, processor, amount="7.00")
     run = collect(biller)
-    paid = Payment.objects.filter(state="posted", customer=customer).order_by("pk")
+    paid = Payment.objects.filter(state="posted", customer=customer).order_by("allocations__item_id")
     assert [str(payment.amount) for payment in paid] == taken
     assert Payment.objects.filter(state="posted", customer=another.customer).count() == 1
     chunk = Chunk.objects.get(run=run)
