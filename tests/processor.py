@@ -130,6 +130,10 @@ class Processor:
         """Let it write a response file now, and give its name."""
         return str(self._ask("POST", "/control/response-files", {"merchant": merchant})["name"])
 
+    def reverse(self, merchant: str, key: str, kind: str = "return", **wanted: str) -> dict[str, Any]:
+        """Have a charge returned, charged back, or a chargeback decided; ``wanted`` may have ``amount`` and ``code``."""
+        return self._ask("POST", "/control/reversals", {"merchant": merchant, "key": key, "kind": kind, **wanted})
+
     def wait_until_nothing_is_held(self, seconds: float = 10.0) -> None:
         """Wait for late requests to be acted on.
 

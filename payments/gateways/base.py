@@ -24,7 +24,7 @@ class Command(enum.StrEnum):
     AUTHORIZE = "authorize"
     CHARGE = "charge"  # the seed's conditional deposit: authorize and deposit in one
     DEPOSIT = "deposit"
-    REFUND = "refund"
+    REFUND = "refund"  # a whole charge that has not settled yet is voided instead, where the processor can
 
 
 class Result(enum.IntEnum):
@@ -95,6 +95,7 @@ class Answer:
     """What the processor decided about one key; ``result`` is ``Result.PASS`` when the command was carried out.
 
     ``code`` is the processor's own word for it, kept so that a table of codes can be corrected afterwards (PAY-4).
+    ``voided`` says of a refund that the charge was taken back before it settled: the payer's statement shows neither (PAY-33).
     """
 
     key: str
@@ -105,6 +106,7 @@ class Answer:
     code: str = ""
     amount: Decimal | None = None
     answered_at: datetime | None = None
+    voided: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,32 @@ class ResponseFile:
     answers: Sequence[Answer] = field(default_factory=tuple)
 
 
+class ReversalKind(enum.StrEnum):
+    """How money moves back without our asking (PAY-32)."""
+
+    RETURN = "return"  # the bank did not honour a debit
+    CHARGEBACK = "chargeback"  # the payer disputed it, and the money was taken from the biller
+    CHARGEBACK_WON = "chargeback_won"  # a disputed charge that the biller has after all
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """Money of a charge that moved back, as the processor tells it.
+
+    ``reference`` is the processor's own name of the event: however often it is told, it happened once. ``key`` is that of
+    the charge or deposit. ``amount`` is what moved, in the charge's currency. ``code`` is the bank's or the network's
+    reason, ``reason`` the same in words.
+    """
+
+    reference: str
+    key: str
+    kind: ReversalKind
+    amount: Decimal
+    code: str
+    reason: str
+    happened_at: datetime
+
+
 class Gateway(Protocol):
     """A processor, spoken to for one merchant.
 
@@ -201,6 +229,14 @@ class Gateway(Protocol):
         """Give every file of results that the processor holds for the merchant, oldest first (PAY-10).
 
         :raises OutcomeUnknown: the processor did not answer, or a file is damaged; files given before are good.
+        :raises Misconfigured: the credentials are wrong.
+        """
+        ...
+
+    def reversals(self, since: datetime) -> Iterator[Reversal]:
+        """Give every return and chargeback of the merchant that the processor learnt of at or after a moment, in its order.
+
+        :raises OutcomeUnknown: the processor did not answer, or what it said cannot be read; those given before are good.
         :raises Misconfigured: the credentials are wrong.
         """
         ...

@@ -31,6 +31,8 @@ from payments.gateways.base import (
     Refused,
     ResponseFile,
     Result,
+    Reversal,
+    ReversalKind,
 )
 from payments.gateways.lines import ExchangeHook, Line, Reply
 
@@ -65,7 +67,8 @@ RESULTS: dict[str, int] = {
 RESERVED = frozenset({777, 888})
 RESULT_HIGHEST = 998
 
-_RESPONSE_LINE = ("key", "code", "message", "approval_code", "reference", "amount", "currency", "at")
+_RESPONSE_LINE = ("key", "code", "message", "approval_code", "reference", "amount", "currency", "at", "voided")
+_REVERSAL = ("reference", "key", "kind", "amount", "code", "reason", "at")
 _WORD = re.compile("[!-~]{0,64}")
 _LAST4 = re.compile("[0-9]{4}")
 
@@ -215,6 +218,11 @@ class SimulatorGateway:
                 raise OutcomeUnknown(f"response file {name} calls itself {file.name}")
             yield file
 
+    def reversals(self, since: datetime) -> Iterator[Reversal]:
+        """Read the returns and chargebacks that the processor has since a moment."""
+        reply = self._ask("GET", f"/v1/reversals?{urlencode({'since': since.astimezone(UTC).isoformat()})}")
+        yield from read_reversals(reply.body)
+
     def hosted_fields(self, *, return_url: str, parent_origin: str, language: str, kind: str = "card") -> HostedFields:
         """Say where the processor's own fields are."""
         if kind not in {"card", "bank"}:
@@ -333,6 +341,7 @@ def _read_answer(one: Mapping[str, Any], codes: Mapping[str, int]) -> Answer:
         code=texts["code"],
         amount=_read_amount(texts["amount"]),
         answered_at=_read_moment(texts["at"]),
+        voided=texts["voided"] == "yes",
     )
 
 
@@ -371,6 +380,38 @@ def read_token(body: bytes, *, token: str) -> InstrumentDetails:
         last4=str(last4),
         holder=str(texts["holder"]),
         expires_on=expires,
+    )
+
+
+def read_reversals(body: bytes) -> list[Reversal]:
+    """Read a list of returns and chargebacks.
+
+    :raises OutcomeUnknown: it cannot be read; then nothing of it is given.
+    """
+    listed = _read_object(body).get("reversals")
+    if not isinstance(listed, list):
+        raise OutcomeUnknown("the answer has no list of reversals")
+    return [_read_reversal(one) for one in listed]
+
+
+def _read_reversal(one: object) -> Reversal:
+    texts = {name: one.get(name) if isinstance(one, dict) else None for name in _REVERSAL}
+    if not all(isinstance(value, str) and value for value in texts.values()):
+        raise OutcomeUnknown("a reversal is not well formed")
+    read = {name: str(value) for name, value in texts.items()}
+    amount, at = _read_amount(read["amount"]), _read_moment(read["at"])
+    if not all(_WORD.fullmatch(read[name]) for name in ("reference", "key", "code")) or amount is None or at is None:
+        raise OutcomeUnknown("a reversal has a reference or code that cannot be one")
+    if read["kind"] not in set(ReversalKind) or amount <= 0:
+        raise OutcomeUnknown("a reversal is of no known kind, or of no amount")
+    return Reversal(
+        reference=read["reference"],
+        key=read["key"],
+        kind=ReversalKind(read["kind"]),
+        amount=amount,
+        code=read["code"],
+        reason="".join(c if c.isprintable() else " " for c in read["reason"][:MESSAGE_LONGEST]),
+        happened_at=at,
     )
 
 

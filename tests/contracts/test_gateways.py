@@ -38,6 +38,7 @@ from payments.gateways.base import (
     OutcomeUnknown,
     Refused,
     Result,
+    ReversalKind,
 )
 from payments.gateways.lines import Line, mask_numbers
 from tests.processor import SECRET, Processor
@@ -59,6 +60,8 @@ class Bench(Protocol):
     def close_response_file(self) -> str: ...
     def expire_authorizations(self) -> None: ...
     def deposited_late(self) -> set[str]: ...
+    def settle_charges(self) -> None: ...
+    def reverse(self, key: str, kind: str, amount: str | None = None) -> str: ...
 
 
 class SimulatorBench:
@@ -101,6 +104,14 @@ class SimulatorBench:
 
     def deposited_late(self) -> set[str]:
         return {row["key"] for row in self.processor.book(MERCHANT)["rows"] if row["expired"]}
+
+    def settle_charges(self) -> None:
+        self.processor.control(settlement_seconds=0.001)
+        time.sleep(0.01)
+
+    def reverse(self, key: str, kind: str, amount: str | None = None) -> str:
+        wanted = {} if amount is None else {"amount": amount}
+        return str(self.processor.reverse(MERCHANT, key, kind, **wanted)["reference"])
 
 
 BENCHES = {"simulator": SimulatorBench}
@@ -316,6 +327,60 @@ def test_refunds_stay_within_the_charge(bench: Bench) -> None:
         Result.PASS,
         Result.NO_CREDIT_BALANCE,
     ]
+
+
+@pytest.mark.spec("PAY-33")
+def test_a_whole_charge_is_voided_until_it_settles_and_refunded_afterwards(bench: Bench) -> None:
+    gateway, token = bench.open(), bench.token("approve")
+
+    def give_back(amount: str) -> tuple[int, bool]:
+        charged = only(gateway.send([charge(token)]))
+        assert isinstance(charged, Answer)
+        answer = only(
+            gateway.send(
+                [charge(token, command=Command.REFUND, amount=Decimal(amount), reference=charged.processor_reference)]
+            )
+        )
+        assert isinstance(answer, Answer)
+        assert isinstance((found := next(iter(gateway.lookup([answer.key])))), Answer)
+        assert found.voided == answer.voided
+        return answer.result, answer.voided
+
+    assert give_back("12.34") == (Result.PASS, True)
+    assert give_back("12.33") == (Result.PASS, False)
+    bench.settle_charges()
+    assert give_back("12.34") == (Result.PASS, False)
+
+
+@pytest.mark.spec("PAY-32")
+def test_returns_and_chargebacks_are_told_with_the_key_of_the_charge(bench: Bench) -> None:
+    gateway = bench.open()
+    began = datetime.now(UTC) - timedelta(seconds=5)
+    first, second = charge(bench.token("approve", kind="bank"), tender="bank"), charge(bench.token("approve"))
+    assert all(isinstance(one, Answer) for one in gateway.send([first, second]))
+    assert list(gateway.reversals(began)) == []
+    references = [
+        bench.reverse(first.key, "return"),
+        bench.reverse(second.key, "chargeback", "10.00"),
+        bench.reverse(second.key, "chargeback_won", "10.00"),
+    ]
+    told = list(gateway.reversals(began))
+    assert [(one.reference, one.key, one.kind, one.amount) for one in told] == [
+        (references[0], first.key, ReversalKind.RETURN, Decimal("12.34")),
+        (references[1], second.key, ReversalKind.CHARGEBACK, Decimal("10.00")),
+        (references[2], second.key, ReversalKind.CHARGEBACK_WON, Decimal("10.00")),
+    ]
+    assert all(one.code and one.reason and began < one.happened_at for one in told)
+    assert list(gateway.reversals(told[1].happened_at)) == told[1:]
+    assert list(bench.open("other-town").reversals(began)) == []
+
+
+@pytest.mark.parametrize("fault", ["garbage", "truncated", "error_after", "drop_before"])
+def test_reversals_that_cannot_be_read_are_unknown(bench: Bench, fault: str) -> None:
+    gateway = bench.open()
+    bench.strike(fault, on=["reversals"])
+    with pytest.raises(OutcomeUnknown):
+        list(gateway.reversals(datetime.now(UTC)))
 
 
 def test_a_batch_of_five_thousand_is_answered_within_seconds(bench: Bench) -> None:
@@ -636,6 +701,7 @@ def test_a_wrong_secret_is_misconfigured_everywhere(bench: Bench) -> None:
     for ask in (
         lambda: list(gateway.lookup(["key"])),
         lambda: list(gateway.response_files()),
+        lambda: list(gateway.reversals(datetime.now(UTC))),
         lambda: gateway.describe_token(token),
         gateway.ping,
     ):
@@ -991,7 +1057,7 @@ def _response_file(lines: list[tuple[str, str, str, Decimal]]) -> str:
     moment = "2026-11-22T00:00:00+00:00"
     writer.writerow(["H", "file-1", MERCHANT, "1970-01-01T00:00:00+00:00", moment])
     for key, code, message, amount in lines:
-        writer.writerow(["D", key, code, message, "123456", "ref_1", amount, "USD", moment])
+        writer.writerow(["D", key, code, message, "123456", "ref_1", amount, "USD", moment, ""])
     writer.writerow(["T", len(lines), sum((amount for *_, amount in lines), Decimal(0))])
     return out.getvalue()
 

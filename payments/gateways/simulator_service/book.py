@@ -31,6 +31,8 @@ from payments.gateways.simulator_service.codes import (
     INVALID_CONTENT,
     MESSAGES,
     OUTCOMES,
+    REASONS,
+    REVERSALS,
 )
 from payments.gateways.simulator_service.switches import Switches
 
@@ -44,10 +46,15 @@ create table if not exists entry (
     id integer primary key, merchant text not null, key text not null, command text not null, minor integer not null,
     currency text not null, token text not null, tender text not null, type text not null, account text not null,
     parent integer, code text not null, at integer not null, repeats integer not null default 0,
-    expired integer not null default 0
+    expired integer not null default 0, voided integer not null default 0
 );
 create index if not exists entry_key on entry (merchant, key);
 create index if not exists entry_parent on entry (parent) where parent is not null;
+create table if not exists reversal (
+    id integer primary key, merchant text not null, entry integer not null, kind text not null, minor integer not null,
+    code text not null, at integer not null
+);
+create index if not exists reversal_entry on reversal (entry);
 create table if not exists response_file (
     id integer primary key, merchant text not null, covers_from integer not null, covers_until integer not null,
     first_entry integer not null, last_entry integer not null
@@ -96,6 +103,7 @@ class Entry(NamedTuple):
     at: int
     repeats: int
     expired: int = 0  # 1 where it deposits an authorization that had expired
+    voided: int = 0  # 1 where it takes back a whole charge that had not settled
 
     @property
     def amount(self) -> str:
@@ -114,6 +122,7 @@ class Entry(NamedTuple):
             "amount": self.amount,
             "currency": self.currency,
             "at": moment(self.at),
+            "voided": "yes" if self.voided else "",
         }
 
 
@@ -126,9 +135,11 @@ class Book:
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
         self._db.executescript(SCHEMA)
-        # A book that was begun before authorizations could expire goes on.
-        if "expired" not in {row[1] for row in self._db.execute("pragma table_info(entry)")}:
-            self._db.execute("alter table entry add column expired integer not null default 0")
+        # A book that was begun before authorizations could expire, or charges be voided, goes on.
+        columns = {row[1] for row in self._db.execute("pragma table_info(entry)")}
+        for column in ("expired", "voided"):
+            if column not in columns:
+                self._db.execute(f"alter table entry add column {column} integer not null default 0")
         # For the length of one transaction.
         self._next = 1
         self._known_tokens: dict[str, Token | None] = {}
@@ -169,7 +180,7 @@ class Book:
                     return {"key": entry.key, "error": "this key was used for another message"}
                 return entry.answer()
         entry = self._decide(merchant, message, switches, now)
-        self._db.execute("insert into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", entry)
+        self._db.execute(f"insert into entry values ({_PLACES})", entry)
         return entry.answer()
 
     def _decide(self, merchant: str, message: Mapping[str, Any], switches: Switches, now: int) -> Entry:
@@ -202,11 +213,17 @@ class Book:
             at=now,
             repeats=0,
             expired=int(command == "deposit" and code == APPROVED and self._expired(parent, now, switches)),
+            voided=int(command == "refund" and code == APPROVED and self._unsettled(parent, minor or 0, now, switches)),
         )
 
     def _expired(self, parent: int | None, now: int, switches: Switches) -> bool:
         row = self._db.execute("select at from entry where id = ?", (parent,)).fetchone()
         return row is not None and now - row[0] > switches.authorization_seconds * 1_000_000
+
+    def _unsettled(self, parent: int | None, minor: int, now: int, switches: Switches) -> bool:
+        """Say whether a refund is of a whole charge that has not settled yet, so that it is voided instead."""
+        row = self._db.execute("select minor, at from entry where id = ?", (parent,)).fetchone()
+        return row is not None and minor == row[0] and now - row[1] <= switches.settlement_seconds * 1_000_000
 
     def _code(self, merchant: str, text: Mapping[str, str], minor: int, parent: int | None, switches: Switches) -> str:
         command = text["command"]
@@ -250,9 +267,71 @@ class Book:
             "select coalesce(sum(minor), 0) from entry where parent = ? and command = ? and code = ?",
             (parent, text["command"], APPROVED),
         ).fetchone()
+        if text["command"] == "refund":
+            taken += self._taken_back(original.id)
         if text["command"] == "deposit":
             return APPROVED if taken == 0 and minor <= original.minor else "404"
         return APPROVED if taken + minor <= original.minor else "403"
+
+    def _taken_back(self, entry: int) -> int:
+        """Give what returns and chargebacks took of a charge, those that were won left out."""
+        (taken,) = self._db.execute(
+            "select coalesce(sum(case kind when 'chargeback_won' then -minor else minor end), 0) from reversal where entry = ?",
+            (entry,),
+        ).fetchone()
+        return int(taken)
+
+    # Returns and chargebacks
+
+    def reverse(self, *, merchant: str, key: str, kind: str, amount: str | None, code: str) -> dict[str, Any]:
+        """Have a bank return a charge, or a payer dispute it, and give what the merchant will be told.
+
+        By default all that was charged moves. As at a real processor, nothing keeps it from moving beside a refund.
+
+        :raises BadMessage: there is no such charge, or it cannot move so.
+        """
+        if kind not in REVERSALS:
+            raise BadMessage(f"kind is one of {', '.join(REVERSALS)}")
+        row = self._db.execute(
+            "select * from entry where merchant = ? and key = ? and code = ? and command in ('charge', 'deposit') limit 1",
+            (merchant, key, APPROVED),
+        ).fetchone()
+        if row is None:
+            raise BadMessage("there is no such charge")
+        charge = Entry(*row)
+        minor = charge.minor if amount is None else to_minor(amount, charge.currency)
+        with self._transaction():
+            back = self._taken_back(charge.id)
+            left = back if kind == "chargeback_won" else charge.minor - back
+            if minor is None or not 0 < minor <= left:
+                raise BadMessage(f"the amount is above zero and at most {from_minor(left, charge.currency)}")
+            made = self._db.execute(
+                "insert into reversal (merchant, entry, kind, minor, code, at) values (?, ?, ?, ?, ?, ?) returning id",
+                (merchant, charge.id, kind, minor, code or REVERSALS[kind][0], microseconds()),
+            ).fetchone()
+        return next(self._reversals("r.id = ?", (made[0],)))
+
+    def reversals(self, *, merchant: str, since: datetime) -> list[dict[str, Any]]:
+        """Give the merchant's returns and chargebacks since a moment, oldest first."""
+        return list(self._reversals("r.merchant = ? and r.at >= ?", (merchant, int(since.timestamp() * 1_000_000))))
+
+    def _reversals(self, where: str, given: Sequence[object]) -> Iterator[dict[str, Any]]:
+        found = self._db.execute(
+            "select r.id, e.key, r.kind, r.minor, e.currency, r.code, r.at from reversal r join entry e on e.id = r.entry"
+            f" where {where} order by r.id",
+            given,
+        )
+        for number, key, kind, minor, currency, code, at in found:
+            yield {
+                "reference": f"rev_{number}",
+                "key": key,
+                "kind": kind,
+                "amount": from_minor(minor, currency),
+                "currency": currency,
+                "code": code,
+                "reason": REASONS.get(code, "Reason not given"),
+                "at": moment(at),
+            }
 
     def lookup(self, *, merchant: str, keys: Sequence[str]) -> dict[str, Any]:
         """Say what became of each key: an answer where it is known, and the list of those absent."""
@@ -435,6 +514,14 @@ class Book:
             """,
             (APPROVED, merchant, merchant),
         )
+        moved = {
+            (row[0], row[1], row[2]): (row[3], row[4])
+            for row in self._db.execute(
+                "select r.merchant, e.currency, e.tender, count(*), sum(case r.kind when 'chargeback_won' then -r.minor"
+                " else r.minor end) from reversal r join entry e on e.id = r.entry group by 1, 2, 3"
+            )
+        }
+        nothing = (0, 0)
         return [
             {
                 "merchant": row[0],
@@ -444,6 +531,8 @@ class Book:
                 "amount": from_minor(row[4], row[1]),
                 "refunds": row[5],
                 "refunded": from_minor(row[6], row[1]),
+                "reversals": moved.get(row[:3], nothing)[0],
+                "reversed": from_minor(moved.get(row[:3], nothing)[1], row[1]),
             }
             for row in found
         ]
@@ -465,6 +554,7 @@ class Book:
         """Empty the book; the tokens too where asked."""
         with self._transaction():
             self._db.execute("delete from entry")
+            self._db.execute("delete from reversal")
             self._db.execute("delete from response_file")
             if tokens:
                 self._db.execute("delete from token")
@@ -480,7 +570,8 @@ class Book:
         self._db.execute("commit")
 
 
-RESPONSE_COLUMNS = ("key", "code", "message", "approval_code", "reference", "amount", "currency", "at")
+_PLACES = ", ".join("?" * len(Entry._fields))
+RESPONSE_COLUMNS = ("key", "code", "message", "approval_code", "reference", "amount", "currency", "at", "voided")
 _TEXTS = ("command", "currency", "token", "tender", "type", "account", "reference")
 
 

@@ -53,3 +53,22 @@ OUTCOMES: dict[str, str] = {
 # What an address check can be made to say of cards that would pass.
 AVS_CODES: dict[str, str] = {"address": "201", "location": "202", "zip": "203"}
 CVV_CODE = "204"
+
+# How money moves back: kind -> the codes that it is given for, the first where none is named.
+REVERSALS: dict[str, tuple[str, ...]] = {
+    "return": ("R01", "R02", "R03", "R07", "R10", "R29"),
+    "chargeback": ("4853", "10.4", "13.1"),
+    "chargeback_won": ("won",),
+}
+REASONS: dict[str, str] = {
+    "R01": "Insufficient funds",
+    "R02": "Account closed",
+    "R03": "No account, or it could not be found",
+    "R07": "Authorization revoked by the customer",
+    "R10": "Customer says the debit was not authorized",
+    "R29": "Company says the debit was not authorized",
+    "4853": "Cardholder dispute",
+    "10.4": "Other fraud, card absent",
+    "13.1": "Merchandise or services not received",
+    "won": "Decided for the merchant",
+}

@@ -97,6 +97,7 @@ class Processor:
                 web.post("/v1/tokens/test", self.make_test_tokens),
                 web.get("/v1/response-files", self.list_response_files),
                 web.get("/v1/response-files/{name}", self.give_response_file),
+                web.get("/v1/reversals", self.list_reversals),
                 web.get("/v1/ping", self.ping),
                 web.get("/fields", self.show_fields),
                 web.post("/fields", self.take_fields),
@@ -107,6 +108,7 @@ class Processor:
                 web.post("/control/reset", self.reset),
                 web.post("/control/tokens", self.change_tokens),
                 web.post("/control/response-files", self.make_response_file),
+                web.post("/control/reversals", self.reverse),
                 web.get("/book", self.give_book),
                 web.get("/book/totals", self.give_totals),
             ]
@@ -164,6 +166,18 @@ class Processor:
         if text is None:
             raise Problem(422, "there is no such response file")
         return await self._perform(request, "response_file", [text], lambda _: text)
+
+    async def list_reversals(self, request: web.Request) -> web.StreamResponse:
+        """List the returns and chargebacks since a moment, oldest first."""
+        merchant = self._merchant(request)
+        try:
+            since = datetime.fromisoformat(request.query.get("since", ""))
+        except ValueError:
+            raise Problem(422, "since is a moment") from None
+        if since.tzinfo is None:
+            raise Problem(422, "since has no zone")
+        found = self.book.reversals(merchant=merchant, since=since)
+        return await self._perform(request, "reversals", found, lambda some: {"reversals": list(some)})
 
     async def ping(self, request: web.Request) -> web.StreamResponse:
         """Answer the heartbeat."""
@@ -394,6 +408,16 @@ class Processor:
         if not isinstance(merchant, str) or not _MERCHANT.fullmatch(merchant):
             raise Problem(422, "merchant is a name")
         return _reply({"name": self.book.make_response_file(merchant=merchant)})
+
+    async def reverse(self, request: web.Request) -> web.StreamResponse:
+        """Return a charge, charge it back, or decide a chargeback for the merchant."""
+        self._control(request)
+        body = await _json(request)
+        texts = {name: body.get(name, "") for name in ("merchant", "key", "kind", "code")}
+        amount = body.get("amount")
+        if not all(isinstance(text, str) for text in texts.values()) or not isinstance(amount, str | None):
+            raise Problem(422, "merchant, key, kind, code and amount are texts")
+        return _reply(self.book.reverse(**texts, amount=amount))
 
     async def give_book(self, request: web.Request) -> web.StreamResponse:
         """Give what was truly charged, key by key, with the totals."""

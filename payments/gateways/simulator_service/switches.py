@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from payments.gateways.simulator_service.codes import AVS_CODES, MESSAGES
 
 # What a message is: the operations that a fault may be limited to.
-OPERATIONS = ("online", "batch", "lookup", "describe", "response_file", "ping")
+OPERATIONS = ("online", "batch", "lookup", "describe", "response_file", "reversals", "ping")
 CHARGING = ("online", "batch")
 
 # name -> what happens. "Before" and "after" mean before and after the money moved.
@@ -66,6 +66,7 @@ class Switches:
     duplicate_detection: bool = True
     duplicate_window_seconds: float = 7 * 24 * 3600.0
     authorization_seconds: float = 7 * 24 * 3600.0  # a deposit after it is taken, and marked as expired
+    settlement_seconds: float = 12 * 3600.0  # a whole charge that is refunded before is voided
     minimum: Decimal = Decimal("0.01")
     v_code: str | None = None  # answers every message about money with this code, known or not
     avs: str | None = None  # fails the address check of cards that would pass: address, location or zip
@@ -110,9 +111,7 @@ class Switches:
                 case "duplicate_detection" | "cvv_fails" | "response_file_on_list":
                     _expect(isinstance(value, bool), f"{name} is true or false")
                     accepted[name] = value
-                case "duplicate_window_seconds":
-                    accepted[name] = _number(name, value, most=366 * 24 * 3600.0)
-                case "authorization_seconds":
+                case "duplicate_window_seconds" | "authorization_seconds" | "settlement_seconds":
                     accepted[name] = _number(name, value, most=366 * 24 * 3600.0)
                 case "minimum":
                     accepted[name] = _amount(value)
@@ -151,6 +150,7 @@ class Switches:
             "duplicate_detection": self.duplicate_detection,
             "duplicate_window_seconds": self.duplicate_window_seconds,
             "authorization_seconds": self.authorization_seconds,
+            "settlement_seconds": self.settlement_seconds,
             "minimum": str(self.minimum),
             "v_code": self.v_code,
             "avs": self.avs,
