@@ -21,6 +21,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -39,6 +41,8 @@ from datapump.connectors.base import (
 )
 
 CONNECT_SECONDS = 10.0
+LONGEST_REST = timedelta(hours=1)
+"""What is believed of a ``Retry-After`` at most: a mistake in it must not keep a biller's updates for days."""
 _LOOKUPS = 64  # names that may be looked up at once; a dead name server holds one each
 _ADDRESSES_KEPT = 60
 # A system that closes an idle connection just as we use it leaves an unknown outcome, so ours are closed first.
@@ -46,6 +50,7 @@ _IDLE_SECONDS = 8.0
 _PIECE = 1 << 16  # bytes read at once
 _WAYS_KEPT = 1_000
 _OURS = {hdrs.USER_AGENT: "Ratepayer", hdrs.ACCEPT_ENCODING: "identity"}
+_ASKS_FOR_REST = (429, 503)
 _OF_THE_BODY = (hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING, hdrs.CONTENT_TYPE)
 _NO_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -71,7 +76,8 @@ class Call:
 class Answer:
     """What came of a call: a status and a body, or the error that kept them from coming; neither where it was not sent.
 
-    ``seconds`` is how long it took; ``ended`` the moment it ended on the loop's monotonic clock.
+    ``seconds`` is how long it took; ``ended`` the moment it ended on the loop's monotonic clock. ``rest`` is for how long
+    the other side asked to be left alone, beside HTTP 429 or 503.
     """
 
     call: Call
@@ -81,6 +87,7 @@ class Answer:
     status: int | None = None
     body: bytes = b""
     error: ConnectorError | None = None
+    rest: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,17 +209,19 @@ class Calls:
 
     async def _post(self, call: Call) -> Answer:
         began = self._loop.time()
-        status, body, error = None, b"", None
+        status, body, error, rest = None, b"", None, None
         try:
-            status, body = await self._exchange(call)
+            status, body, rest = await self._exchange(call)
         except ConnectorError as known:
             error = known
         except Exception as problem:  # whatever a socket or a peer can raise is an outcome, not our end
             error = _meaning(problem, call.timeout)
         ended = self._loop.time()
-        return Answer(call, sent=True, seconds=ended - began, ended=ended, status=status, body=body, error=error)
+        return Answer(
+            call, sent=True, seconds=ended - began, ended=ended, status=status, body=body, error=error, rest=rest
+        )
 
-    async def _exchange(self, call: Call) -> tuple[int, bytes]:
+    async def _exchange(self, call: Call) -> tuple[int, bytes, timedelta | None]:
         assert self._connector is not None
         envelope = call.envelope
         way = self._way(call.method, envelope.url)
@@ -242,7 +251,9 @@ class Calls:
                         pieces += await content.read(_PIECE)
                     body = bytes(pieces)
                 whole = content.at_eof()
-                return message.code, body
+                if message.code not in _ASKS_FOR_REST:
+                    return message.code, body, None
+                return message.code, body, read_rest(message.headers.get(hdrs.RETRY_AFTER, ""), now=datetime.now(UTC))
             finally:
                 # Whoever is not at the end of an answer cannot send another request.
                 if whole:
@@ -263,6 +274,24 @@ class Calls:
         lines = [f"{method} {request.url.raw_path_qs} HTTP/1.1"]
         lines += [f"{name}: {text}" for name, text in request.headers.items() if name not in _OF_THE_BODY]
         return _Way(request, "\r\n".join([*lines, ""]).encode())
+
+
+def read_rest(said: str, *, now: datetime) -> timedelta | None:
+    """Read a ``Retry-After``, seconds or a date of HTTP: how long from ``now``, ``LONGEST_REST`` at most; None for anything else.
+
+    Source: RFC 9110, 10.2.3
+    """
+    said = said.strip()
+    if said.isascii() and said.isdigit():
+        rest = timedelta(seconds=int(said)) if len(said) <= 6 else LONGEST_REST
+    else:
+        try:
+            moment = parsedate_to_datetime(said)
+        except (ValueError, OverflowError):
+            return None
+        # The oldest of the three forms names no zone; all three are in UTC.
+        rest = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
+    return min(rest, LONGEST_REST) if rest > timedelta(0) else None
 
 
 def _written(headers: Mapping[str, str]) -> bytes:

@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from datapump.calls import Answer, Call, Calls, Guard, get_once, post_once
+from datapump.calls import Answer, Call, Calls, Guard, get_once, post_once, read_rest
 from datapump.connectors.base import MAX_ANSWER, Envelope, Misconfigured, NotSent, OutcomeUnknown
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -250,6 +251,28 @@ def listening() -> Iterator[tuple[int, Callable[[], bool]]]:
 
     with waiting:
         yield waiting.getsockname()[1], came
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("120", 120), (" 7 ", 7), ("3600", 3600), ("3601", 3600), ("9" * 400, 3600),
+        ("Sun, 22 Nov 2026 12:05:00 GMT", 300), ("Sunday, 22-Nov-26 12:05:00 GMT", 300),
+        ("Sun Nov 22 12:05:00 2026", 300), ("Sun, 22 Nov 2026 07:05:00 -0500", 300), ("Mon, 23 Nov 2026 12:00:00 GMT", 3600),
+        ("", None), ("0", None), ("-5", None), ("1.5", None), ("soon", None), ("٣", None),
+        ("Sun, 22 Nov 2026 11:59:59 GMT", None), ("Sun, 22 Nov 99999 12:00:00 GMT", None),
+    ],
+)  # fmt: skip
+def test_how_long_somebody_asks_to_be_left_alone(said: str, seconds: int | None) -> None:
+    rest = read_rest(said, now=datetime(2026, 11, 22, 12, tzinfo=UTC))
+    assert rest == (None if seconds is None else timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize(("status", "rest"), [(429, 120), (503, 120), (500, None), (200, None)])
+def test_only_who_has_too_much_to_do_is_heard(status: int, rest: int | None) -> None:
+    with server(b"HTTP/1.1 %d x\r\nretry-after: 120\r\nContent-Length: 0\r\n\r\n" % status) as url:
+        answer = post_once(envelope(url), 5, None)
+    assert (answer.status, answer.rest) == (status, None if rest is None else timedelta(seconds=rest))
 
 
 @pytest.mark.parametrize("url", ["ftp://cis.example/", "cis.example", "http://", "http://[::1/"])

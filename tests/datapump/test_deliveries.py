@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from django.db import connection, transaction
@@ -502,6 +503,31 @@ def test_the_breaker_opens_probes_and_closes(biller: Biller, cis: Cis) -> None:
     assert (well.closed_until, well.closed_since, well.failures_in_a_row) == (None, None, 0)
     assert {one.refusals for one in Record.objects.all()} == {0}
     assert cis.totals()["payments"] == 40
+
+
+def test_a_system_that_asks_for_a_rest_is_left_alone_until_then(biller: Biller, cis: Cis) -> None:
+    for _ in range(3):
+        pay(billed(biller))
+    then = timezone.now().replace(microsecond=0) + timedelta(minutes=10)
+    # The others are under way when it asks, and well answered after: that ends no rest.
+    cis.control(
+        {"action": "http_status", "status": 503, "retry_after": format_datetime(then, usegmt=True), "next": 1},
+        {"action": "slow", "seconds": 0.4},
+    )
+    deliver(waits=1.0, seconds=5.0)
+    assert states() == {"delivered": 2, "retrying": 1}
+    [busy] = Record.objects.filter(state="retrying")
+    assert then <= busy.due_at <= then + timedelta(minutes=2, seconds=5)
+    assert busy.refusals == 0
+    assert endpoint_of(biller).closed_until == busy.due_at
+    pay(billed(biller))
+    deliver(waits=1.0, seconds=2.0)
+    assert Delivery.objects.count() == 3
+    cis.reset()
+    make_due()
+    deliver()
+    assert states() == {"delivered": 4}
+    assert endpoint_of(biller).closed_until is None
 
 
 def test_wrong_credentials_pause_the_endpoint(biller: Biller, cis: Cis) -> None:

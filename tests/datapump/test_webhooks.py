@@ -234,6 +234,21 @@ def test_what_an_answer_does_to_the_endpoint(
         assert found.failure == "The receiver refused the event with HTTP 422: no such account"
 
 
+def test_a_receiver_rests_for_as_long_as_it_asks_and_for_an_hour_at_most(town: Biller, receiver: Receiver) -> None:
+    hour = timedelta(hours=1)
+    for asked, least, most in [("90", timedelta(seconds=90), timedelta(seconds=110)), ("86400", hour, 1.2 * hour)]:
+        receiver.control({"action": "status", "status": 429, "retry_after": asked, "next": 1})
+        record, before = pay(billed(town)), clock.now()
+        deliver(waits=1.0, seconds=2.0)
+        found, closed = Record.objects.get(pk=record.pk), endpoint_of(town).closed_until
+        assert (found.state, found.refusals, closed) == ("retrying", 0, found.due_at)
+        assert least <= found.due_at - before <= most + timedelta(seconds=2)
+        make_due()
+        deliver()
+        assert Record.objects.get(pk=record.pk).state == "delivered"
+        assert endpoint_of(town).closed_until is None
+
+
 def test_a_secret_is_changed_while_events_go_out(town: Biller, receiver: Receiver) -> None:
     customer = billed(town)
     endpoint, now = endpoint_of(town), clock.now()

@@ -107,7 +107,9 @@ class Cis:
             await asyncio.sleep(rule.seconds or 0)
         elif rule.action == "http_status":
             await asyncio.sleep(rule.seconds or 0)
-            return web.Response(status=rule.status)
+            return web.Response(
+                status=rule.status, headers={"Retry-After": rule.retry_after} if rule.retry_after else {}
+            )
         elif rule.action in ("drop_before", "drop_after"):
             if request.transport is not None:
                 request.transport.abort()

@@ -20,7 +20,7 @@ ACTIONS = {
     "drop_after": "process, then close the connection without an answer",
     "missing": "leave payments out of the answer, booked where when is after (so it is), not booked where it is before",
     "wrong_password": "answer as if UserID or Pwd were wrong; nothing is processed",
-    "http_status": "answer an empty page with status (503), after seconds (0); nothing is processed",
+    "http_status": "answer an empty page with status (503) and header Retry-After, after seconds (0); nothing is processed",
 }
 _WHEN = {"fault": "before", "garbage": "after", "slow": "after", "missing": "after"}
 _STATUS = {"garbage": 200, "http_status": 503}
@@ -53,6 +53,7 @@ class Rule:
     text: str = "simulated failure"
     kind: str = "html"
     only_one: bool = False
+    retry_after: str = ""
     fired: int = 0
 
     def __post_init__(self) -> None:

@@ -97,7 +97,8 @@ class Receiver:
             case "slow":
                 await asyncio.sleep(rule.seconds)
             case "status":
-                return web.Response(status=rule.status, text=rule.text)
+                rest = {"Retry-After": rule.retry_after} if rule.retry_after else {}
+                return web.Response(status=rule.status, text=rule.text, headers=rest)
             case "redirect":
                 return web.Response(status=rule.status, headers={"Location": "http://127.0.0.1:9/elsewhere"})
             case "wrong_secret":

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 ACTIONS = {
-    "status": "answer status (500) with text, when (before) booking",
+    "status": "answer status (500) with text and header Retry-After, when (before) booking",
     "redirect": "answer status (302) to another address; nothing is booked",
     "slow": "wait seconds (1), when (after) booking",
     "drop_before": "close the connection without an answer; nothing is booked",
@@ -39,6 +39,7 @@ class Rule:
     status: int = 0
     seconds: float = 1.0
     text: str = "simulated failure"
+    retry_after: str = ""
     fired: int = 0
 
     def __post_init__(self) -> None:

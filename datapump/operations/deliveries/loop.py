@@ -573,8 +573,9 @@ class _Loop:
         milliseconds = round(answer.seconds * 1000) if answer else 0
         at = now - timedelta(milliseconds=milliseconds)
         errors = [result.error for result in results if isinstance(result, Undelivered)]
+        asked = now + self._waits.at_least(answer.rest) if answer is not None and answer.rest and errors else None
         if answer is not None:
-            self._judge_endpoint(line, results, errors, now)
+            self._judge_endpoint(line, results, errors, now, asked)
         exchange_id = None
         if answer is not None:
             exchange_id = self._exchange_id()
@@ -595,6 +596,7 @@ class _Loop:
                 attempts_allowed=line.endpoint.attempts_allowed,
                 waits=self._waits,
                 in_company=in_company,
+                not_before=asked,
             )
             if in_company:
                 line.alone.add(record.id)
@@ -606,7 +608,12 @@ class _Loop:
             self._count(verdict)
 
     def _judge_endpoint(
-        self, line: _Line, results: list[Delivered | Undelivered], errors: list[ConnectorError], now: datetime
+        self,
+        line: _Line,
+        results: list[Delivered | Undelivered],
+        errors: list[ConnectorError],
+        now: datetime,
+        asked: datetime | None,
     ) -> None:
         line.dirty = True
         if line.breaker.closed_until is not None:
@@ -623,11 +630,14 @@ class _Loop:
         elif len(errors) == len(results) and all(ails(error) for error in errors):
             alive = errors[0].answered and not isinstance(errors[0], NotSent)
             line.breaker.failed(now, str(errors[0]), self._waits, alive=alive)
+        else:
+            line.breaker.succeeded(now, delivered=len(errors) < len(results))
+        if wrong is None:
+            if asked is not None:
+                line.breaker.rest(now, asked)
             if line.breaker.state(now) == "open":
                 log.warning("endpoint %s of biller %s is not well: %s", line.id, line.endpoint.biller_id, errors[0])
                 self._recall(line)
-        else:
-            line.breaker.succeeded(now, delivered=len(errors) < len(results))
 
     def _exchange_id(self) -> int:
         if not self._exchange_ids:

@@ -42,6 +42,10 @@ class Waits:
         """Give the wait for a length of the rules."""
         return length * (self.factor * (1 + SPREAD * (2 * self.chance.random() - 1)))
 
+    def at_least(self, length: timedelta) -> timedelta:
+        """Give the wait for a length that somebody asked for: up to a fifth longer, never shorter."""
+        return length * (self.factor * (1 + SPREAD * self.chance.random()))
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -69,12 +73,14 @@ def judge(
     attempts_allowed: int,
     waits: Waits,
     in_company: bool = False,
+    not_before: datetime | None = None,
 ) -> Verdict:
     """Judge one record's try; ``attempts`` are the tries before this one.
 
     ``in_company`` says that the whole envelope was refused and this record was not alone in it: it goes again by itself
-    and nothing is held against it.
+    and nothing is held against it. Nothing goes again before ``not_before``.
     """
+    earliest = not_before or now
     if isinstance(result, Delivered):
         return Verdict(RecordState.DELIVERED, Outcome.DELIVERED, result.detail, refusals, now)
     error = result.error
@@ -91,16 +97,16 @@ def judge(
     )
     thaw = outcome is Outcome.REFUSED
     if in_company and outcome is not Outcome.UNKNOWN:
-        return Verdict(RecordState.RETRYING, outcome, words, refusals, now, thaw)
+        return Verdict(RecordState.RETRYING, outcome, words, refusals, earliest, thaw)
     if outcome is Outcome.REFUSED or (outcome is Outcome.UNKNOWN and error.answered):
         # The system is well and does not take this one: held against the record.
         refusals += 1
         if refusals >= attempts_allowed:
             return Verdict(RecordState.FAILED, outcome, words, refusals, now, thaw)
         wait = waits.of(SCHEDULE[min(refusals, len(SCHEDULE)) - 1])
-        return Verdict(RecordState.RETRYING, outcome, words, refusals, now + wait, thaw)
+        return Verdict(RecordState.RETRYING, outcome, words, refusals, max(earliest, now + wait), thaw)
     wait = waits.of(min(LONGEST_PAUSE, FIRST_WAIT * 2 ** min(attempts, 10)))
-    return Verdict(RecordState.RETRYING, outcome, words, refusals, now + wait)
+    return Verdict(RecordState.RETRYING, outcome, words, refusals, max(earliest, now + wait))
 
 
 def refused_whole(results: list[Delivered | Undelivered]) -> bool:
@@ -119,7 +125,8 @@ class Breaker:
     """The health of one endpoint. Open, it lets nothing through until ``closed_until``; then one call tries it.
 
     It opens after ten failures in a row, or where of at least ten calls within five minutes seventy percent failed, and
-    stays open for as long as it has been open already, from half a minute up to ten.
+    stays open for as long as it has been open already, from half a minute up to ten. It also opens until ``asked_until``,
+    where the biller's system asked for a rest: what was under way then, and is answered after, does not end it.
     """
 
     failures_in_a_row: int = 0
@@ -131,6 +138,7 @@ class Breaker:
     last_success_at: datetime | None = None
     last_failure_at: datetime | None = None
     last_failure: str = ""
+    asked_until: datetime | None = None
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Breaker:
@@ -151,7 +159,7 @@ class Breaker:
         """Count a call that was answered; ``delivered`` says whether the biller's system took something."""
         self._count(now, failed=False)
         self.failures_in_a_row = 0
-        if self.closed_until is not None:
+        if self.closed_until is not None and not self._rests(now):
             self.closed_until = self.closed_since = None
             self.window_calls = self.window_failures = 0
         if delivered:
@@ -166,10 +174,20 @@ class Breaker:
         else:
             self.failures_in_a_row += 1
         mostly = self.window_calls >= WINDOW_CALLS and self.window_failures >= WINDOW_SHARE * self.window_calls
-        if self.closed_until is not None or mostly or self.failures_in_a_row >= STRAIGHT_FAILURES:
+        grows = self.closed_until is not None and not self._rests(now)
+        if grows or mostly or self.failures_in_a_row >= STRAIGHT_FAILURES:
             self.closed_since = self.closed_since or now
             pause = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, now - self.closed_since))
             self.closed_until = now + waits.of(pause)
+
+    def rest(self, now: datetime, until: datetime) -> None:
+        """Let nothing through before ``until``, whatever is answered meanwhile."""
+        self.closed_since = self.closed_since or now
+        self.asked_until = max(until, self.asked_until or until)
+        self.closed_until = max(until, self.closed_until or until)
+
+    def _rests(self, now: datetime) -> bool:
+        return self.asked_until is not None and now < self.asked_until
 
     def _count(self, now: datetime, *, failed: bool) -> None:
         if self.window_from is None or now - self.window_from > WINDOW:
