@@ -29,6 +29,8 @@ class NoticeKind(models.TextChoices):
     PAPERLESS_ON = "paperless_on", "Paperless on"
     PAPERLESS_OFF = "paperless_off", "Paperless off"
     PREPAID_LOW = "prepaid_low", "Prepaid balance low"
+    EMAIL_CHANGED = "email_changed", "E-mail address changed"
+    PASSWORD_CHANGED = "password_changed", "Password changed"
 
 
 class Notice(models.Model):

@@ -9,6 +9,7 @@ Source: MSP-28
 from __future__ import annotations
 
 import datetime
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -23,8 +24,8 @@ from django.db.models import QuerySet
 from billing import audit, tenancy
 from billing.actors import Actor
 from billing.errors import Conflict, DomainError
-from billing.models import Biller, Customer, LinkKind, PayerLink, RemoteRegistration, User
-from billing.operations import payers
+from billing.models import Biller, Customer, LinkKind, NoticeKind, PayerLink, RemoteRegistration, User
+from billing.operations import notices, payers
 from billing.throttles import Limit
 
 MOST_ACCOUNTS = 200
@@ -130,7 +131,7 @@ def link_accounts(*, biller: Biller, user_name: str, numbers: Sequence[str], act
 def update_email(*, biller: Biller, user_name: str, email: str, actor: Actor) -> str:
     """Change a registered user's e-mail address, with which they sign in, and that of the accounts they own with it.
 
-    The old address opens nothing any more. Gives the new one.
+    The old address opens nothing any more; both are told. Gives the new one.
 
     :raises UnknownUser: nobody is registered under this name.
     :raises EmailRefused: the address is none, or somebody else's.
@@ -163,6 +164,8 @@ def update_email(*, biller: Biller, user_name: str, email: str, actor: Actor) ->
         subject=f"user:{user.pk}",
         facts={"user_name": held.user_name, "email": email, "before": before},
     )
+    for address, stands in ((before, "before"), (email, "now")):
+        _tell(biller, user, NoticeKind.EMAIL_CHANGED, email=address, stands=stands)
     return email
 
 
@@ -192,7 +195,7 @@ def update_email_of_accounts(*, biller: Biller, numbers: Sequence[str], email: s
 
 
 def update_password(*, biller: Biller, user_name: str, password: str, actor: Actor) -> None:
-    """Set the password of a registered user; whoever is signed in as them is signed out.
+    """Set the password of a registered user; whoever is signed in as them is signed out, and the user is told.
 
     :raises UnknownUser: nobody is registered under this name.
     :raises NotOnlyYours: the user has to do with others.
@@ -221,6 +224,24 @@ def update_password(*, biller: Biller, user_name: str, password: str, actor: Act
             subject=f"user:{user.pk}",
             facts={"user_name": held.user_name},
         )
+        _tell(biller, user, NoticeKind.PASSWORD_CHANGED, email=user.email)
+
+
+def _tell(biller: Biller, user: User, kind: NoticeKind, **facts: str) -> None:
+    """Tell a user of what their biller changed, in the language of an account that they own, else in their own.
+
+    A notice is one of an account: who has none at the biller is not told, and nothing opens to them.
+    """
+    links = PayerLink.objects.filter(biller=biller, user=user).select_related("customer")
+    link = links.order_by("-kind", "created_at", "pk").first()  # "owner" comes after "co_owner"
+    if link is None:
+        return
+    if link.kind != LinkKind.OWNER:
+        facts["language"] = user.language
+    facts["customer_name"] = user.name or link.customer.name
+    notices.write(
+        biller_id=biller.pk, customer_id=link.customer_id, kind=kind, key=f"{kind}:{uuid.uuid4()}", facts=facts
+    )
 
 
 def is_only_with(biller: Biller, user: User) -> bool:

@@ -8,7 +8,18 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.test import Client
 
-from billing.models import AuditEntry, Biller, Customer, IdempotencyKey, Notice, PayerLink, RemoteRegistration, User
+from billing.models import (
+    AuditEntry,
+    Biller,
+    Customer,
+    IdempotencyKey,
+    Notice,
+    NoticeDelivery,
+    PayerLink,
+    RemoteRegistration,
+    User,
+)
+from billing.operations.notice_deliveries import written
 from datapump.models import Record, RecordType
 from tests.api.machines import Machine
 from tests.factories import make_biller, make_customer, make_endpoint, make_link, make_membership, make_user
@@ -163,6 +174,18 @@ def test_new_address_of_a_user_goes_to_the_accounts_they_own(biller: Biller, cis
         one.refresh_from_db()
     assert (own.email, other.email) == ("a@new.example", "boss@work.example")
     assert list(EmailAddress.objects.values_list("email", "primary", "verified")) == [("a@new.example", True, False)]
+    told = [(one.address, written(one).text) for one in NoticeDelivery.objects.filter(notice__kind="email_changed")]
+    for (address, text), words in zip(
+        sorted(told, reverse=True),
+        (
+            "you sign in with another e-mail address. This one opens",
+            "you sign in with this e-mail address. The one before",
+        ),
+        strict=True,
+    ):
+        assert words in text
+        assert "@new.example" not in text
+        assert address in {"alma@home.example", "a@new.example"}
     # Who takes the address that stands for the owner of the other account is its owner.
     call(cis, "UpdateEmailAddress", user_name="alma", email="boss@work.example")
     assert {(number, kind) for number, _email, kind in links()} == {("35909-001", "owner"), ("41200-001", "owner")}
@@ -184,6 +207,27 @@ def test_password_opens_the_portal_and_signs_everybody_else_out(biller: Biller, 
     answer = Client().post("/accounts/login/", {"login": "alma@home.example", "password": PASSWORD})
     assert (answer.status_code, answer.headers["Location"]) == (302, "/")
     assert PASSWORD not in str(state())
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject"), [("owner", "ha cambiado su contraseña"), ("co_owner", "changed your password")]
+)
+def test_payer_is_told_of_a_changed_password_in_their_language(
+    biller: Biller, cis: Machine, kind: str, subject: str
+) -> None:
+    # The account of whoever owns it says their language; a co-owner's is their own.
+    customer = account(biller, "35909", "" if kind == "owner" else "file@old.example", language="es", name="Alma Ruiz")
+    register(cis, "alma", "alma@home.example", "35909")
+    call(cis, "UpdatePassword", user_name="alma", password=PASSWORD)
+    [delivery] = NoticeDelivery.objects.filter(notice__kind="password_changed")
+    message = written(delivery)
+    assert (delivery.customer, delivery.address) == (customer, "alma@home.example")
+    assert subject in message.subject
+    assert "Alma Ruiz" in message.text
+    assert PASSWORD not in message.text + str(delivery.notice.facts)
+    # What is refused is not told.
+    assert call(cis, "UpdatePassword", user_name="alma", password="short")[0] == 422
+    assert NoticeDelivery.objects.filter(notice__kind="password_changed").count() == 1
 
 
 @pytest.mark.spec("MSP-28")

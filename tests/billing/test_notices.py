@@ -86,6 +86,8 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
     NoticeKind.NOTHING_DUE: SCHEDULED,
     NoticeKind.PAPERLESS_ON: {},
     NoticeKind.PAPERLESS_OFF: {},
+    NoticeKind.EMAIL_CHANGED: {"stands": "before"},
+    NoticeKind.PASSWORD_CHANGED: {},
     NoticeKind.PREPAID_LOW: {"balance": "4.93", "days": "1", "threshold": "20.00"},
 }
 
