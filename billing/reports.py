@@ -10,7 +10,7 @@ from decimal import Decimal
 from django.db import connection
 
 from billing import phone_numbers
-from billing.models import Biller, Customer, Invoice, Item, ItemKind, PayerLink, User
+from billing.models import Biller, Customer, Invoice, Item, PayerLink, User
 
 # Above every character of a name: the end of a range that holds all names with a beginning.
 _LAST = "\U0010ffff"
@@ -127,8 +127,10 @@ def ageing(*, biller: Biller, today: datetime.date) -> tuple[list[AgeBand], AgeB
     return bands, AgeBand("Credits", *rows.get(-1, nothing))
 
 
-def open_bills(customer: Customer) -> list[Item]:
-    """Give what is open of a customer's bills and adjustments, with their invoices, by due date."""
-    items = Item.objects.filter(customer=customer, open__gt=0).exclude(kind=ItemKind.CREDIT)
-    items = items.select_related("invoice", "adjustment")
-    return sorted(items, key=lambda item: (item.due_on or datetime.date.max, item.pk))
+def open_items(customer: Customer) -> list[Item]:
+    """Give everything that is open of a customer, with invoices and adjustments: what is owed by due date, then credits.
+
+    Together they are the customer's balance.
+    """
+    items = Item.objects.filter(customer=customer).open().select_related("invoice", "adjustment")
+    return sorted(items, key=lambda item: (item.open < 0, item.due_on or datetime.date.max, item.pk))

@@ -175,7 +175,8 @@ def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
     customer = customer_or_404(request, customer_id)
     _remember(request, customer)
     today = customer.biller.business_date(timezone.now())
-    items = reports.open_bills(customer)
+    items = reports.open_items(customer)
+    owed = [item for item in items if item.open > 0]
     bills = [
         {"item": item, "standing": reports.standing(item.invoice, item, today) if item.invoice else None}
         for item in items
@@ -194,10 +195,11 @@ def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
         request,
         customer,
         "biller-account",
-        due_on=min((item.due_on for item in items if item.due_on), default=None),
+        due_on=min((item.due_on for item in owed if item.due_on), default=None),
         bills=bills,
         total_open=sum((item.open for item in items), start=ZERO),
-        past_due=sum((item.open for item in items if item.due_on and item.due_on < today), start=ZERO),
+        credits=len(items) - len(owed),
+        past_due=sum((item.open for item in owed if item.due_on and item.due_on < today), start=ZERO),
         adjustments=list(adjusted),
         payments=payments,
         on_its_way=[payment for payment in payments if payment.state == PaymentState.PROCESSING],
@@ -208,7 +210,7 @@ def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
         live=live.get(customer.pk),
     )
     context |= _live(context)
-    context["facts"] = _facts(context, items, today)
+    context["facts"] = _facts(context, owed, today)
     return render(request, "biller_portal/accounts/overview.html", context)
 
 

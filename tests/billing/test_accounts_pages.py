@@ -232,6 +232,45 @@ SETTINGS = [
 ]  # fmt: skip
 
 
+@pytest.mark.spec("MSP-37")
+def test_what_is_open_with_its_credits_is_the_balance(client: Client, biller: Biller) -> None:
+    customer = make_customer(biller, number="35909-001")
+    make_invoice(customer, "84.10", number="7001")
+    lines = [
+        Given(1, customer.number, Decimal("10.00"), "Meter test", "d1"),
+        Given(2, customer.number, Decimal("-25.50"), "Outage in March", "c1"),
+        Given(3, customer.number, Decimal("-100.00"), "Deposit given back", "c2"),
+    ]
+    adjustments.adjust(
+        biller=biller, given=lines, source=AdjustmentSource.API, actor=Actor.system("test"), now=timezone.now()
+    )
+    # What was paid above what was owed.
+    posting = Posting.objects.create(
+        biller=biller, key="over", kind=PostingKind.RECEIPTS, effective_on=timezone.now().date()
+    )
+    payment = uuid.uuid4()
+    Item.objects.create(
+        biller=biller, customer=customer, posting=posting, kind=ItemKind.CREDIT, payment_id=payment,
+        amount=Decimal("-3.00"), currency="USD",
+    )  # fmt: skip
+    Customer.objects.filter(pk=customer.pk).update(balance=F("balance") - 3)
+    page = client.get(reverse("biller-account", args=[customer.pk]))
+    customer.refresh_from_db()
+    assert [one["item"].open for one in page.context["bills"]] == [
+        Decimal("84.10"), Decimal("10.00"), Decimal("-25.50"), Decimal("-100.00"), Decimal("-3.00"),
+    ]  # fmt: skip
+    assert page.context["total_open"] == customer.balance == Decimal("-34.40")
+    assert page.context["past_due"] == 0
+    shown = page.content.decode()
+    for words in ("Open bills and credits", "Meter test", "Outage in March", "Deposit given back", "Left of a payment"):
+        assert words in shown
+    assert reverse("biller-payment", args=[payment]) in shown
+    # Without a credit it is a list of bills alone.
+    other = make_customer(biller)
+    make_invoice(other)
+    assert "and credits" not in client.get(reverse("biller-account", args=[other.pk])).content.decode()
+
+
 @pytest.mark.parametrize("role", [Role.CSR, Role.CSR_NO_CARDS, Role.READ_ONLY])
 def test_settings_are_the_administrators(biller: Biller, role: str) -> None:
     client = client_of(make_staff(biller, role))
@@ -384,11 +423,16 @@ def test_nobody_changes_their_own_role_and_an_administrator_stays(biller: Biller
 
 
 def test_a_key_is_shown_once_found_again_and_revoked(client: Client, biller: Biller) -> None:
-    page = client.post(reverse("biller-api-keys"), {"name": "Website", "expires_on": "11/22/2099"})
+    page = client.post(
+        reverse("biller-api-keys"), {"name": "Website", "expires_on": "11/22/2099", "scopes": ["files", "read"]}
+    )
     key = page.context["made"].key
     assert key in page.content.decode() and page["Cache-Control"] == "no-store"
     assert key not in client.get(reverse("biller-api-keys")).content.decode()
     token = ApiToken.objects.get()
+    assert token.scopes == ["read", "files"]
+    assert "read, files" in client.get(reverse("biller-api-keys")).content.decode()
+    assert AuditEntry.objects.get(event="api_token.made").facts["scopes"] == "read, files"
     assert key not in str(ApiToken.objects.values().get()) and token.expires_at is not None
     found = api_tokens.find(key=key, now=timezone.now())
     assert found == token
@@ -405,7 +449,15 @@ def test_a_key_is_shown_once_found_again_and_revoked(client: Client, biller: Bil
 def test_a_key_that_cannot_be_is_refused(client: Client, biller: Biller, given: dict[str, str]) -> None:
     api_tokens.make(biller=biller, name="Website", actor=Actor.system("test"))
     with nothing_changes(ApiToken):
-        assert client.post(reverse("biller-api-keys"), given).status_code == 422
+        assert client.post(reverse("biller-api-keys"), {**given, "scopes": ["read"]}).status_code == 422
+
+
+@pytest.mark.parametrize("scopes", [[], ["everything"], ["read", "write"]])
+def test_a_key_is_made_for_something_that_there_is(client: Client, biller: Biller, scopes: list[str]) -> None:
+    with nothing_changes(ApiToken):
+        assert client.post(reverse("biller-api-keys"), {"name": "New", "scopes": scopes}).status_code == 422
+        with pytest.raises(api_tokens.BadScopes):
+            api_tokens.make(biller=biller, name="New", scopes=scopes, actor=Actor.system("test"))
 
 
 LOOK = {"name": "Maple Falls", "accent": "#112233", "phone": "(555) 555-0142", "email": "help@example.com"}
