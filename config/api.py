@@ -8,7 +8,7 @@ from drf_spectacular.renderers import OpenApiYamlRenderer
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.exceptions import NotFound
-from rest_framework.permissions import AllowAny
+from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -31,6 +31,8 @@ class Page(TemplateView):
 
 class Nowhere(ApiView):
     """Whatever is not an address of the API: refused like a thing that is not there."""
+
+    permission_classes = (IsAuthenticated,)
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> Response:

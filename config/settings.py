@@ -323,7 +323,7 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 # --- API -------------------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK: dict[str, Any] = {
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "billing.api.schema.ScopedSchema",
     "DEFAULT_AUTHENTICATION_CLASSES": ["billing.api.authentication.BearerKey"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],

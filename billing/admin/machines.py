@@ -18,12 +18,27 @@ from billing.operations import api_tokens, notices
 class ApiTokenAdmin(ReadOnly):
     """Keys to the API: made in the biller's portal, shown there once, revoked here too."""
 
-    list_display = ("name", "biller", "prefix", "created_at", "created_by", "last_used_on", "expires_at", "revoked_at")
+    list_display = (
+        "name",
+        "biller",
+        "prefix",
+        "may",
+        "created_at",
+        "created_by",
+        "last_used_on",
+        "expires_at",
+        "revoked_at",
+    )
     list_select_related = ("biller",)
     list_filter = ("biller",)
     search_fields = ("prefix",)
     hidden = ("digest",)
     actions = ("revoke",)
+
+    @admin.display(description="may")
+    def may(self, token: ApiToken) -> str:
+        """Name what the key may do."""
+        return ", ".join(token.scopes)
 
     @admin.action(description="Revoke")
     def revoke(self, request: HttpRequest, queryset: models.QuerySet[ApiToken]) -> None:

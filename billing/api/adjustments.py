@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from billing.api.idempotency import HEADER, REPLAYED, once
 from billing.api.views import Account, ApiView, Currency, Money, PeriodQuery, Shape, in_period, page_of
-from billing.models import Adjustment, AdjustmentSource
+from billing.models import Adjustment, AdjustmentSource, Scope
 from billing.operations import adjustments
 from billing.operations.adjustments import AdjustmentsRefused, Given
 
@@ -91,6 +91,8 @@ _MADE = inline_serializer("AdjustmentsMade", {"results": AdjustmentShape(many=Tr
 
 class AdjustmentsView(ApiView):
     """The adjustments of the biller."""
+
+    scope = Scope.FILES
 
     @extend_schema(
         operation_id="adjustments_list",

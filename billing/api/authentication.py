@@ -8,17 +8,28 @@ from dataclasses import dataclass
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from billing import tenancy
 from billing.actors import Actor
-from billing.models import ApiToken, Biller
+from billing.models import ApiToken, Biller, Scope
 from billing.operations import api_tokens
 
 OPENS_NOTHING = "This API key opens nothing: it is unknown, revoked, or over."
 
 _KEY = re.compile(r"rp_[a-z0-9]{9}_[A-Za-z0-9_-]{43}")
+
+
+class ScopeMissing(PermissionDenied):
+    """The key is good, and was not made for this."""
+
+    default_code = "scope_missing"
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(f"This API key may not do this: it lacks the scope “{scope}”.")
+        # RFC 6750, 3.1; what answers takes it from here.
+        self.auth_header = f'Bearer realm="Ratepayer", error="insufficient_scope", scope="{scope}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,14 @@ class Machine:
     def biller(self) -> Biller:
         """The one biller for which the machine speaks."""
         return self.token.biller
+
+    def needs(self, scope: Scope) -> None:
+        """Let it go on where its key has the scope: every door that a machine comes through asks here.
+
+        :raises ScopeMissing: it has not.
+        """
+        if scope not in self.token.scopes:
+            raise ScopeMissing(scope)
 
 
 def machine_of(key: str, address: str | None) -> Machine | None:

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from billing import phone_numbers
 from billing.actors import Actor
 from billing.api.views import Account, ApiView, Currency, Money, PageQuery, Shape, page_of
-from billing.models import Biller, Customer, CustomerStatus
+from billing.models import Biller, Customer, CustomerStatus, Scope
 from billing.operations.customers import LENGTHS, change_blocks
 from payments.models import AutoPayEnrolment
 from sms.operations import customer_records
@@ -143,6 +143,8 @@ class CustomersView(ApiView):
 class CustomerRecordView(ApiView):
     """The record of a customer, by the name that billers' systems call it."""
 
+    scope = Scope.ACCOUNTS
+
     @extend_schema(
         operation_id="UpdateCustomerRecord", request=CustomerRecordRequest, responses=UpdatedRecord, tags=["customers"]
     )
@@ -161,6 +163,8 @@ class BlocksShape(Shape):
 
 class BlocksView(ApiView):
     """What is blocked for one customer."""
+
+    scope = Scope.ACCOUNTS
 
     @extend_schema(operation_id="blocks_read", responses=BlocksShape, tags=["customers"])
     def get(self, request: Request, pk: int) -> Response:

@@ -14,7 +14,7 @@ from rest_framework.reverse import reverse
 
 from billing import wakes
 from billing.api.views import ApiView, Money, PageQuery, PeriodQuery, Shape, in_period, page_of
-from billing.models import FileState, InvoiceFile, InvoiceFileError
+from billing.models import FileState, InvoiceFile, InvoiceFileError, Scope
 from billing.operations import invoice_files
 from billing.tasks import load_invoice_file
 
@@ -79,6 +79,8 @@ class InvoiceFileErrorShape(Shape):
 
 class InvoiceFilesView(ApiView):
     """The invoice files of the biller."""
+
+    scope = Scope.FILES
 
     parser_classes = (MultiPartParser,)
 

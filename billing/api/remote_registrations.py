@@ -20,7 +20,7 @@ from rest_framework.response import Response
 
 from billing import throttles
 from billing.api.views import Account, ApiView, PageQuery, Shape, page_of
-from billing.models import LinkKind, PayerLink, RemoteRegistration
+from billing.models import LinkKind, PayerLink, RemoteRegistration, Scope
 from billing.operations import remote_registrations
 from billing.operations.remote_registrations import MOST_ACCOUNTS, AccountsRefused, Registered
 from payments.operations import enrolments
@@ -163,6 +163,8 @@ class UserAccount(Shape):
 
 class RegistrationView(ApiView):
     """What every call of remote registration begins with: it is counted."""
+
+    scope = Scope.REGISTRATION
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Let a machine in, and count its call.

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
+
+from drf_spectacular.openapi import AutoSchema
+
+from billing.api.views import ApiView
 
 ERROR = {
     "type": "object",
@@ -43,11 +47,27 @@ ERROR = {
 
 _WORDS = {
     "401": "There is no API key, or it opens nothing.",
+    "403": "The key lacks the scope that the call needs.",
     "404": "There is nothing here that this key may see; what belongs to another biller is not here.",
     "409": "The call's key was used for another one, the first call is still being worked on, or the thing exists.",
     "422": "The input cannot be read, or what was asked for is refused.",
     "default": "Any other refusal.",
 }
+
+
+class ScopedSchema(AutoSchema):
+    """Says of each call which scope its key needs."""
+
+    def get_auth(self) -> list[dict[str, list[str]]]:
+        """Give the schemes, with the scope."""
+        return [{name: [self._scope()] for name in scheme} for scheme in super().get_auth()]
+
+    def get_description(self) -> str:
+        """Give the words of the call, with the scope."""
+        return f"{super().get_description()}\n\nThe key needs the scope `{self._scope()}`."
+
+    def _scope(self) -> str:
+        return str(cast("ApiView", self.view).scope_of(self.method))
 
 
 def describe_refusals(result: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -57,7 +77,7 @@ def describe_refusals(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     for path, calls in result["paths"].items():
         for verb, call in calls.items():
             answers = call["responses"]
-            wanted = ["401", "default"]
+            wanted = ["401", "403", "default"]
             if "{" in path:
                 wanted.append("404")
             if verb in {"post", "put", "delete"} or call.get("parameters"):

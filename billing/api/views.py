@@ -16,7 +16,7 @@ from drf_spectacular.utils import extend_schema_field, inline_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.parsers import BaseParser, JSONParser
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAuthenticated
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -27,7 +27,7 @@ from billing.api import errors
 from billing.api.authentication import BearerKey, Machine
 from billing.api.errors import TooLarge
 from billing.lists.keysets import BadCursor, beyond, complete, read_cursor, write_cursor
-from billing.models import Biller, Customer
+from billing.models import Biller, Customer, Scope
 
 if TYPE_CHECKING:
     _Serializer = serializers.Serializer[Any]
@@ -72,11 +72,33 @@ def _refuse_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON")
 
 
-class ApiView(APIView):
-    """A view of the API. ``self.biller`` is the key's, in scope; ``self.actor`` is the machine."""
+class HasScope(BasePermission):
+    """Lets a machine go on whose key has the scope that the call needs."""
 
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Ask the machine's key.
+
+        :raises ScopeMissing: it lacks the scope.
+        """
+        verb = str(request.method)
+        if not hasattr(view, verb.lower()):
+            return True  # what a path does not have is refused as that
+        scope = cast("ApiView", view).scope_of(verb)
+        if scope is None:
+            return False
+        cast("Machine", request.user).needs(scope)
+        return True
+
+
+class ApiView(APIView):
+    """A view of the API. ``self.biller`` is the key's, in scope; ``self.actor`` is the machine.
+
+    ``scope`` is what a key needs for the calls that change something; the others need ``read``. Without one nobody gets in.
+    """
+
+    scope: Scope | None = None
     authentication_classes = (BearerKey,)
-    permission_classes = (IsAuthenticated,)
+    permission_classes: Sequence[type[BasePermission]] = (IsAuthenticated, HasScope)
     parser_classes: Sequence[type[BaseParser]] = (Json,)
     renderer_classes = (JSONRenderer,)
     metadata_class = None
@@ -91,6 +113,10 @@ class ApiView(APIView):
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response]:
         """Give the one that every refusal of the API passes."""
         return errors.handle
+
+    def scope_of(self, verb: str) -> Scope | None:
+        """Give the scope that a call needs."""
+        return Scope.READ if verb in SAFE_METHODS else self.scope
 
     @property
     def machine(self) -> Machine:

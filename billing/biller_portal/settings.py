@@ -17,7 +17,7 @@ from billing.biller_portal.access import BillerRequest, biller_page
 from billing.biller_portal.links import url_if_any
 from billing.errors import DomainError
 from billing.forms import DayField, MoneyField, PhoneField, WordsField
-from billing.models import ApiToken, Biller, CollectRule, GuestSecret
+from billing.models import ApiToken, Biller, CollectRule, GuestSecret, Scope
 from billing.money import ZERO
 from billing.operations import api_tokens, billers
 from billing.permissions import Permission
@@ -278,6 +278,14 @@ class KeyForm(forms.Form):
     expires_on = DayField(
         label="Ends on", required=False, help_text="Empty: it works until it is revoked. For example, 11/22/2027"
     )
+    scopes = forms.MultipleChoiceField(
+        label="What it may do",
+        choices=Scope.choices,
+        widget=forms.CheckboxSelectMultiple,
+        initial=[Scope.READ],
+        help_text="As little as the system needs. A key is not changed later: make another one.",
+        error_messages={"required": "Choose what the key may do."},
+    )
 
 
 @biller_page(Permission.CHANGE_SETTINGS)
@@ -294,7 +302,11 @@ def api_keys(request: BillerRequest) -> HttpResponse:
         )
         try:
             made = api_tokens.make(
-                biller=request.biller, name=form.cleaned_data["name"], expires_at=ends, actor=request.actor
+                biller=request.biller,
+                name=form.cleaned_data["name"],
+                scopes=form.cleaned_data["scopes"],
+                expires_at=ends,
+                actor=request.actor,
             )
         except DomainError as refused:
             answer_refusal(form, refused)
@@ -302,7 +314,11 @@ def api_keys(request: BillerRequest) -> HttpResponse:
             form = KeyForm()
     now = timezone.now()
     keys = [
-        {"key": key, "live": key.revoked_at is None and (key.expires_at is None or key.expires_at > now)}
+        {
+            "key": key,
+            "live": key.revoked_at is None and (key.expires_at is None or key.expires_at > now),
+            "may": "everything" if set(key.scopes) == set(Scope.values) else ", ".join(key.scopes),
+        }
         for key in ApiToken.objects.visible_to(request.user)
         .filter(biller=request.biller)
         .order_by("revoked_at", "-pk")[:200]
@@ -332,7 +348,12 @@ def revoke_api_key(request: BillerRequest, token_id: int) -> HttpResponse:
         "title": f"Revoke the key “{token.name}”?",
         "section": "settings",
         "question": "Whoever uses it is refused from now on. It cannot be brought back.",
-        "rows": [("Begins with", token.prefix, ""), ("Made by", token.created_by, ""), ("Last used", used, "")],
+        "rows": [
+            ("Begins with", token.prefix, ""),
+            ("May", ", ".join(token.scopes), ""),
+            ("Made by", token.created_by, ""),
+            ("Last used", used, ""),
+        ],
         "button": "Revoke the key",
         "danger": True,
         "back_url": reverse("biller-api-keys"),

@@ -23,7 +23,7 @@ from billing.models.notices import (
 from billing.models.runs import Chunk, ChunkState, Run, RunKind, RunState
 from billing.models.sign_ons import SignOnKey, UsedTicket
 from billing.models.throttles import Throttle
-from billing.models.tokens import ApiToken, IdempotencyKey
+from billing.models.tokens import ApiToken, IdempotencyKey, Scope
 from billing.models.users import LinkKind, Membership, PayerLink, RemoteRegistration, Role, SavedView, User
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "RunKind",
     "RunState",
     "SavedView",
+    "Scope",
     "Seal",
     "Setting",
     "SignOnKey",

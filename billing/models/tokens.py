@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
 from billing.models.billers import Biller
 from billing.models.tenants import TenantQuerySet
+
+
+class Scope(models.TextChoices):
+    """What a key may do: reading is one, and each kind of change another."""
+
+    READ = "read", "Read everything of the biller"
+    PAYMENTS = "payments", "Take, schedule and record payments, open CloudPay, keep payment methods"
+    ENROLMENTS = "enrolments", "Change AutoPay, paperless billing and pay by text"
+    ACCOUNTS = "accounts", "Change customer records and blocks, send updates again"
+    FILES = "files", "Hand in invoice files and adjustments"
+    REGISTRATION = "registration", "Register users, change their addresses and passwords"
+
+
+def every_scope() -> list[str]:
+    """Give all scopes: what keys had before there were any."""
+    return list(Scope.values)
 
 
 class ApiToken(models.Model):
@@ -16,6 +33,9 @@ class ApiToken(models.Model):
     name = models.CharField(max_length=60)
     prefix = models.CharField(max_length=12, unique=True)
     digest = models.CharField(max_length=64)
+    scopes = ArrayField(
+        models.CharField(max_length=12, choices=Scope), default=every_scope, help_text="What the key may do."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     created_by = models.CharField(max_length=120)
     last_used_on = models.DateField(null=True, blank=True)

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from django.db import transaction
@@ -14,7 +15,7 @@ from django.utils import timezone
 from billing import audit, tenancy
 from billing.actors import Actor
 from billing.errors import DomainError
-from billing.models import ApiToken, Biller
+from billing.models import ApiToken, Biller, Scope
 
 _PREFIX_LENGTH = 12
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without those that are read as others
@@ -23,6 +24,12 @@ MOST = 50
 
 class BadName(DomainError):
     """The key has no name, or one that another live key has."""
+
+
+class BadScopes(DomainError):
+    """The key would be allowed nothing, or something that there is not."""
+
+    default = "Choose what the key may do."
 
 
 class TooMany(DomainError):
@@ -44,10 +51,18 @@ class Made:
 
 
 @transaction.atomic(durable=True)
-def make(*, biller: Biller, name: str, actor: Actor, expires_at: datetime.datetime | None = None) -> Made:
-    """Make a key to the biller's API; only a digest of it is kept.
+def make(
+    *,
+    biller: Biller,
+    name: str,
+    actor: Actor,
+    scopes: Collection[str] = tuple(Scope.values),
+    expires_at: datetime.datetime | None = None,
+) -> Made:
+    """Make a key to the biller's API, which may do what ``scopes`` say; only a digest of it is kept.
 
     :raises BadName: the name is empty, too long, or a live key has it.
+    :raises BadScopes: there are none, or one of them is none.
     :raises Ended: ``expires_at`` lies in the past.
     :raises TooMany: the biller has enough.
     """
@@ -60,6 +75,8 @@ def make(*, biller: Biller, name: str, actor: Actor, expires_at: datetime.dateti
         raise BadName("Enter a name of at most 60 characters, such as the system that will use the key.", field="name")
     if live.filter(name=name).exists():
         raise BadName(f"There is a key with the name “{name}”. Enter another name.", field="name")
+    if not scopes or not set(scopes) <= set(Scope.values):
+        raise BadScopes(field="scopes")
     if expires_at is not None and expires_at <= now:
         raise Ended("Enter a day in the future.", field="expires_on")
     if live.count() >= MOST:
@@ -67,14 +84,20 @@ def make(*, biller: Biller, name: str, actor: Actor, expires_at: datetime.dateti
     prefix = "rp_" + "".join(secrets.choice(_LETTERS) for _ in range(_PREFIX_LENGTH - 3))
     key = f"{prefix}_{secrets.token_urlsafe(32)}"
     token = ApiToken.objects.create(
-        biller=biller, name=name, prefix=prefix, digest=digest(key), created_by=actor.label[:120], expires_at=expires_at
+        biller=biller,
+        name=name,
+        prefix=prefix,
+        digest=digest(key),
+        scopes=[scope for scope in Scope.values if scope in scopes],
+        created_by=actor.label[:120],
+        expires_at=expires_at,
     )
     audit.record(
         actor=actor,
         event="api_token.made",
         biller_id=biller.pk,
         subject=f"api_token:{token.pk}",
-        facts={"name": name, "prefix": prefix},
+        facts={"name": name, "prefix": prefix, "scopes": ", ".join(token.scopes)},
     )
     return Made(token, key)
 

@@ -15,7 +15,7 @@ from billing.actors import Requestor
 from billing.api.invoices import CustomerRef
 from billing.api.views import Account, ApiView, PageQuery, PeriodQuery, Shape, page_of
 from billing.lists.keysets import write_cursor
-from billing.models import Customer
+from billing.models import Customer, Scope
 from datapump import reports
 from datapump.models import ChangeLog, Outcome, Record, RecordState, RecordType
 from datapump.operations import resends
@@ -167,6 +167,8 @@ class RecordView(ApiView):
 
 class SendAgainView(ApiView):
     """An update, once more."""
+
+    scope = Scope.ACCOUNTS
 
     @extend_schema(operation_id="datapump_records_send_again", request=None, responses=RecordDetail, tags=["datapump"])
     def post(self, request: Request, pk: uuid.UUID) -> Response:

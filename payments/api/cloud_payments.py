@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from billing import money
 from billing.api.idempotency import HEADER, REPLAYED, once
 from billing.api.views import AmountAsked, ApiView, Money, Shape
-from billing.models import Invoice
+from billing.models import Invoice, Scope
 from payments.models import CloudPayer, CloudPayment
 from payments.operations import cloud_payments
 from payments.operations.cloud_payments import State
@@ -144,6 +144,8 @@ class CloudPaymentOpened(CloudPaymentShape):
 
 class CloudPaymentsView(ApiView):
     """Opening payments."""
+
+    scope = Scope.PAYMENTS
 
     @extend_schema(
         operation_id="CloudPay",

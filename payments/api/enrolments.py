@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.api.views import ApiView, Shape
-from billing.models import Customer
+from billing.models import Customer, Scope
 from payments.api.payments import InstrumentRef
 from payments.models import AutoPayEnrolment, Instrument
 from payments.operations import enrolments
@@ -50,6 +50,8 @@ class PaperlessShape(Shape):
 class AutoPayView(ApiView):
     """AutoPay of one customer; missing where it is off."""
 
+    scope = Scope.ENROLMENTS
+
     @extend_schema(operation_id="autopay_read", responses=AutoPayShape, tags=["enrolments"])
     def get(self, request: Request, pk: int) -> Response:
         """Give the customer's AutoPay."""
@@ -84,6 +86,8 @@ class AutoPayView(ApiView):
 
 class PaperlessView(ApiView):
     """Paperless billing of one customer."""
+
+    scope = Scope.ENROLMENTS
 
     @extend_schema(operation_id="paperless_read", responses=PaperlessShape, tags=["enrolments"])
     def get(self, request: Request, pk: int) -> Response:

@@ -16,6 +16,7 @@ from billing import throttles
 from billing.api.idempotency import CALLS
 from billing.api.invoices import CustomerRef
 from billing.api.views import Account, ApiView, PageQuery, Shape, page_of
+from billing.models import Scope
 from payments.models import Instrument, InstrumentKind, InstrumentState, Route
 from payments.operations import instruments
 
@@ -72,6 +73,8 @@ class InstrumentShape(Shape):
 class InstrumentsView(ApiView):
     """The methods on file with the biller."""
 
+    scope = Scope.PAYMENTS
+
     @extend_schema(
         operation_id="instruments_list",
         parameters=[InstrumentQuery],
@@ -123,6 +126,8 @@ class InstrumentsView(ApiView):
 class InstrumentView(ApiView):
     """One method."""
 
+    scope = Scope.PAYMENTS
+
     @extend_schema(operation_id="instruments_read", responses=InstrumentShape, tags=["methods"])
     def get(self, request: Request, pk: uuid.UUID) -> Response:
         """Give a method, on file or not."""
@@ -142,6 +147,8 @@ class InstrumentView(ApiView):
 
 class DefaultInstrumentView(ApiView):
     """Which method is a customer's default one."""
+
+    scope = Scope.PAYMENTS
 
     @extend_schema(operation_id="instruments_make_default", request=None, responses=InstrumentShape, tags=["methods"])
     def post(self, request: Request, pk: uuid.UUID) -> Response:

@@ -21,7 +21,7 @@ from billing import money
 from billing.api.idempotency import HEADER, REPLAYED, once
 from billing.api.invoices import CustomerRef
 from billing.api.views import Account, AmountAsked, ApiView, Money, PdfView, PeriodQuery, Shape, in_period, page_of
-from billing.models import Biller, Customer, Item
+from billing.models import Biller, Customer, Item, Scope
 from billing.papers.answers import answer
 from payments import receipts
 from payments.models import (
@@ -209,6 +209,8 @@ _DECLINED_SHAPE = inline_serializer(
 class PaymentsView(ApiView):
     """The payments of the biller."""
 
+    scope = Scope.PAYMENTS
+
     @extend_schema(
         operation_id="payments_list", parameters=[PaymentQuery], responses=page_of(PaymentShape), tags=["payments"]
     )
@@ -267,6 +269,8 @@ class PaymentsView(ApiView):
 class OutsidePaymentsView(ApiView):
     """Payments that were taken elsewhere."""
 
+    scope = Scope.PAYMENTS
+
     @extend_schema(
         operation_id="payments_record",
         request=OutsidePaymentRequest,
@@ -316,6 +320,8 @@ class PaymentView(ApiView):
 class DepositView(ApiView):
     """The deposit of an authorized payment."""
 
+    scope = Scope.PAYMENTS
+
     @extend_schema(
         operation_id="payments_deposit",
         request=None,
@@ -347,6 +353,8 @@ class DepositView(ApiView):
 
 class ReleaseView(ApiView):
     """The release of an authorized payment."""
+
+    scope = Scope.PAYMENTS
 
     @extend_schema(operation_id="payments_release", request=None, responses=PaymentDetail, tags=["payments"])
     def post(self, request: Request, pk: uuid.UUID) -> Response:

@@ -17,6 +17,7 @@ from billing import money
 from billing.api.idempotency import HEADER, REPLAYED, once
 from billing.api.invoices import CustomerRef
 from billing.api.views import Account, AmountAsked, ApiView, Money, PeriodQuery, Shape, in_period, page_of
+from billing.models import Scope
 from payments.api.payments import InstrumentRef, instrument_of
 from payments.models import ScheduledPayment, ScheduledState
 from payments.operations import scheduled_payments
@@ -77,6 +78,8 @@ class ScheduledShape(Shape):
 class ScheduledListView(ApiView):
     """The scheduled payments of the biller."""
 
+    scope = Scope.PAYMENTS
+
     @extend_schema(
         operation_id="scheduled_payments_list",
         parameters=[ScheduledQuery],
@@ -122,6 +125,8 @@ class ScheduledListView(ApiView):
 class ScheduledView(ApiView):
     """One scheduled payment."""
 
+    scope = Scope.PAYMENTS
+
     @extend_schema(operation_id="scheduled_payments_read", responses=ScheduledShape, tags=["scheduled payments"])
     def get(self, request: Request, pk: uuid.UUID) -> Response:
         """Give a scheduled payment as it stands."""
@@ -151,6 +156,8 @@ class ScheduledView(ApiView):
 
 class ScheduledCancelView(ApiView):
     """The end of a scheduled payment."""
+
+    scope = Scope.PAYMENTS
 
     @extend_schema(
         operation_id="scheduled_payments_cancel",

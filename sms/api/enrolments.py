@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from billing.api.idempotency import HEADER, REPLAYED, once
 from billing.api.views import ApiView, Shape
-from billing.models import Customer
+from billing.models import Customer, Scope
 from datapump.api.records import DOORS
 from sms.models import Consent, Mode, SmsMode
 from sms.operations import announcements, enrolments
@@ -84,6 +84,8 @@ class BillByTextShape(Shape):
 class PayByTextView(ApiView):
     """Pay by text of one customer."""
 
+    scope = Scope.ENROLMENTS
+
     @extend_schema(operation_id="pay_by_text_read", responses=PayByTextShape, tags=["pay by text"])
     def get(self, request: Request, pk: int) -> Response:
         """Give the customer's enrolment, its number and its consent."""
@@ -131,6 +133,8 @@ class PayByTextView(ApiView):
 
 class BillByTextView(ApiView):
     """The bill of one customer, by text."""
+
+    scope = Scope.ENROLMENTS
 
     @extend_schema(
         operation_id="pay_by_text_send_bill",

@@ -121,7 +121,7 @@ class Route:
     ``query`` is what a page needs to be shown whole. ``right_to_post`` is a POST's own right where it is another one, and
     ``only`` are the people whose object it is, where not every payer of the account may see it. ``whoever`` are enough to
     ask where an answer is dear and the same for everybody. A page with ``own_rules`` is a package's, which may say no to
-    whom it likes beyond its door.
+    whom it likes beyond its door. ``scope`` is what a machine's key needs for the calls that change something.
     """
 
     name: str
@@ -137,6 +137,7 @@ class Route:
     whoever: frozenset[Who] = frozenset(Who)
     kind: str = ""
     own_rules: bool = False
+    scope: str = ""
 
     def arguments(self, at: Place, nobody: frozenset[str] = frozenset()) -> dict[str, Any]:
         """Give the parts of the address for a place; those in ``nobody`` name nothing."""
@@ -323,7 +324,7 @@ _BILLER_PORTAL = [
     _biller("biller-person-role", "change_settings", BOTH, "membership_id", given=lambda _: {"role": "read_only"}),
     _biller("biller-person-remove", "change_settings", BOTH, "membership_id"),
     _biller("biller-person-invite", "change_settings", BOTH, "membership_id"),
-    _biller("biller-api-keys", "change_settings", BOTH, given=lambda _: {"name": "A new key"}),
+    _biller("biller-api-keys", "change_settings", BOTH, given=lambda _: {"name": "A new key", "scopes": ["read"]}),
     _biller("biller-api-key-revoke", "change_settings", BOTH, "token_id"),
     _biller(
         "biller-portal", "change_settings", BOTH, given=lambda _: {"setting_3": "https://other.example/", "setting_6": "on"}
@@ -505,21 +506,29 @@ _API = [
     _api("biller"),
     _api("customers"),
     _api("customer", pick=PICKS["customer_id"]),
-    _api("blocks", "GET HEAD PUT", pick=PICKS["customer_id"], given=lambda _: {"card": True, "bank": False}),
+    _api(
+        "blocks",
+        "GET HEAD PUT",
+        scope="accounts",
+        pick=PICKS["customer_id"],
+        given=lambda _: {"card": True, "bank": False},
+    ),
     _api(
         "customer-record",
         "POST",
+        scope="accounts",
         given=lambda at: {"account": at.account.customer.number, "phone": "(202) 555-0144", "city": "Elsewhere"},
     ),
     _api("invoices"),
     _api("invoice", pick=PICKS["invoice_id"]),
     _api("invoice-pdf", pick=PICKS["invoice_id"]),
-    _api("invoice-files", "GET HEAD POST", kind=MULTIPART_CONTENT, given=_upload),
+    _api("invoice-files", "GET HEAD POST", scope="files", kind=MULTIPART_CONTENT, given=_upload),
     _api("invoice-file", pick=PICKS["file_id"]),
     _api("invoice-file-errors", pick=lambda at: at.town.refused.pk),
     _api(
         "register-accounts",
         "POST",
+        scope="registration",
         given=lambda at: {
             "user_name": "new",
             "email": "new@payers.example",
@@ -529,19 +538,32 @@ _API = [
     _api(
         "link-accounts",
         "POST",
+        scope="registration",
         given=lambda at: {"user_name": "pat", "accounts": [{"account": at.account.customer.number}]},
     ),
-    _api("update-email", "POST", given=lambda _: {"user_name": "pat", "email": "new@payers.example"}),
-    _api("update-password", "POST", given=lambda _: {"user_name": "pat", "password": "a longer way to say it"}),
+    _api(
+        "update-email",
+        "POST",
+        scope="registration",
+        given=lambda _: {"user_name": "pat", "email": "new@payers.example"},
+    ),
+    _api(
+        "update-password",
+        "POST",
+        scope="registration",
+        given=lambda _: {"user_name": "pat", "password": "a longer way to say it"},
+    ),
     _api(
         "update-paperless",
         "POST",
+        scope="registration",
         given=lambda at: {"accounts": [{"account": at.account.customer.number}], "enrolled": True},
     ),
     _api("user-accounts", query=lambda at: f"account={at.account.customer.number}"),
     _api(
         "adjustments",
         "GET HEAD POST",
+        scope="files",
         given=lambda at: {
             "adjustments": [
                 {"account": at.account.customer.number, "amount": "-1.00", "reason": "Walked", "reference": "walk"}
@@ -553,6 +575,7 @@ _API = [
     _api(
         "payments",
         "GET HEAD POST",
+        scope="payments",
         given=lambda at: {
             "account": at.account.customer.number,
             "amount": "5.00",
@@ -562,6 +585,7 @@ _API = [
     _api(
         "outside-payments",
         "POST",
+        scope="payments",
         given=lambda at: {
             "account": at.account.customer.number,
             "amount": "5.00",
@@ -572,11 +596,12 @@ _API = [
     ),
     _api("payment", pick=PICKS["payment_id"]),
     _api("payment-receipt", pick=PICKS["payment_id"]),
-    _api("payment-deposit", "POST", pick=lambda at: at.account.held.pk),
-    _api("payment-release", "POST", pick=lambda at: at.account.held.pk),
+    _api("payment-deposit", "POST", scope="payments", pick=lambda at: at.account.held.pk),
+    _api("payment-release", "POST", scope="payments", pick=lambda at: at.account.held.pk),
     _api(
         "scheduled-payments",
         "GET HEAD POST",
+        scope="payments",
         given=lambda at: {
             "account": at.account.customer.number,
             "pay_on": "2026-12-05",
@@ -587,43 +612,54 @@ _API = [
     _api(
         "scheduled-payment",
         "GET HEAD PUT",
+        scope="payments",
         pick=lambda at: at.account.scheduled.pk,
         given=lambda at: {"pay_on": "2026-12-05", "instrument": at.account.spare.pk, "how": "By phone."},
     ),
-    _api("scheduled-payment-cancel", "POST", pick=lambda at: at.account.scheduled.pk),
+    _api("scheduled-payment-cancel", "POST", scope="payments", pick=lambda at: at.account.scheduled.pk),
     _api(
         "cloud-payments",
         "POST",
+        scope="payments",
         given=lambda at: {"account": at.account.customer.number, "who": "csr", "user_name": "x", "balance_due": "5.00"},
     ),
     _api("cloud-payment", pick=PICKS["cloud_id"]),
     _api("routes"),
-    _api("instruments", "GET HEAD POST", given=lambda at: {"account": at.account.customer.number, "token": "tok_x"}),
-    _api("instrument", "GET HEAD DELETE", pick=PICKS["instrument_id"]),
-    _api("instrument-default", "POST", pick=PICKS["instrument_id"]),
+    _api(
+        "instruments",
+        "GET HEAD POST",
+        scope="payments",
+        given=lambda at: {"account": at.account.customer.number, "token": "tok_x"},
+    ),
+    _api("instrument", "GET HEAD DELETE", scope="payments", pick=PICKS["instrument_id"]),
+    _api("instrument-default", "POST", scope="payments", pick=PICKS["instrument_id"]),
     _api(
         "autopay",
         "GET HEAD PUT DELETE",
+        scope="enrolments",
         pick=PICKS["customer_id"],
         given=lambda at: {"instrument": at.account.spare.pk, "agreed": True, "how": "On the web form."},
     ),
-    _api("paperless", "GET HEAD PUT", pick=PICKS["customer_id"], given=lambda _: {"enrolled": True}),
+    _api(
+        "paperless", "GET HEAD PUT", scope="enrolments", pick=PICKS["customer_id"], given=lambda _: {"enrolled": True}
+    ),
     _api(
         "pay-by-text",
         "GET HEAD PUT DELETE",
+        scope="enrolments",
         pick=PICKS["customer_id"],
         given=lambda _: {
             "number": "(202) 555-0199",
             "consent": {"how": "On the web form.", "text": "I agree to texts.", "version": "1"},
         },
     ),
-    _api("bill-by-text", "POST", pick=PICKS["customer_id"]),
+    _api("bill-by-text", "POST", scope="enrolments", pick=PICKS["customer_id"]),
     _api("texts"),
     _api("text", pick=PICKS["text_id"]),
     _api("change-logs", pick=PICKS["customer_id"]),
     _api("datapump-records"),
     _api("datapump-record", pick=PICKS["record_id"]),
-    _api("datapump-send-again", "POST", pick=PICKS["record_id"]),
+    _api("datapump-send-again", "POST", scope="accounts", pick=PICKS["record_id"]),
     _open("api-openapi", GET | {"OPTIONS"}, whoever=frozenset({Who.NOBODY, Who.SAM, Who.KEY})),
     _open("api-docs", GET | {"OPTIONS"}),
     _api("nowhere", "GET HEAD POST PUT PATCH DELETE", only=frozenset()),

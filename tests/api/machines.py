@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from billing.actors import Actor
-from billing.models import ApiToken, Biller
+from billing.models import ApiToken, Biller, Scope
 from billing.operations import api_tokens
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ OPERATOR = Actor.system("tests")
 class Machine:
     """A client that shows a biller's key with every call."""
 
-    def __init__(self, biller: Biller, name: str = "CIS") -> None:
-        made = api_tokens.make(biller=biller, name=name, actor=OPERATOR)
+    def __init__(self, biller: Biller, name: str = "CIS", scopes: Collection[str] = tuple(Scope.values)) -> None:
+        made = api_tokens.make(biller=biller, name=name, scopes=scopes, actor=OPERATOR)
         self.biller, self.key = biller, made.key
         self.token: ApiToken = made.token
         self._client = Client(headers={"Authorization": f"Bearer {made.key}"})

@@ -97,6 +97,22 @@ def state() -> list[Any]:
     ]
 
 
+def test_each_service_wants_its_scope(biller: Biller, customer: Customer) -> None:
+    before = state()
+    for path, scope, fields in (
+        (UPDATE, "accounts", {"AccountNumber": "35909-001", "City": "New Town"}),
+        (UPLOAD, "files", {"FileName": "1_11222026.csv", "FileContents": "eA=="}),
+    ):
+        other = Machine(biller, f"Not {scope}", {"accounts", "files", "read"} - {scope})
+        answer = post(path, other, **fields)
+        assert (answer.status_code, said(answer)["Code"]) == (403, "scope_missing")
+        assert f"“{scope}”" in answer.content.decode()
+        assert state()[:2] == before[:2]
+        assert InvoiceFile.objects.count() == 0
+    alone = Machine(biller, "Record keeper", ["accounts"])
+    assert post(UPDATE, alone, AccountNumber="35909-001", City="New Town").status_code == 200
+
+
 # ---- UpdateCustomerRecord --------------------------------------------------------------------------------------------
 
 

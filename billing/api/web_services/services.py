@@ -16,6 +16,7 @@ from billing import wakes
 from billing.api.authentication import Machine
 from billing.api.customers import CustomerRecordRequest, update_record
 from billing.api.views import Shape
+from billing.models import Scope
 from billing.operations import invoice_files
 from billing.tasks import load_invoice_file
 
@@ -35,10 +36,14 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation: what it takes beside ``UserName`` and ``Password``, what it answers, and what it does."""
+    """One operation: what it takes beside ``UserName`` and ``Password``, what it answers, and what it does.
+
+    ``scope`` is what a key needs for it.
+    """
 
     name: str
     words: str
+    scope: Scope
     shape: type[Shape]
     takes: tuple[Field, ...]
     gives: tuple[Field, ...]
@@ -106,6 +111,7 @@ CLOUD_MANAGEMENT = Service(
         Operation(
             "UpdateCustomerRecord",
             "Changes the record of a customer; a new phone number is taken over by pay by text.",
+            Scope.ACCOUNTS,
             CustomerRecordRequest,
             (
                 Field("AccountNumber", "account", required=True),
@@ -131,6 +137,7 @@ CLOUD_INVOICING = Service(
         Operation(
             "UploadInvoiceFile",
             "Hands in an invoice file, which is loaded in the background.",
+            Scope.FILES,
             UploadRequest,
             (Field("FileName", "file_name", required=True), Field("FileContents", "file", "base64Binary", True)),
             (Field("FileID", "id"), Field("SHA256", "sha256")),

@@ -101,6 +101,7 @@ def _act(request: HttpRequest, service: Service, message: Message) -> tuple[str,
     if operation is None:
         raise BadMessage("This service has no such operation.")
     machine = _machine(request, message)
+    machine.needs(operation.scope)
     throttles.count(tries=[(CALLS, str(machine.token.pk))], now=timezone.now())
     return operation.name, operation.act(machine, _given(operation, message, machine))
 
