@@ -8,12 +8,19 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from billing import formats
+from billing.errors import DomainError
 from billing.papers.bills import addressee, file_name, logo_of, sender
-from billing.papers.typesetting import Headline, Paper, Pdf, Row, set_paper
+from billing.papers.typesetting import Headline, NotSet, Paper, Pdf, Row, set_paper
 from payments.models import Payment, PaymentState
 
 PAID = (PaymentState.POSTED, PaymentState.REVERSED)
 """States of a payment that has a receipt."""
+
+
+class ReceiptUnavailable(DomainError):
+    """The receipt's PDF cannot be set now."""
+
+    default = "The PDF of this receipt cannot be shown."
 
 
 def receipt(
@@ -29,7 +36,7 @@ def receipt(
     ``together`` are the payments that were charged with it, as far as the reader may see them, itself among them.
     ``account_number`` is how the reader knows the account. A guest knows its number and is not told whose it is.
 
-    :raises NotSet: it cannot be set.
+    :raises ReceiptUnavailable: it cannot be set.
     """
     customer, biller = payment.customer, payment.customer.biller
     currency = payment.currency
@@ -65,7 +72,10 @@ def receipt(
             footer=f"{biller.name} · {payment.confirmation}",
             logo=logo_of(biller),
         )
-        return Pdf(file_name("receipt", payment.confirmation), set_paper(paper))
+        try:
+            return Pdf(file_name("receipt", payment.confirmation), set_paper(paper))
+        except NotSet:
+            raise ReceiptUnavailable from None
 
 
 def _charged_together(together: Sequence[Payment]) -> list[Row]:

@@ -23,6 +23,7 @@ from billing.throttles import TooManyTries
 from datapump.operations.printed_bills import BillUnavailable
 from payments.gateways.base import Misconfigured
 from payments.operations.instruments import ProcessorUnavailable
+from payments.receipts import ReceiptUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def refusal_of(error: Exception) -> Response | None:
         case TooManyTries():
             seconds = max(1, round((error.until - timezone.now()).total_seconds()))
             return _answer(429, code_of(error), str(error), headers={"Retry-After": str(seconds)})
-        case ProcessorUnavailable() | BillUnavailable():
+        case ProcessorUnavailable() | BillUnavailable() | ReceiptUnavailable():
             return _answer(503, code_of(error), str(error))
         case DomainError():
             return _answer(409 if isinstance(error, Conflict) else 422, code_of(error), str(error), error.field)

@@ -14,23 +14,25 @@ from billing.models import Biller, Customer, Invoice, Item
 from billing.papers.typesetting import Headline, Paper, Pdf, Row, Sender, set_paper
 
 
-def bill(invoice: Invoice, *, language: str) -> Pdf:
+def bill(invoice: Invoice, *, language: str, guest_number: str = "") -> Pdf:
     """Set a bill; its customer and biller should be at hand.
+
+    ``guest_number`` is the account's number as a guest knows it: their paper does not say whose it is.
 
     :raises NotSet: it cannot be set.
     """
     items = list(Item.objects.filter(invoice=invoice).order_by("pk"))
     with translation.override(language):
-        return Pdf(file_name("bill", invoice.number), set_paper(_paper(invoice, items, language)))
+        return Pdf(file_name("bill", invoice.number), set_paper(_paper(invoice, items, language, guest_number)))
 
 
-def _paper(invoice: Invoice, items: list[Item], language: str) -> Paper:
+def _paper(invoice: Invoice, items: list[Item], language: str, guest_number: str) -> Paper:
     customer, biller = invoice.customer, invoice.customer.biller
     currency = biller.currency
-    still_open = _sum(items, "open")
+    still_open, number = _sum(items, "open"), guest_number or customer.shown_number
     rows = [
         Row(_("Bill number"), invoice.number),
-        Row(_("Account"), customer.shown_number),
+        Row(_("Account"), number),
         Row(_("Issued"), formats.day(invoice.issued_on)),
         Row(_("Due"), formats.day(invoice.due_on)),
     ]
@@ -48,7 +50,7 @@ def _paper(invoice: Invoice, items: list[Item], language: str) -> Paper:
         language=language,
         accent=biller.accent,
         biller=sender(biller),
-        addressee=addressee(customer),
+        addressee=[] if guest_number else addressee(customer),
         headline=Headline(
             _("Amount of this bill"),
             formats.balance(invoice.amount, currency),
@@ -57,7 +59,7 @@ def _paper(invoice: Invoice, items: list[Item], language: str) -> Paper:
         columns=(_("Details"), _("Value")),
         rows=rows,
         notes=[_("Pay online: %(address)s") % {"address": where}] if still_open > 0 else [],
-        footer=f"{biller.name} · {customer.shown_number}",
+        footer=f"{biller.name} · {number}",
         logo=logo_of(biller),
     )
 

@@ -347,8 +347,12 @@ def release(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
 @biller_page(Permission.VIEW)
 def receipt(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
     """Draw the receipt of a payment that went through, to print."""
-    context = {"title": "Receipt", "section": "payments", "payment": _paid(request, payment_id)}
-    return render(request, "biller_portal/payments/receipt.html", context)
+    return _draw_receipt(request, _paid(request, payment_id))
+
+
+def _draw_receipt(request: BillerRequest, found: Payment, *, no_pdf: str = "") -> HttpResponse:
+    context = {"title": "Receipt", "section": "payments", "payment": found, "no_pdf": no_pdf}
+    return render(request, "biller_portal/payments/receipt.html", context, status=502 if no_pdf else 200)
 
 
 @biller_page(Permission.VIEW)
@@ -356,7 +360,10 @@ def receipt_pdf(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
     """Give the receipt of a payment that went through as PDF, in the customer's language."""
     found = _paid(request, payment_id)
     together = list(Payment.objects.charged_with(found))
-    return answer(receipts.receipt(found, language=found.customer.language, together=together))
+    try:
+        return answer(receipts.receipt(found, language=found.customer.language, together=together))
+    except receipts.ReceiptUnavailable as fault:
+        return _draw_receipt(request, found, no_pdf=str(fault))
 
 
 def _paid(request: BillerRequest, payment_id: uuid.UUID) -> Payment:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+import resource
+import struct
+import time
+import zlib
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +24,7 @@ from hypothesis import strategies as st
 
 from billing.customer_portal.access import open_for_guest
 from billing.models import Item, Posting, PostingKind
-from billing.papers import bills
+from billing.papers import bills, typesetting
 from billing.papers.typesetting import Headline, Paper, Row, Sender, set_paper, writable
 from payments.models import Channel, Payment, PaymentState
 from payments.receipts import receipt
@@ -59,18 +63,19 @@ hostile = st.text(max_size=120) | st.text(st.characters(min_codepoint=32, max_co
 )  # fmt: skip
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
-@given(name=hostile, number=hostile, address=hostile)
-@example("#panic()", "*7001*", "$x$")
-def test_no_value_is_ever_markup(name: str, number: str, address: str) -> None:
+@hypothesis_settings(max_examples=15, deadline=None)
+@given(name=hostile, number=hostile, address=hostile, others=st.lists(hostile, max_size=8))
+@example("#panic()", "*7001*", "$x$", [])
+def test_no_value_is_ever_markup(name: str, number: str, address: str, others: list[str]) -> None:
+    rows = [Row("Bill number", number), Row(name, address), *(Row("Other", one) for one in others)]
     body = set_paper(
         paper(
-            title=f"Bill {number}", addressee=[name, address], rows=[Row("Bill number", number), Row(name, address)],
-            biller=Sender(name, [address]), headline=Headline(name, number, address), notes=[address], footer=name,
+            title=f"Bill {number}", addressee=[name, address], rows=rows, biller=Sender(name, [address]),
+            headline=Headline(name, number, address), notes=[address], footer=name,
         )
     )  # fmt: skip
     shown = words(body)
-    for value in (name, number, address):
+    for value in (name, number, address, *others):
         # What is written in plain letters and signs stands there as it is, but for spaces, which the reader folds; in
         # other scripts the order on the sheet is another.
         if re.fullmatch(r"[ -~]*", value):
@@ -163,17 +168,101 @@ def test_receipts_for_payers_guests_csrs_and_machines() -> None:
 
 
 @pytest.mark.django_db
-def test_a_guest_gets_no_bill_that_says_whose_it_is() -> None:
-    customer = make_customer(make_biller(), name="Alma Reyes")
-    invoice = make_invoice(customer)
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_guest_gets_the_bill_they_found_which_does_not_say_whose_it_is(masked: bool) -> None:
+    customer = make_customer(make_biller(), name="Alma Reyes", number="35909-001", address1="18 Mill Race Lane")
+    invoice, neighbours = make_invoice(customer, "84.10", number="7001"), make_invoice(make_customer(customer.biller))
     client = Client()
     session = client.session
-    door = open_for_guest(session, customer)
+    door = open_for_guest(session, customer, masked=masked)
     session.save()
     page = client.get(door.url("bill", customer, invoice_id=invoice.pk))
-    assert page.status_code == 200
-    assert "pdf" not in page.content.decode().lower()
+    address = door.url("bill-pdf", customer, invoice_id=invoice.pk)
+    assert f'href="{address}"' in page.content.decode()
+    got = client.get(address)
+    assert (got.status_code, got["Content-Type"]) == (200, "application/pdf")
+    assert (got["Content-Disposition"], got["Cache-Control"]) == (
+        'attachment; filename="bill-7001.pdf"', "max-age=0, no-cache, no-store, must-revalidate, private",
+    )  # fmt: skip
+    text = words(got.content)
+    assert "Amount of this bill $84.10" in text
+    assert ("35909-001" in text) is not masked
+    for told in ("Alma", "Mill Race"):
+        assert told not in text
+    # Nobody else's, nowhere else, and not behind the payer's own door.
+    assert client.get(door.url("bill-pdf", customer, invoice_id=neighbours.pk)).status_code == 404
+    assert Client().get(address).status_code == 404
     assert client.get(reverse("customer-bill-pdf", args=[customer.pk, invoice.pk])).status_code == 302
+
+
+def bomb(side: int) -> bytes:
+    """Draw a picture that is small as a file and large when it is read: so many black points in a square."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    pressed, row = zlib.compressobj(1), bytes(1 + side)
+    body = b"".join(pressed.compress(row) for _ in range(side)) + pressed.flush()
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def test_a_picture_that_takes_all_memory_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    picture = bomb(16_000)
+    assert len(picture) < 2 << 20
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert words(set_paper(paper(logo=picture))) == words(set_paper(paper()))
+    # In kilobytes, of the largest child so far.
+    assert max(before, typesetting.MEMORY >> 10) >= resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
+
+@pytest.mark.django_db
+def test_what_cannot_be_set_within_its_memory_is_a_page_that_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Less than Python itself takes with typst.
+    monkeypatch.setattr(typesetting, "MEMORY", 96 << 20)
+    with pytest.raises(typesetting.NotSet):
+        set_paper(paper())
+    assert "a paper could not be set: the press ended with" in caplog.text
+    machine = Machine(biller := make_biller())
+    customer = make_customer(biller)
+    invoice, user = make_invoice(customer), make_user()
+    make_link(user, customer)
+    instrument = make_instrument(customer, make_route(biller))
+    posting = Posting.objects.create(
+        biller=biller, key="r", kind=PostingKind.RECEIPTS, effective_on=timezone.now().date()
+    )
+    payment = Payment.objects.create(
+        biller=biller, customer=customer, instrument=instrument, route=instrument.route, tender="card",
+        amount=Decimal("84.10"), currency="USD", state=PaymentState.POSTED, channel=Channel.WEB, requestor=2,
+        made_by="Alma Reyes", request_key="f" * 32, settled_at=timezone.now(), posting_id=posting.pk,
+    )  # fmt: skip
+    payer, staff = client_of(user), client_of(make_staff(biller))
+    for client, name, whose in (
+        (payer, "customer-bill-pdf", [customer.pk, invoice.pk]),
+        (payer, "customer-payment-pdf", [customer.pk, payment.pk]),
+        (staff, "biller-bill-pdf", [invoice.pk]),
+        (staff, "biller-payment-receipt-pdf", [payment.pk]),
+    ):
+        page = client.get(reverse(name, args=whose))
+        assert (page.status_code, page["Content-Type"]) == (502, "text/html; charset=utf-8"), name
+        assert "$84.10" in page.content.decode()
+        assert "Try again" in page.content.decode()
+    for path, code in (
+        (f"invoices/{invoice.pk}/pdf/", "bill_unavailable"),
+        (f"payments/{payment.pk}/receipt/", "receipt_unavailable"),
+    ):
+        refused = machine.get(path)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, code)
+
+
+def test_what_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(typesetting, "LONGEST", 0.01)
+    began = time.monotonic()
+    with pytest.raises(typesetting.NotSet):
+        set_paper(paper())
+    assert time.monotonic() - began < 2
 
 
 @pytest.mark.django_db
