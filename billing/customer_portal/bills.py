@@ -117,9 +117,16 @@ def bill(request: AccountRequest, invoice_id: int) -> HttpResponseBase:
 @account_page
 def bill_pdf(request: AccountRequest, invoice_id: int) -> HttpResponseBase:
     """Give one bill as PDF; where it cannot be had, the bill's page says so."""
-    found = _found(request, invoice_id)
+    found, door = _found(request, invoice_id), request.door
     try:
-        pdf = printed_bills.open_bill(invoice=found, language=get_language() or "en", now=timezone.now())
+        pdf = printed_bills.open_bill(
+            invoice=found,
+            language=get_language() or "en",
+            now=timezone.now(),
+            guest_number=request.account_number if door.guest else "",
+            # Who came by a link in a text has not shown that they know the account: the link may have been passed on.
+            printed=not door.masked,
+        )
     except BillUnavailable as fault:
         return _draw(request, found, fault)
     return answer(pdf)
@@ -162,8 +169,7 @@ def _draw(request: AccountRequest, found: Invoice, fault: BillUnavailable | None
         if payable and not request.door.guest and request.biller.allow_scheduled_payments
         else "",
         "guest": bool(request.door.guest),
-        # Whose bill it is a guest is not told, and a biller's own PDF tells.
-        "pdf_url": "" if request.door.guest else request.door.url("bill-pdf", request.customer, invoice_id=found.pk),
+        "pdf_url": request.door.url("bill-pdf", request.customer, invoice_id=found.pk),
         "no_pdf": fault is not None,
     }
     status = 200 if fault is None else 504 if fault.late else 502

@@ -19,6 +19,7 @@ urlpatterns = [
     path("account/<int:customer_id>/bills/<int:invoice_id>/", bills.bill, name="customer-bill"),
     path("account/<int:customer_id>/bills/<int:invoice_id>/pdf/", bills.bill_pdf, name="customer-bill-pdf"),
     path("pay/<str:guest>/bills/<int:invoice_id>/", bills.bill, name="guest-bill"),
+    path("pay/<str:guest>/bills/<int:invoice_id>/pdf/", bills.bill_pdf, name="guest-bill-pdf"),
     path("profile/", profiles.profile, name="customer-profile"),
     path("profile/accounts/<int:link_id>/unlink/", profiles.unlink, name="customer-unlink"),
     path("view-as/<int:customer_id>/<int:user_id>/", viewings.begin, name="customer-view-as"),

@@ -50,19 +50,21 @@ class BillUnavailable(DomainError):
         self.late = late
 
 
-def open_bill(*, invoice: Invoice, language: str, now: datetime) -> Pdf:
+def open_bill(*, invoice: Invoice, language: str, now: datetime, guest_number: str = "", printed: bool = True) -> Pdf:
     """Give a bill as PDF; whoever asks has been found entitled to the invoice.
 
     An invoice whose format names a print server that its biller has set up is fetched there, or taken from what was
     fetched within a day; every other one is set by ourselves, in ``language``. The invoice's customer and biller should be at hand.
+    ``guest_number`` is the account's number as a guest knows it, whom our paper does not tell whose it is. Not ``printed``: the
+    biller's own, which says all of it, is not for them.
 
     :raises BillUnavailable: the print server does not give it, or it cannot be set.
     """
-    driver = PRINT_SERVERS.get(invoice.format_guid) if invoice.format_guid else None
+    driver = PRINT_SERVERS.get(invoice.format_guid) if invoice.format_guid and printed else None
     target = print_target_of(invoice.biller_id) if driver else None
     if driver is None or target is None:
         try:
-            pdf = papers.bill(invoice, language=language)
+            pdf = papers.bill(invoice, language=language, guest_number=guest_number)
         except NotSet as fault:
             raise BillUnavailable(str(fault)) from None
     else:

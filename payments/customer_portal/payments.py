@@ -32,7 +32,7 @@ from payments import receipts
 from payments.customer_portal import card_entry, cloud_payments, drafts
 from payments.customer_portal.drafts import Draft
 from payments.gateways.base import Misconfigured
-from payments.models import Channel, Instrument, InstrumentKind, Payment, PaymentState
+from payments.models import Allocation, Channel, Instrument, InstrumentKind, Payment, PaymentState
 from payments.operations import balances, charges, dues, scheduled_payments
 from payments.operations import cloud_payments as opened
 
@@ -383,7 +383,10 @@ def payment(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
     """Show what came of a payment: the receipt, the wait for the processor, or that no money was taken."""
     if (back := cloud_payments.leads_back(request)) is not None:
         return back
-    found = _found(request, payment_id)
+    return _show(request, _found(request, payment_id))
+
+
+def _show(request: AccountRequest, found: Payment, *, no_pdf: bool = False) -> HttpResponse:
     context: dict[str, Any] = {
         "section": "payments",
         "customer": request.customer,
@@ -395,6 +398,8 @@ def payment(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
         "failure": _(found.failure) if found.failure else "",
         "together": _charged_with(request, found),
         "pdf_url": request.door.url("payment-pdf", request.customer, payment_id=found.pk),
+        "no_pdf": no_pdf,
+        "bills": _bills_of(request, found),
     }
     match found.state:
         case PaymentState.PROCESSING:
@@ -405,7 +410,20 @@ def payment(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseBase:
             title, template = _("Your payment did not go through"), "payment_failed"
         case _:
             title, template = _("Receipt"), "receipt"
-    return render(request, f"customer_portal/{template}.html", {"title": title, **context})
+    return render(
+        request, f"customer_portal/{template}.html", {"title": title, **context}, status=502 if no_pdf else 200
+    )
+
+
+def _bills_of(request: AccountRequest, found: Payment) -> list[dict[str, str]]:
+    """List the bills that a payment paid, which stand behind the same door; the biller's own system has them elsewhere."""
+    if request.door.cloud is not None:
+        return []
+    rows = Allocation.objects.filter(payment=found, item__invoice__isnull=False, item__invoice__withdrawn=False)
+    bills = rows.order_by("item_id").values_list("item__invoice_id", "item__invoice__number").distinct()
+    return [
+        {"number": number, "url": request.door.url("bill", request.customer, invoice_id=pk)} for pk, number in bills
+    ]
 
 
 @account_page
@@ -416,15 +434,17 @@ def receipt_pdf(request: AccountRequest, payment_id: uuid.UUID) -> HttpResponseB
     found = _found(request, payment_id)
     if found.state not in receipts.PAID:
         raise Http404("No receipt: nothing was paid.")
-    return answer(
-        receipts.receipt(
+    try:
+        pdf = receipts.receipt(
             found,
             language=get_language() or "en",
             together=_charged_with(request, found),
             account_number=request.account_number,
             guest=request.door.stranger,
         )
-    )
+    except receipts.ReceiptUnavailable:
+        return _show(request, found, no_pdf=True)
+    return answer(pdf)
 
 
 def _found(request: AccountRequest, payment_id: uuid.UUID) -> Payment:

@@ -448,7 +448,7 @@ _CUSTOMER_PORTAL = [
         "customer-unlink", Door.ACCOUNT, BOTH, "", _picks("link_id"), only=frozenset({Who.OLIVE, Who.NORA, Who.VIEWER})
     ),
     *_account("bill", GET, "invoice_id"),
-    _own_account("bill-pdf", GET, "invoice_id"),
+    *_account("bill-pdf", GET, "invoice_id"),
     _own_account("payment", GET, "payment_id"),
     _own_account("payment-pdf", GET, "payment_id"),
     # Of the account's payments a guest sees those that were made by them.

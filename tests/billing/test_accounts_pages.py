@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.core import mail
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
+from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -20,20 +23,25 @@ from billing import audit
 from billing.actors import Actor
 from billing.biller_portal.histories import happened
 from billing.models import (
+    AdjustmentSource,
     ApiToken,
     AuditEntry,
     Biller,
     Customer,
     Item,
+    ItemKind,
     Membership,
     Notice,
     NoticeDelivery,
     PayerLink,
+    Posting,
+    PostingKind,
     Role,
     SavedView,
     User,
 )
-from billing.operations import api_tokens, billers, notices, people
+from billing.operations import adjustments, api_tokens, billers, notices, people
+from billing.operations.adjustments import Given
 from payments.models import Payment
 from tests.factories import (
     make_autopay,

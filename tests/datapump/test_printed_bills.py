@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing import advanced_settings, tenancy
+from billing.customer_portal.access import open_for_guest
 from billing.models import Biller, Customer, Invoice, Role
 from config.celery import BEAT
 from datapump import tasks
@@ -82,6 +83,26 @@ def test_a_bill_is_fetched_once_a_day_for_the_settings_there_are(biller: Biller,
     other = ASKED.replace("35909-7001", "7001")
     assert asked(cis) == [ASKED, other, other]
     assert not default_storage.exists(str(kept.body.name))
+
+
+@pytest.mark.spec("MSP-20")
+def test_a_guest_who_found_the_bill_gets_the_billers_own_and_one_with_a_link_gets_ours(
+    biller: Biller, invoice: Invoice, cis: Cis
+) -> None:
+    found = {}
+    for masked in (False, True):
+        client = Client()
+        session = client.session
+        door = open_for_guest(session, invoice.customer, masked=masked)
+        session.save()
+        found[masked] = client.get(door.url("bill-pdf", invoice.customer, invoice_id=invoice.pk))
+        assert found[masked].status_code == 200
+    assert b"Account 35909 sub 001" in found[False].content
+    ours = pypdf.PdfReader(io.BytesIO(found[True].content)).pages[0].extract_text()
+    assert "7001" in ours
+    assert "Alma" not in ours
+    assert "35909" not in ours
+    assert asked(cis) == [ASKED]
 
 
 def test_what_was_fetched_ages_out(invoice: Invoice, cis: Cis) -> None:

@@ -437,6 +437,9 @@ def test_a_guest_pays_and_gets_a_receipt_but_sees_nothing_else(town: Town) -> No
     assert ("$84.10" in text(bill), "Ana Ruiz" in text(bill)) == (True, False)
     receipt = guest.post(review)["Location"]
     assert "A receipt is on its way to guest@example.com." in text(guest.get(receipt))
+    # From there the bill that was paid, and its PDF.
+    assert f'href="{url}bills/{Item.objects.get().invoice_id}/"' in guest.get(receipt).content.decode()
+    assert guest.get(f"{url}bills/{Item.objects.get().invoice_id}/pdf/")["Content-Type"] == "application/pdf"
     payment = Payment.objects.get()
     assert (payment.channel, payment.made_by, payment.user_id, payment.email) == (
         11,
