@@ -33,7 +33,6 @@ from datapump.connectors.base import (
     NotSent,
     OutcomeUnknown,
     ReadsBalances,
-    Target,
 )
 from datapump.connectors.registry import connector_named
 from datapump.models import Endpoint, Purpose
@@ -96,20 +95,41 @@ def ask(*, endpoint: Endpoint, customers: Iterable[int], seconds: float | None =
 
     :raises RuntimeError: a transaction is open.
     """
+    [asking] = ask_all(wanted=[(endpoint, customers)], seconds=seconds)
+    return asking
+
+
+def ask_all(*, wanted: Sequence[tuple[Endpoint, Iterable[int]]], seconds: float | None = None) -> list[Asking]:
+    """Do the same at several endpoints at once, each within its own bounds; gives an asking for each, in their order.
+
+    :raises RuntimeError: a transaction is open.
+    """
     if connection.in_atomic_block:
         raise RuntimeError("The biller's system is asked while no transaction is open.")
-    accounts, now = _stale(endpoint, customers)
-    asking = Asking(endpoint, now)
-    if not accounts:
-        return asking
-    try:
-        _Asker(asking).ask(accounts, seconds or float(endpoint.timeout_seconds))
-    except (ConnectorError, LookupError, SecretUnreadable) as error:
-        known = error if isinstance(error, ConnectorError) else Misconfigured(str(error))
-        asking.asked = [Asked(one.customer_id, now, now, error=known) for one in accounts]
-        if isinstance(known, Misconfigured):
-            asking.calls.append(known)
-    return asking
+    askers = []
+    for endpoint, customers in wanted:
+        accounts, now = _stale(endpoint, customers)
+        askers.append(_Asker(Asking(endpoint, now), accounts, seconds or float(endpoint.timeout_seconds)))
+    ready = {asker.lane: asker for asker in askers if asker.prepare()}
+    if ready:
+        with Calls(None if not settings.PRODUCTION else settings.DATAPUMP_NETWORKS) as line:
+            _converse(line, ready)
+    return [asker.asking for asker in askers]
+
+
+def _converse(line: Calls, askers: Mapping[str, _Asker]) -> None:
+    """Let each ask until it has its answers, or its time is over."""
+    for asker in askers.values():
+        asker.begin(line)
+    while unanswered := [asker for asker in askers.values() if asker.waiting]:
+        ends = max(asker.ends for asker in unanswered) + _GRACE
+        try:
+            answer = line.answers.get(timeout=max(0.0, ends - line.clock()))
+        except queue.Empty:
+            break
+        askers[answer.call.lane].take(line, answer)
+    for asker in askers.values():
+        asker.finish()
 
 
 def _stale(endpoint: Endpoint, customers: Iterable[int]) -> tuple[list[_Account], datetime]:
@@ -140,47 +160,71 @@ def _stale(endpoint: Endpoint, customers: Iterable[int]) -> tuple[list[_Account]
 
 
 class _Asker:
-    """One asking under way; moments are counted from PostgreSQL's by the clock of the calls."""
+    """One endpoint's asking under way; moments are counted from PostgreSQL's by the clock of the calls.
 
-    def __init__(self, asking: Asking) -> None:
-        self._asking, self._endpoint, self._now = asking, asking.endpoint, asking.now
+    ``lane`` is its own among the calls, ``waiting`` how many of these are under way, ``ends`` when it is over.
+    """
+
+    def __init__(self, asking: Asking, accounts: Sequence[_Account], seconds: float) -> None:
+        self.asking, self.lane = asking, str(asking.endpoint.pk)
+        self.waiting, self.ends = 0, 0.0
+        self._endpoint, self._now = asking.endpoint, asking.now
+        self._accounts, self._seconds = accounts, seconds
         self._breaker = Breaker.of(asking.endpoint)
+        self._calls: list[Call] = []
+        self._rest: list[Call] = []
+        self._began = 0.0
 
-    def ask(self, accounts: Sequence[_Account], seconds: float) -> None:
-        endpoint = self._endpoint
-        connector: Connector = connector_named(endpoint.connector)
-        if not isinstance(connector, ReadsBalances):
-            raise Misconfigured(f"The connector {endpoint.connector} cannot ask for balances.")
-        target = target_of(endpoint, flags_of(endpoint.biller_id))
-        self._let_in()
-        calls = self._write(connector, target, accounts, min(seconds, float(endpoint.timeout_seconds)))
-        if not calls:
-            return
-        with Calls(None if not settings.PRODUCTION else settings.DATAPUMP_NETWORKS) as line:
-            began = line.clock()
-            ends = began + seconds
-            # One call alone finds out whether an endpoint that did not answer answers again.
-            first, rest = (calls[:1], calls[1:]) if self._breaker.closed_until else (calls, [])
-            line.feed("balances", endpoint.in_flight, first)
-            waiting = len(first)
-            while waiting:
-                try:
-                    answer = line.answers.get(timeout=max(0.0, ends + _GRACE - line.clock()))
-                except queue.Empty:
-                    break
-                waiting -= 1
-                self._take(connector, target, answer, began)
-                if self._breaker.closed_until is not None:
-                    line.recall("balances")
-                elif rest:
-                    line.feed("balances", endpoint.in_flight, rest)
-                    waiting, rest = waiting + len(rest), []
-        done = {one.customer_id for one in self._asking.asked}
-        late = self._now + timedelta(seconds=seconds)
+    def prepare(self) -> bool:
+        """Write what is to be asked; False where nothing is, or nothing may."""
+        if not self._accounts:
+            return False
+        try:
+            connector: Connector = connector_named(self._endpoint.connector)
+            if not isinstance(connector, ReadsBalances):
+                raise Misconfigured(f"The connector {self._endpoint.connector} cannot ask for balances.")
+            self._connector, self._target = connector, target_of(self._endpoint, flags_of(self._endpoint.biller_id))
+            self._let_in()
+            self._write()
+        except (ConnectorError, LookupError, SecretUnreadable) as error:
+            known = error if isinstance(error, ConnectorError) else Misconfigured(str(error))
+            self.asking.asked = [Asked(one.customer_id, self._now, self._now, error=known) for one in self._accounts]
+            if isinstance(known, Misconfigured):
+                self.asking.calls.append(known)
+            return False
+        return bool(self._calls)
+
+    def begin(self, line: Calls) -> None:
+        """Send what was written."""
+        self._began = line.clock()
+        self.ends = self._began + self._seconds
+        calls = [replace(call, not_after=self.ends) for call in self._calls]
+        # One call alone finds out whether an endpoint that did not answer answers again.
+        first, self._rest = (calls[:1], calls[1:]) if self._breaker.closed_until else (calls, [])
+        self._feed(line, first)
+
+    def take(self, line: Calls, answer: Answer) -> None:
+        """Take an answer, or a call that was not sent."""
+        self.waiting -= 1
+        self._read(answer)
+        if self._breaker.closed_until is not None:
+            line.recall(self.lane)
+        elif self._rest:
+            rest, self._rest = self._rest, []
+            self._feed(line, rest)
+
+    def finish(self) -> None:
+        """Note who was not asked, or has not answered."""
+        done = {one.customer_id for one in self.asking.asked}
+        late = self._now + timedelta(seconds=self._seconds)
         left = NotSent("The biller's system was not asked in time, or does not answer.")
-        self._asking.asked += [
-            Asked(one.customer_id, self._now, late, error=left) for one in accounts if one.customer_id not in done
+        self.asking.asked += [
+            Asked(one.customer_id, self._now, late, error=left) for one in self._accounts if one.customer_id not in done
         ]
+
+    def _feed(self, line: Calls, calls: list[Call]) -> None:
+        self.waiting += len(calls)
+        line.feed(self.lane, self._endpoint.in_flight, calls)
 
     def _let_in(self) -> None:
         """Return where the endpoint may be asked now.
@@ -200,39 +244,36 @@ class _Asker:
         if state == "open":
             raise NotSent(f"The biller's system does not answer: {endpoint.last_failure}")
 
-    def _write(
-        self, connector: ReadsBalances, target: Target, accounts: Sequence[_Account], timeout: float
-    ) -> list[Call]:
-        calls = []
-        for one in accounts:
+    def _write(self) -> None:
+        timeout = min(self._seconds, float(self._endpoint.timeout_seconds))
+        for one in self._accounts:
             try:
-                envelope = connector.write_balance(one.number, target)
-                signed = connector.sign(envelope, target, self._now)
+                envelope = self._connector.write_balance(one.number, self._target)
+                signed = self._connector.sign(envelope, self._target, self._now)
             except Misconfigured:
                 raise
             except ConnectorError as error:
-                self._asking.asked.append(Asked(one.customer_id, self._now, self._now, error=error))
+                self.asking.asked.append(Asked(one.customer_id, self._now, self._now, error=error))
             else:
                 envelope = replace(envelope, headers={**envelope.headers, **signed})
-                calls.append(Call("balances", envelope, timeout, one))
-        return calls
+                self._calls.append(Call(self.lane, envelope, timeout, one))
 
-    def _take(self, connector: ReadsBalances, target: Target, answer: Answer, began: float) -> None:
+    def _read(self, answer: Answer) -> None:
         if not answer.sent:
             return
         account: _Account = answer.call.ticket
-        ended = self._now + timedelta(seconds=answer.ended - began)
+        ended = self._now + timedelta(seconds=answer.ended - self._began)
         balance, error = None, answer.error
         if error is None:
             assert answer.status is not None
             try:
-                balance = connector.read_balance(account.number, target, answer.status, answer.body)
+                balance = self._connector.read_balance(account.number, self._target, answer.status, answer.body)
             except ConnectorError as known:
                 error = known
             except Exception as problem:
                 error = OutcomeUnknown(f"The answer cannot be read ({type(problem).__name__}).", answered=True)
-        self._asking.asked.append(Asked(account.customer_id, self._now, ended, balance, error))
-        self._asking.calls.append(error)
+        self.asking.asked.append(Asked(account.customer_id, self._now, ended, balance, error))
+        self.asking.calls.append(error)
         _count(self._breaker, error, ended)
 
 

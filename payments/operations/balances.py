@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 
 from django.db import connection, transaction
 from django.utils.translation import gettext_lazy as _
@@ -71,25 +72,33 @@ def refresh(*, biller: Biller, customers: Iterable[int], seconds: float | None =
     most ``seconds``, by default the time that the endpoint has for one answer, and never raises for what the other side does.
     No transaction may be open.
     """
-    endpoint = live.endpoint_of(biller.pk)
-    if endpoint is None:
-        return {}
-    wanted = list(dict.fromkeys(customers))
-    asking = live.ask(endpoint=endpoint, customers=wanted, seconds=seconds)
-    failpoint("balances.asked")
-    if asking.asked:
-        deadlocks.repeated(lambda: _keep(asking))
-    return _standings(endpoint, wanted, asking.now)
+    return _refresh({biller.pk: list(dict.fromkeys(customers))}, seconds)
 
 
 def refresh_all(customers: Iterable[Customer]) -> dict[int, Standing]:
-    """Do the same for customers of several billers, as one payer has them."""
-    by_biller: dict[int, list[Customer]] = {}
+    """Do the same for customers of several billers, as one payer has them: all are asked at once, so that it takes as long as
+    the slowest of them may.
+    """
+    by_biller: dict[int, list[int]] = {}
     for customer in customers:
-        by_biller.setdefault(customer.biller_id, []).append(customer)
+        by_biller.setdefault(customer.biller_id, []).append(customer.pk)
+    return _refresh(by_biller)
+
+
+def _refresh(by_biller: Mapping[int, list[int]], seconds: float | None = None) -> dict[int, Standing]:
+    endpoints = {
+        biller_id: endpoint for biller_id in by_biller if (endpoint := live.endpoint_of(biller_id)) is not None
+    }
+    if not endpoints:
+        return {}
+    wanted = [(endpoint, by_biller[biller_id]) for biller_id, endpoint in endpoints.items()]
+    askings = live.ask_all(wanted=wanted, seconds=seconds)
+    failpoint("balances.asked")
     standings: dict[int, Standing] = {}
-    for theirs in by_biller.values():
-        standings |= refresh(biller=theirs[0].biller, customers=[customer.pk for customer in theirs])
+    for (endpoint, theirs), asking in zip(wanted, askings, strict=True):
+        if asking.asked:
+            deadlocks.repeated(partial(_keep, asking))
+        standings |= _standings(endpoint, theirs, asking.now)
     return standings
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import socket
 import time
 from decimal import Decimal
 from typing import Any
@@ -516,6 +517,36 @@ def test_a_fresh_balance_is_not_asked_for_again(customer: Customer, cis: Cis) ->
 def test_nothing_is_asked_while_a_transaction_is_open(customer: Customer) -> None:
     with transaction.atomic(), pytest.raises(RuntimeError):
         refresh(customer)
+
+
+@pytest.mark.spec("MSP-5")
+def test_accounts_at_several_billers_are_asked_for_at_once_and_one_that_is_dead_costs_the_others_nothing(
+    biller: Biller, cis: Cis
+) -> None:
+    well = [biller, *(make_biller(time_zone="UTC") for _ in range(2))]
+    for other in well[1:]:
+        point_at(cis, other, Purpose.BALANCES, reuse_seconds=0, booked_minutes=0)
+    dead = make_biller(time_zone="UTC")
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        point_at(cis, dead, Purpose.BALANCES, url=f"http://127.0.0.1:{deaf.getsockname()[1]}/", timeout_seconds=1)
+        customers = [make_customer(one) for one in (*well, dead, make_biller())]
+        for customer in customers[:3]:
+            owes(cis, customer, "12.50")
+        cis.control({"action": "slow", "seconds": 0.6})
+        began = time.monotonic()
+        asked = balances.refresh_all(customers)
+        # One after another it would be 2.8 seconds; the deaf one has its own second.
+        assert time.monotonic() - began < 1.7
+    assert {pk: one.fresh for pk, one in asked.items()} == {
+        one.pk: number < 3 for number, one in enumerate(customers[:4])
+    }
+    assert "did not answer" in asked[customers[3].pk].failure
+    for customer in customers:
+        customer.refresh_from_db()
+    assert [str(one.balance) for one in customers] == ["12.50", "12.50", "12.50", "0.00", "0.00"]
+    assert endpoint_of(dead, Purpose.BALANCES).failures_in_a_row == 1
+    assert endpoint_of(biller, Purpose.BALANCES).failures_in_a_row == 0
+    books_hold()
 
 
 def test_a_biller_without_the_endpoint_costs_one_look(transactional_db: None, django_assert_num_queries: Any) -> None:
