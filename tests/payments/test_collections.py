@@ -16,7 +16,7 @@ from billing.actors import Actor
 from billing.models import Biller, Chunk, Customer, Entry, Item, Notice, Run
 from datapump.models import Record
 from payments.models import Attempt, Channel, Payment, Route
-from payments.operations import charges, collections, runs
+from payments.operations import charges, collections, dues, runs
 from payments.operations.collections import Options
 from tests.billing.test_adjustments import adjust
 from tests.factories import (
@@ -391,6 +391,19 @@ def test_autopay_never_takes_more_than_credits_leave_due(
     chunk = Chunk.objects.get(run=run)
     assert (chunk.sent_count, chunk.sent_total) == (1 + len(taken), Decimal("7.00") + sum(map(Decimal, taken)))
     books_hold()
+
+
+@pytest.mark.spec("MSP-37")
+def test_a_debit_by_adjustment_waits_for_its_bill(biller: Biller, processor: Processor) -> None:
+    bill = due_bill(biller, processor, amount="84.10")
+    customer = bill.customer
+    adjust(customer, "25.00")
+    run = collect(biller, Options(today(), today(), rebill=True))
+    assert [chunk.sent_total for chunk in Chunk.objects.filter(run=run)] == [Decimal("84.10")]
+    assert [payment.amount for payment in Payment.objects.all()] == [Decimal("84.10")]
+    customer.refresh_from_db()
+    assert customer.balance == Decimal("25.00")
+    assert dues.due(customer=customer).full == Decimal("25.00")
 
 
 def test_settling_looks_each_attempt_up_by_its_payment(biller: Biller, processor: Processor) -> None:
