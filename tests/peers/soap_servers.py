@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shutil
@@ -24,6 +25,7 @@ BUILD_SECONDS = 120.0
 JARS = Path("/usr/share/java")
 AXIS = ("axis", "jaxrpc", "saaj", "wsdl4j", "commons-logging", "commons-discovery")
 AXIS_MISSING = "Axis is not installed: apt-get install -y --no-install-recommends default-jdk-headless libaxis-java"
+_MADE = "made"
 QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
@@ -48,22 +50,37 @@ class SoapServer:
 
 
 @contextmanager
-def node_soap(directory: Path) -> Iterator[SoapServer]:
-    """Run npm's ``soap``."""
+def node_soap(directory: Path, shared: Path) -> Iterator[SoapServer]:
+    """Run npm's ``soap``; nothing of it is made."""
     script, heard = ROOT / "tests" / "peers" / "cb_server.js", directory / "heard"
     with _running([*node(), str(script), str(definitions.WSDL), USERNAME, PASSWORD, str(heard)]) as url:
         yield SoapServer("node soap", url, heard)
 
 
 @contextmanager
-def axis(directory: Path) -> Iterator[SoapServer]:
-    """Make a server with Apache Axis 1.4 and run it: its tool writes the classes that our definitions ask for, in Java.
-
-    The definitions that it gets have amounts as the published standard has them: in single precision.
-    """
+def axis(directory: Path, shared: Path) -> Iterator[SoapServer]:
+    """Run a server made with Apache Axis 1.4; ``shared`` is where it is made, once for all workers of a session."""
     if not shutil.which("javac") or not all((JARS / f"{jar}.jar").exists() for jar in AXIS):
         pytest.fail(AXIS_MISSING)
     path = ":".join(str(JARS / f"{jar}.jar") for jar in AXIS)
+    made, heard = shared / "axis", directory / "heard"
+    with (shared / "axis.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made / _MADE).exists():
+            shutil.rmtree(made, ignore_errors=True)
+            made.mkdir()
+            _make_axis(made, path)
+            (made / _MADE).touch()
+    command = ["java", *QUICK, "-cp", f"{made}:{path}", "cb.CB_ServerSoapImpl"]
+    with _running([*command, str(made / "cb" / "deploy.wsdd"), USERNAME, PASSWORD, str(heard)]) as url:
+        yield SoapServer("Axis", url, heard)
+
+
+def _make_axis(directory: Path, path: str) -> None:
+    """Make the server: Axis's tool writes the classes that our definitions ask for, in Java.
+
+    The definitions that it gets have amounts as the published standard has them: in single precision.
+    """
     classes, ours = directory / "cb", ROOT / "tests" / "peers" / "CB_ServerSoapImpl.java"
     (directory / definitions.WSDL.name).write_bytes(definitions.WSDL.read_bytes())
     standard = definitions.XSD.read_text().replace('"xs:decimal"', '"xs:float"')
@@ -79,10 +96,6 @@ def axis(directory: Path) -> Iterator[SoapServer]:
     _build(
         ["javac", *quickly, "-g:none", "-proc:none", "-encoding", "UTF-8", "-cp", path, "-d", ".", *sources], directory
     )
-    heard = directory / "heard"
-    command = ["java", *QUICK, "-cp", f"{directory}:{path}", "cb.CB_ServerSoapImpl"]
-    with _running([*command, str(classes / "deploy.wsdd"), USERNAME, PASSWORD, str(heard)]) as url:
-        yield SoapServer("Axis", url, heard)
 
 
 def _build(command: list[str], directory: Path) -> None:

@@ -6,6 +6,7 @@ Every request is also valid against the XSD. What becomes of an account stands i
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -44,7 +45,10 @@ schema = xmlschema.XMLSchema(str(definitions.XSD))
 
 @pytest.fixture(scope="module", params=sorted(STACKS))
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoapServer]:
-    with STACKS[request.param](tmp_path_factory.mktemp("cb_server")) as server:
+    own = tmp_path_factory.getbasetemp()
+    # Each worker has a directory of its own, inside that of the session.
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with STACKS[request.param](tmp_path_factory.mktemp("cb_server"), shared) as server:
         yield server
 
 
