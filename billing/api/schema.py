@@ -62,7 +62,7 @@ class ScopedSchema(AutoSchema):
         """Give the schemes, with the scope."""
         return [{name: [self._scope()] for name in scheme} for scheme in super().get_auth()]
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override]  # as its own base has it, not that base's
         """Give the words of the call, with the scope."""
         return f"{super().get_description()}\n\nThe key needs the scope `{self._scope()}`."
 

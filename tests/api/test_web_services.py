@@ -104,7 +104,7 @@ def test_each_service_wants_its_scope(biller: Biller, customer: Customer) -> Non
         (UPLOAD, "files", {"FileName": "1_11222026.csv", "FileContents": "eA=="}),
     ):
         other = Machine(biller, f"Not {scope}", {"accounts", "files", "read"} - {scope})
-        answer = post(path, other, **fields)
+        answer = post(path, other, None, **fields)
         assert (answer.status_code, said(answer)["Code"]) == (403, "scope_missing")
         assert f"“{scope}”" in answer.content.decode()
         assert state()[:2] == before[:2]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import resource
 import struct
 import time
 import zlib
@@ -181,9 +180,8 @@ def test_a_guest_gets_the_bill_they_found_which_does_not_say_whose_it_is(masked:
     assert f'href="{address}"' in page.content.decode()
     got = client.get(address)
     assert (got.status_code, got["Content-Type"]) == (200, "application/pdf")
-    assert (got["Content-Disposition"], got["Cache-Control"]) == (
-        'attachment; filename="bill-7001.pdf"', "max-age=0, no-cache, no-store, must-revalidate, private",
-    )  # fmt: skip
+    assert got["Content-Disposition"] == 'attachment; filename="bill-7001.pdf"'
+    assert {"private", "no-store"} <= set(got["Cache-Control"].split(", "))
     text = words(got.content)
     assert "Amount of this bill $84.10" in text
     assert ("35909-001" in text) is not masked
@@ -207,13 +205,13 @@ def bomb(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
-def test_a_picture_that_takes_all_memory_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    picture = bomb(16_000)
-    assert len(picture) < 2 << 20
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    assert words(set_paper(paper(logo=picture))) == words(set_paper(paper()))
-    # In kilobytes, of the largest child so far.
-    assert max(before, typesetting.MEMORY >> 10) >= resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+def test_a_picture_that_takes_more_than_its_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, without = bomb(12_000), set_paper(paper())
+    assert len(picture) < 1 << 20
+    # Read, it is 144 MB.
+    monkeypatch.setattr(typesetting, "MEMORY", 160 << 20)
+    assert set_paper(paper(logo=picture)) == without
+    assert set_paper(paper(logo=PNG)) != without
 
 
 @pytest.mark.django_db
@@ -221,7 +219,7 @@ def test_what_cannot_be_set_within_its_memory_is_a_page_that_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Less than Python itself takes with typst.
-    monkeypatch.setattr(typesetting, "MEMORY", 96 << 20)
+    monkeypatch.setattr(typesetting, "MEMORY", 32 << 20)
     with pytest.raises(typesetting.NotSet):
         set_paper(paper())
     assert "a paper could not be set: the press ended with" in caplog.text
