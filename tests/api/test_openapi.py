@@ -16,6 +16,7 @@ from pytest_django.live_server_helper import LiveServer
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi import checks
 
+from billing.models import Scope
 from config.environment import ROOT
 from payments.models import Payment
 from sms.models import Consent, SmsMode, Text
@@ -43,11 +44,13 @@ def test_document_is_served_to_everybody_and_says_how_calls_are_refused() -> Non
     assert served == yaml.safe_load(DOCUMENT.read_text())
     for path, calls in served["paths"].items():
         for verb, call in calls.items():
-            assert call["security"] == [{"key": []}], path
-            for status in ("401", "default"):
+            [scope] = call["security"][0]["key"]
+            assert scope == "read" if verb == "get" else scope in set(Scope.values) - {"read"}, path
+            assert call["description"].endswith(f"The key needs the scope `{scope}`.")
+            for status in ("401", "403", "default"):
                 assert call["responses"][status]["content"] == REFUSAL, (path, verb)
     take = served["paths"]["/api/v1/payments/"]["post"]
-    assert sorted(take["responses"]) == ["201", "202", "401", "402", "409", "422", "default"]
+    assert sorted(take["responses"]) == ["201", "202", "401", "402", "403", "409", "422", "default"]
     (header,) = [one for one in take["parameters"] if one["in"] == "header"]
     assert (header["name"], header["required"]) == ("Idempotency-Key", True)
 
