@@ -111,6 +111,7 @@ def pay(
     kiosk: str = "",
     authorize_only: bool = False,
     no_more_than_due: bool = False,
+    transaction_type: str = "",
     now: datetime.datetime | None = None,
 ) -> Payment:
     """Charge a customer's instrument and give the payment: posted, failed, or processing where the outcome is unknown.
@@ -123,6 +124,7 @@ def pay(
     ``request_key`` is the caller's own: the same key with the same input gives the same payment again and charges nothing.
     ``kiosk`` is the id of the kiosk where it is made.
     ``no_more_than_due`` refuses money on account from a CSR as well, as it always is from a payer.
+    ``transaction_type`` is what the processor is told of how it was ordered (PAY-19), by default what the channel says.
     ``email`` and ``language`` are a guest's: where the receipt goes and what it speaks; empty means the customer's own.
 
     :raises ValueError: the fee is negative.
@@ -160,6 +162,7 @@ def pay(
         kiosk=kiosk,
         hold=gateway.authorization_life if authorize_only else None,
         no_more_than_due=no_more_than_due,
+        transaction_type=transaction_type,
         now=now,
     )
     if isinstance(started, Payment):
@@ -188,6 +191,7 @@ def start(
     kiosk: str = "",
     hold: datetime.timedelta | None = None,
     no_more_than_due: bool = False,
+    transaction_type: str = "",
 ) -> Started | Payment:
     """Hold the items' money and commit the attempt, before the processor hears of it; see :func:`pay`.
 
@@ -263,7 +267,7 @@ def start(
         payment_id=payment_id,
         route_id=instrument.route_id,
         command=Command.CHARGE if hold is None else Command.AUTHORIZE,
-        transaction_type=TRANSACTION_TYPE.get(channel, "moto"),
+        transaction_type=transaction_type or TRANSACTION_TYPE.get(channel, "moto"),
         amount=amount + fee,
         created_at=now,
         sent_at=now,

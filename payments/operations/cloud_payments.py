@@ -328,6 +328,8 @@ def pay(
         email=email,
         language=language,
         no_more_than_due=not _prepaid(customer),
+        # Whoever types the method in on this page orders it over the internet; a CSR does for somebody who called.
+        transaction_type="internet" if cloud.who == CloudPayer.PAYER else "",
         now=now,
     )
 

@@ -149,6 +149,7 @@ def test_a_csr_pays_by_the_address_and_the_biller_s_system_hears_csrweb(town: To
         "posted", Decimal("84.10"), Channel.CSR, 5, "cthompson by web service", "desk@maple.example"
     )  # fmt: skip
     assert town.charged() == [1]
+    assert payment.attempts.get().transaction_type == "moto"
     receipt = client.get(answer["Location"])
     assert "Thank you. Your payment is made." in text(receipt)
     assert "Paid by cthompson by web service" in text(receipt)
@@ -237,6 +238,8 @@ def test_a_payer_sees_nothing_that_is_on_file(town: Town) -> None:
         "posted", Channel.CSR, "Payer by web service", "ana@new.example"
     )  # fmt: skip
     assert "Ana Ruiz" not in receipt.content.decode()
+    # The processor is told that it was ordered over the internet, not by telephone.
+    assert payment.attempts.get().transaction_type == "internet"
     assert set(Instrument.objects.values_list("state", flat=True)) == {"active", "one_time"}
 
 
