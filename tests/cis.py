@@ -89,6 +89,10 @@ class Cis:
         """Set what GetPayableItemsList answers: ``items``, ``transaction_types``, ``extensions``."""
         self._call("POST", "/control/items", {"account": account, **answer})
 
+    def prepaid(self, account: str, *, left: str, a_day: str) -> None:
+        """Have an account be prepaid, with so much left; payments add to it."""
+        self._call("POST", "/control/prepaid", {"account": account, "left": left, "a_day": a_day})
+
     def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
         """Send bytes to its SOAP address; return status and body.
 

@@ -46,6 +46,7 @@ from tests.specs import (
 if TYPE_CHECKING:
     from tests.cis import Cis
     from tests.processor import Processor
+    from tests.receivers import Receiver
     from tests.telephone import Telephone
 
 
@@ -160,6 +161,24 @@ def cis(cis_service: Cis) -> Cis:
     """Give the simulated CIS, its book empty and its switches off."""
     cis_service.reset()
     return cis_service
+
+
+@pytest.fixture(scope="session")
+def receiver_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    """Run one simulated receiver of webhooks for all tests of this process."""
+    from tests.receivers import Receiver
+
+    running = Receiver(tmp_path_factory.mktemp("receiver"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def receiver(receiver_service: Receiver) -> Receiver:
+    """Give the simulated receiver of webhooks, its book empty and its switches off."""
+    receiver_service.reset()
+    return receiver_service
 
 
 @pytest.fixture(scope="session")

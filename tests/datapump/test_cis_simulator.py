@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,6 +118,32 @@ def test_a_stranger_with_nothing_but_its_wsdl_can_use_all_six_operations(cis: Ci
     }  # fmt: skip
 
 
+def test_payments_add_once_to_what_is_left_on_a_prepaid_account(cis: Cis) -> None:
+    cis.post(envelope(cis, payment(guid="before")))
+    cis.prepaid("1", left="16.40", a_day="4.10")
+    cis.owes("1", items=[{"currentAmount": "99.00"}])
+
+    def says() -> tuple[str, str]:
+        _status, body = cis.post(
+            envelope(cis, "<GetPayableItemsList><accountNumber>1</accountNumber></GetPayableItemsList>")
+        )
+        assert b"<currentAmount>0.00</currentAmount>" in body
+        found = re.findall(r"<extName>(\w+)</extName><extValue>([^<]+)<", body.decode())
+        assert [name for name, _ in found] == ["remainingBalance", "remainingDays"]
+        return found[0][1], found[1][1]
+
+    assert says() == ("16.40", "4.0")
+    for _ in range(2):
+        cis.post(envelope(cis, payment(guid="added", amount="25.00")))
+    assert says() == ("41.40", "10.1")
+    assert cis.book()["prepaid"] == [{"account": "1", "left": "41.40", "a_day": "4.10"}]
+    for left, a_day in (("much", "1"), ("NaN", "1"), ("1.00", "-1")):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            cis.prepaid("1", left=left, a_day=a_day)
+        assert refused.value.code == 400
+    assert says() == ("41.40", "10.1")
+
+
 @pytest.mark.parametrize("action", [None, "", '""', f'"{NS}/PingURL"', f"{NS}/PingURL", "PingURL"])
 def test_it_routes_by_soapaction_and_by_the_body_where_there_is_none(cis: Cis, action: str | None) -> None:
     headers = {"Content-Type": "text/xml"} | ({} if action is None else {"SOAPAction": action})
@@ -166,7 +193,7 @@ def test_what_is_not_valid_is_a_fault_and_books_nothing(cis: Cis, content: str) 
     status, body = cis.post(envelope(cis, content))
     assert status == 500 and b"soap:Client" in body
     assert cis.book() == {
-        "payments": [], "repeats": [], "comments": [], "paperless": [], "prints": [],
+        "payments": [], "repeats": [], "comments": [], "paperless": [], "prints": [], "prepaid": [],
         "totals": {"payments": 0, "amount": "0.00", "by_tender": {}, "repeats": 0, "comments": 0, "paperless": 0},
     }  # fmt: skip
 

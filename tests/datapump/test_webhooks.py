@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -143,20 +142,6 @@ def test_a_repeat_is_the_same_but_for_the_time_of_its_try_and_its_signature() ->
 
 
 # ---- Delivered by the loop ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
-    receiver = Receiver(tmp_path_factory.mktemp("receiver"))
-    receiver.start()
-    yield receiver
-    receiver.stop()
-
-
-@pytest.fixture
-def receiver(running: Receiver) -> Receiver:
-    running.reset()
-    return running
 
 
 @pytest.fixture

@@ -34,10 +34,11 @@ CREATE TABLE IF NOT EXISTS paperless (
 );
 CREATE TABLE IF NOT EXISTS print (position INTEGER PRIMARY KEY, asked TEXT NOT NULL, received_at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS payable (account TEXT PRIMARY KEY, answer TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS prepaid (account TEXT PRIMARY KEY, cents INTEGER NOT NULL, cents_a_day INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS counter (last INTEGER NOT NULL);
 INSERT INTO counter SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM counter);
 """
-_TABLES = ("payment", "repeat", "comment", "paperless", "print", "payable")
+_TABLES = ("payment", "repeat", "comment", "paperless", "print", "payable", "prepaid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class Book:
                     payment.authorization, payment.kiosk, now,
                 ),
             )  # fmt: skip
+            self._database.execute("UPDATE prepaid SET cents = cents + ? WHERE account = ?", (cents, payment.account))
             return ""
         same = known["account"] == payment.account and known["cents"] == cents
         self._database.execute(
@@ -145,7 +147,13 @@ class Book:
         )
 
     def payable(self, account: str) -> dict[str, Any] | None:
-        """Return what ``set_payable`` kept; where it asked for that, less every payment of the account in this book."""
+        """Return what ``set_payable`` kept; where it asked for that, less every payment of the account in this book.
+
+        A prepaid account owes nothing, whatever was kept, and says what is left on it.
+        """
+        prepaid = self._rows("SELECT cents, cents_a_day FROM prepaid WHERE account = ?", account)
+        if prepaid:
+            return self._left(account, prepaid[0]["cents"], prepaid[0]["cents_a_day"])
         row = self._database.execute("SELECT answer FROM payable WHERE account = ?", (account,)).fetchone()
         if row is None:
             return None
@@ -153,7 +161,7 @@ class Book:
         return self._less_payments(account, answer) if answer.pop("less_payments", False) else answer
 
     def _less_payments(self, account: str, answer: dict[str, Any]) -> dict[str, Any]:
-        paid = self._rows("SELECT cents, first_received_at FROM payment WHERE account = ? ORDER BY position", account)
+        paid = self._paid(account)
         items = [dict(item) for item in answer.get("items", [])]
         left = sum(row["cents"] for row in paid)
         for place, item in enumerate(items):
@@ -162,11 +170,27 @@ class Book:
             taken = left if place == len(items) - 1 else min(left, max(0, owed))
             item["currentAmount"], left = _amount(owed - taken), left - taken
         if paid and items:
-            items[0] |= {
-                "lastPaymentAmount": _amount(paid[-1]["cents"]),
-                "lastPaymentDate": f"{paid[-1]['first_received_at'][:10]}T00:00:00",
-            }
+            items[0] |= _last_payment(paid)
         return {**answer, "items": items}
+
+    def set_prepaid(self, account: str, left: Decimal, a_day: Decimal) -> None:
+        """Have an account be prepaid from now on, with so much left and so much used up a day; payments add to it."""
+        self._database.execute(
+            "INSERT INTO prepaid VALUES (?, ?, ?)"
+            " ON CONFLICT (account) DO UPDATE SET cents = excluded.cents, cents_a_day = excluded.cents_a_day",
+            (account, round(left * 100), round(a_day * 100)),
+        )
+
+    def _left(self, account: str, cents: int, a_day: int) -> dict[str, Any]:
+        paid = self._paid(account)
+        item = {"currentAmount": "0.00", "description": "Prepaid", **(_last_payment(paid) if paid else {})}
+        extensions = {"remainingBalance": _amount(cents)}
+        if a_day:
+            extensions["remainingDays"] = f"{max(Decimal(cents) / a_day, Decimal(0)):.1f}"
+        return {"items": [item], "extensions": extensions}
+
+    def _paid(self, account: str) -> list[sqlite3.Row]:
+        return self._rows("SELECT cents, first_received_at FROM payment WHERE account = ? ORDER BY position", account)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -189,6 +213,10 @@ class Book:
             ],
             "paperless": [dict(row) for row in self._rows("SELECT * FROM paperless ORDER BY position")],
             "prints": [dict(row) for row in self._rows("SELECT * FROM print ORDER BY position")],
+            "prepaid": [
+                {"account": row["account"], "left": _amount(row["cents"]), "a_day": _amount(row["cents_a_day"])}
+                for row in self._rows("SELECT * FROM prepaid ORDER BY account")
+            ],
             "totals": self.totals(),
         }
 
@@ -220,6 +248,14 @@ class Book:
 
 def _amount(cents: int) -> str:
     return f"{Decimal(cents) / 100:.2f}"
+
+
+def _last_payment(paid: list[sqlite3.Row]) -> dict[str, str]:
+    last = paid[-1]
+    return {
+        "lastPaymentAmount": _amount(last["cents"]),
+        "lastPaymentDate": f"{last['first_received_at'][:10]}T00:00:00",
+    }
 
 
 def _with_amount(row: sqlite3.Row) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Cis:
                 web.get("/control", self._get_control),
                 web.post("/control", self._set_control),
                 web.post("/control/items", self._set_items),
+                web.post("/control/prepaid", self._set_prepaid),
                 web.post("/control/reset", self._reset),
                 web.get(PRINTS, self._print),
                 web.get("/{path:.*}", self._definitions),
@@ -254,6 +255,20 @@ class Cis:
         with self._book.envelope():
             for account, answer in answers:
                 self._book.set_payable(account, answer)
+        return web.json_response({"ok": True})
+
+    async def _set_prepaid(self, request: web.Request) -> web.Response:
+        self._admit(request)
+        try:
+            wanted = await request.json()
+            account, left, a_day = str(wanted["account"]), Decimal(wanted["left"]), Decimal(wanted["a_day"])
+        except (JSONDecodeError, KeyError, TypeError, ValueError, ArithmeticError):
+            return web.json_response({"error": "a prepaid account is an object of account, left and a_day"}, status=400)
+        if not account or not left.is_finite() or not a_day.is_finite() or a_day < 0:
+            return web.json_response(
+                {"error": "left and a_day are amounts, and a day uses up no less than zero"}, status=400
+            )
+        self._book.set_prepaid(account, left, a_day)
         return web.json_response({"ok": True})
 
     async def _reset(self, request: web.Request) -> web.Response:
