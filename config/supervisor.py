@@ -142,6 +142,7 @@ def demo_environment() -> dict[str, str]:
         "PROCESSOR_ORIGINS": processor,
         "SIMULATED_PROCESSOR_URL": processor,
         "SIMULATED_CIS_URL": f"http://127.0.0.1:{_port('cis', 8102)}",
+        "SIMULATED_RECEIVER_URL": f"http://127.0.0.1:{_port('receiver', 8104)}",
         "SIMULATOR_SECRET": _secret("simulators"),
         "SIMULATED_TELEPHONE_URL": f"http://127.0.0.1:{_port('telephone', 8103)}",
         "SIMULATED_TELEPHONE_SECRET": _secret("telephone"),
@@ -326,7 +327,7 @@ def command(name: str, *arguments: str, told: bool = False, **options: object) -
 def run(*, once: bool) -> int:
     """Start everything, run the main job on the demo's invoice file, and stay until Ctrl-C; gives the exit code.
 
-    With ``once`` it ends after the main job, with 0 only if the three books agree.
+    With ``once`` it ends after the main job, with 0 only if the books agree.
     """
     began = time.monotonic()
     with contextlib.ExitStack() as ending:
@@ -335,7 +336,7 @@ def run(*, once: bool) -> int:
         environment = demo_environment()
         running = ending.enter_context(processes())
         _start_everything(environment, running)
-        say("running the main job: bills come in, are collected, and the biller's system hears of it")
+        say("running the main job: bills come in, are collected, and the billers' systems hear of it")
         books = ""
         try:
             books = command("main_job", told=True).splitlines()[-1]
@@ -373,7 +374,7 @@ def _start_everything(environment: Mapping[str, str], running: dict[str, Process
     web = environment["PUBLIC_URL"]
     gunicorn = ("-m", "gunicorn", "config.wsgi", "--bind", web.removeprefix("http://"), "--preload")
     start("web", *gunicorn, "--worker-class", "gthread", "--workers", "2", "--threads", "8", "--log-level", "warning")
-    for name in ("processor", "cis", "telephone"):
+    for name in ("processor", "cis", "receiver", "telephone"):
         running[name].wait_for(answers(environment[f"SIMULATED_{name.upper()}_URL"]))
     say("loading the demo billers")
     command("load_demo", "--quiet", told=True)
@@ -395,10 +396,11 @@ def _set_up_django(environment: Mapping[str, str]) -> None:
 
 
 def _start_simulators(environment: Mapping[str, str], start: Callable[..., None]) -> None:
-    """Start the other side of the wire: a processor, a biller's system and telephones, each with its own book."""
+    """Start the other side of each wire: a processor, two billers' systems and telephones, each with its own book."""
     simulate = ("manage.py", "simulate")
     processor, cis = environment["SIMULATED_PROCESSOR_URL"], environment["SIMULATED_CIS_URL"]
-    telephone, secret = environment["SIMULATED_TELEPHONE_URL"], environment["SIMULATOR_SECRET"]
+    receiver, telephone = environment["SIMULATED_RECEIVER_URL"], environment["SIMULATED_TELEPHONE_URL"]
+    secret = environment["SIMULATOR_SECRET"]
     books = VAR / "simulators"
     books.mkdir(exist_ok=True)
     start(
@@ -412,6 +414,11 @@ def _start_simulators(environment: Mapping[str, str], start: Callable[..., None]
         "cis",
         *(*simulate, "cis", "--port", cis.rpartition(":")[2], "--book", str(books / "cis.sqlite3")),
         *("--username", "ratepayer", "--password", secret, "--control-secret", secret),
+    )
+    start(
+        "receiver",
+        *(*simulate, "receiver", "--port", receiver.rpartition(":")[2], "--book", str(books / "receiver.sqlite3")),
+        SIMULATED_RECEIVER_CONTROL_SECRET=secret,
     )
     # Its secrets are in the environment already.
     start(

@@ -6,9 +6,11 @@ our balance as soon as it has heard of everything, whoever pays meanwhile.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from django.db import connection
 
-from billing.models import Biller
+from billing.models import Biller, Customer
 from config.demo.doors import Cis
 from datapump.operations.deliveries.messages import wire_account
 
@@ -41,3 +43,16 @@ def hand_over(*, biller: Biller, cis: Cis) -> int:
         answers.append({"account": account, "items": [item], "less_payments": True})
     cis.owes(answers)
     return len(answers)
+
+
+def make_prepaid(*, customer: Customer, cis: Cis, left: Decimal, a_day: Decimal) -> None:
+    """Tell the simulated CIS that an account is prepaid: what is left on it, and what it uses up a day."""
+    latest = customer.invoices.filter(withdrawn=False).order_by("-issued_on", "-pk").first()
+    account = wire_account(
+        customer.biller.wire_account_template,
+        base=customer.base,
+        sub=customer.sub,
+        custom2=latest.custom2 if latest else "",
+        custom3=latest.custom3 if latest else "",
+    )
+    cis.set_prepaid(account, left=left, a_day=a_day)

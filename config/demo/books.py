@@ -1,4 +1,7 @@
-"""Three books that share nothing: ours, the simulated processor's and the simulated CIS's. They must tell the same."""
+"""Books that share nothing: ours, the simulated processor's, and those of the billers' systems. They must tell the same.
+
+A biller's system is the simulated CIS, or the simulated receiver of webhooks; each payment stands in one of the two, once.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ from decimal import Decimal
 
 from billing.models import Biller
 from config.demo.doors import Simulators
-from datapump.models import Record
+from datapump.connectors.webhooks.connector import Webhooks
+from datapump.models import Endpoint, Purpose, Record
 from payments.models import Attempt, AttemptState, Payment, PaymentState, Route
 
 SHOWN = 5
+PAYMENT_EVENT = "payment.posted"
+_CIS, _RECEIVER = "the CIS", "the receiver"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +33,22 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the three books say; ``differences`` are sentences, none where they agree.
+    """What the books say; ``differences`` are sentences, none where they agree.
 
-    Ours and the CIS's are without ``fees``; the processor took both.
+    Ours and those of the billers' systems are without ``fees``; the processor took both.
     """
 
     ours: Total
     fees: Decimal
     processor: Total
     cis: Total
+    webhooks: Total
     currency: str
     differences: tuple[str, ...]
 
     @property
     def agree(self) -> bool:
-        """Whether each payment stands in all three with the same amount, once."""
+        """Whether each payment stands here, at the processor and in its biller's system with the same amount, once."""
         return not self.differences
 
     def __str__(self) -> str:
@@ -49,8 +56,9 @@ class Comparison:
         if self.fees:
             ours += f" and {self.fees:,.2f} {self.currency} in fees"
         processor = f"processor {self.processor.payments} {self.processor.amount:,.2f} {self.currency}"
-        cis = f"CIS {self.cis.payments} {self.cis.amount:,.2f} {self.currency}"
-        books = f"{ours}, {processor}, {cis}"
+        systems = [("CIS", self.cis), ("webhooks", self.webhooks)]
+        told = [f"{name} {one.payments} {one.amount:,.2f} {self.currency}" for name, one in systems if one.payments]
+        books = ", ".join((ours, processor, *(told or ["billers' systems nothing"])))
         if self.agree:
             return f"books agree: {books}"
         shown = "; ".join(self.differences[:SHOWN])
@@ -60,24 +68,27 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class _Posted:
-    """One payment that we say is paid: the key under which the processor was asked, the amount that the CIS is told,
-    and the fee that the processor was asked for on top of it.
+    """One payment that we say is paid: the key under which the processor was asked, the amount that the biller's system is
+    told, and the fee that the processor was asked for on top of it. ``system`` is who shall hear of it, in words.
     """
 
     payment_id: str
     key: str
     amount: Decimal
     fee: Decimal
+    system: str
 
 
 def compare(*, billers: Sequence[Biller], simulators: Simulators) -> Comparison:
-    """Compare the posted payments of billers of one currency with what both simulators wrote down by themselves.
+    """Compare the posted payments of billers of one currency with what the simulators wrote down by themselves.
 
     :raises config.demo.doors.SimulatorError: one of them does not answer.
     """
     posted = _posted(billers)
     charged = _charged(billers, simulators)
-    heard = {row["transaction_id"].lower(): Decimal(row["amount"]) for row in simulators.cis.book()["payments"]}
+    cis = [(row["transaction_id"].lower(), Decimal(row["amount"])) for row in simulators.cis.book()["payments"]]
+    told = [one["data"] for one in simulators.receiver.book()["events"] if one["type"] == PAYMENT_EVENT]
+    webhooks = [(data["payment_id"], Decimal(data["amount"])) for data in told]
     return Comparison(
         ours=_total(one.amount for one in posted),
         fees=sum((one.fee for one in posted), Decimal("0.00")),
@@ -85,9 +96,10 @@ def compare(*, billers: Sequence[Biller], simulators: Simulators) -> Comparison:
             sum(times for times, _ in charged.values()),
             sum((times * amount for times, amount in charged.values()), Decimal("0.00")),
         ),
-        cis=_total(heard.values()),
+        cis=_total(amount for _, amount in cis),
+        webhooks=_total(amount for _, amount in webhooks),
         currency=billers[0].currency,
-        differences=(*_at_processor(posted, charged), *_at_cis(posted, heard)),
+        differences=(*_at_processor(posted, charged), *_at_systems(posted, {_CIS: cis, _RECEIVER: webhooks})),
     )
 
 
@@ -102,8 +114,12 @@ def _posted(billers: Sequence[Biller]) -> list[_Posted]:
     )
     keys = {payment: str(key) for key, payment in passed.values_list("pk", "payment_id")}
     found = Payment.objects.filter(biller__in=billers, state=PaymentState.POSTED).order_by("created_at", "pk")
-    rows = found.values_list("pk", "amount", "fee")
-    return [_Posted(str(pk), keys.get(pk, ""), amount, fee) for pk, amount, fee in rows]
+    endpoints = Endpoint.objects.filter(biller__in=billers, purpose=Purpose.PAYMENTS, connector=Webhooks.name)
+    by_webhook = set(endpoints.values_list("biller_id", flat=True))
+    return [
+        _Posted(str(pk), keys.get(pk, ""), amount, fee, _RECEIVER if biller in by_webhook else _CIS)
+        for pk, amount, fee, biller in found.values_list("pk", "amount", "fee", "biller_id")
+    ]
 
 
 def _charged(billers: Sequence[Biller], simulators: Simulators) -> dict[str, tuple[int, Decimal]]:
@@ -133,18 +149,28 @@ def _at_processor(posted: Sequence[_Posted], charged: Mapping[str, tuple[int, De
     return wrong
 
 
-def _at_cis(posted: Sequence[_Posted], heard: Mapping[str, Decimal]) -> list[str]:
-    ours = {one.payment_id: one.amount for one in posted}
-    unheard = [key for key in ours if key not in heard]
-    states = dict(Record.objects.filter(pk__in=unheard[:SHOWN]).values_list("pk", "state"))
+def _at_systems(posted: Sequence[_Posted], heard: Mapping[str, Sequence[tuple[str, Decimal]]]) -> list[str]:
+    """Compare with what each system heard, whose rows are payment and amount: who changed from one to the other has both."""
+    ours = {one.payment_id: one for one in posted}
+    known: dict[str, str] = {}
+    wrong = []
+    for system, rows in heard.items():
+        for key, amount in rows:
+            if key in known:
+                wrong.append(f"{system} has payment {key}, which {known[key]} has as well")
+            known[key] = system
+            if key not in ours:
+                wrong.append(f"{system} has payment {key}, which is not paid here")
+            elif amount != ours[key].amount:
+                wrong.append(f"payment {key} is {ours[key].amount:,.2f} here and {amount:,.2f} at {system}")
+    unheard = [one for one in posted if one.payment_id not in known]
+    states = dict(Record.objects.filter(pk__in=[one.payment_id for one in unheard[:SHOWN]]).values_list("pk", "state"))
     told = {str(pk): f"its update is {state}" for pk, state in states.items()}
     return [
-        *(f"the CIS has not heard of payment {key} ({told.get(key, 'it has no update')})" for key in unheard[:SHOWN]),
-        *("the CIS has not heard of a payment" for _ in unheard[SHOWN:]),
-        *(f"the CIS has payment {key}, which is not paid here" for key in heard if key not in ours),
         *(
-            f"payment {key} is {amount:,.2f} here and {heard[key]:,.2f} at the CIS"
-            for key, amount in ours.items()
-            if key in heard and heard[key] != amount
+            f"{one.system} has not heard of payment {one.payment_id} ({told.get(one.payment_id, 'it has no update')})"
+            for one in unheard[:SHOWN]
         ),
+        *(f"{one.system} has not heard of a payment" for one in unheard[SHOWN:]),
+        *wrong,
     ]

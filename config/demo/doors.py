@@ -1,4 +1,4 @@
-"""The control doors of the simulated processor, CIS and telephone network: their books, and their switches.
+"""The control doors of the simulated processor, CIS, receiver and telephone network: their books, and their switches.
 
 These doors are the simulators' own, for whoever demonstrates or tests; no part of the product knows them.
 """
@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -118,7 +119,7 @@ class Cis:
         return f"{self.door.url}/eprint/"
 
     def book(self) -> dict[str, Any]:
-        """Give what it has heard: ``payments``, ``repeats``, ``comments``, ``paperless``, ``prints``, ``totals``."""
+        """Give what it has heard: ``payments``, ``repeats``, ``comments``, ``paperless``, ``prints``, ``prepaid``, ``totals``."""
         return self.door.ask("/book")
 
     def switches(self) -> dict[str, Any]:
@@ -129,6 +130,37 @@ class Cis:
         """Say what it answers when it is asked what accounts owe, by ``account``."""
         for begin in range(0, len(answers), ACCOUNTS_AT_ONCE):
             self.door.ask("/control/items", list(answers[begin : begin + ACCOUNTS_AT_ONCE]))
+
+    def set_prepaid(self, account: str, *, left: Decimal, a_day: Decimal) -> None:
+        """Say what is left on a prepaid account from now on, and what it uses up a day; payments add to it."""
+        self.door.ask("/control/prepaid", {"account": account, "left": str(left), "a_day": str(a_day)})
+
+    def change(self, rules: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, Any]:
+        """Put these rules in place of all others; none lets it behave."""
+        return self.door.ask("/control", {"seed": seed, "rules": [dict(rule) for rule in rules]})
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """The simulated receiver of webhooks: its control door."""
+
+    door: Door
+
+    def address(self, endpoint: str) -> str:
+        """Give the address that events of an endpoint go to."""
+        return f"{self.door.url}/events/{endpoint}"
+
+    def set_secrets(self, endpoint: str, secrets: Sequence[str]) -> None:
+        """Say with which secrets events of an endpoint may be signed."""
+        self.door.ask("/control/secrets", {"endpoint": endpoint, "secrets": list(secrets)})
+
+    def book(self) -> dict[str, Any]:
+        """Give what it has heard: ``events``, ``repeats``, ``totals``."""
+        return self.door.ask("/book")
+
+    def switches(self) -> dict[str, Any]:
+        """Give the rules in force with how often each fired, and the actions there are."""
+        return self.door.ask("/control")
 
     def change(self, rules: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, Any]:
         """Put these rules in place of all others; none lets it behave."""
@@ -194,11 +226,16 @@ class Telephone:
 
 @dataclass(frozen=True, slots=True)
 class Simulators:
-    """All three of them."""
+    """All four of them."""
 
     processor: Processor
     cis: Cis
+    receiver: Receiver
     telephone: Telephone
+
+    def all(self) -> tuple[Processor, Cis, Receiver, Telephone]:
+        """Give them in the order in which they are shown."""
+        return (self.processor, self.cis, self.receiver, self.telephone)
 
     @classmethod
     def of_settings(cls) -> Self:
@@ -207,6 +244,7 @@ class Simulators:
         return cls(
             Processor(Door("The simulated processor", settings.SIMULATED_PROCESSOR_URL, secret), secret),
             Cis(Door("The simulated CIS", settings.SIMULATED_CIS_URL, secret), CIS_USERNAME, secret),
+            Receiver(Door("The simulated receiver", settings.SIMULATED_RECEIVER_URL, secret)),
             Telephone(
                 Door(
                     "The simulated telephone network",

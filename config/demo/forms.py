@@ -26,7 +26,22 @@ CONDITIONS = {
     "unexplained": "Texts do not arrive, and nobody says why",
     "unregistered": "The biller’s number is not registered",
 }
-OPERATIONS = ("CommitPaymentTransaction", "ModifyCBDataForCustomer", "WriteAccountHistoryComments", "PingURL", "Print")
+OPERATIONS = (
+    "CommitPaymentTransaction",
+    "ModifyCBDataForCustomer",
+    "WriteAccountHistoryComments",
+    "GetPayableItemsList",
+    "PingURL",
+    "Print",
+)
+EVENTS = (
+    "payment.posted",
+    "paperless.changed",
+    "autopay.changed",
+    "scheduled_payment.changed",
+    "pay_by_text.changed",
+    "ping",
+)
 _AVS = (("", "As the card says"), ("address", "Address does not match"), ("zip", "ZIP code does not match"))
 
 
@@ -137,13 +152,16 @@ class MethodForm(forms.Form):
 
 
 class RuleForm(forms.Form):
-    """One rule by which the CIS misbehaves."""
+    """One rule by which a biller's system misbehaves.
+
+    ``kinds`` are the messages among which one may choose, and ``named`` is what the system calls the kind in a rule.
+    """
 
     action = forms.ChoiceField(label="What it does")
-    operation = forms.ChoiceField(
-        label="To which messages", required=False, choices=[("", "All"), *((one, one) for one in OPERATIONS)]
+    kind = forms.ChoiceField(label="To which messages", required=False)
+    account = forms.CharField(
+        label="Of one account", required=False, max_length=40, help_text="As the biller’s system writes it."
     )
-    account = forms.CharField(label="Of one account", required=False, max_length=40, help_text="As the CIS writes it.")
     percent = forms.IntegerField(label="To how many of a hundred", min_value=1, max_value=100, initial=100)
     next = forms.IntegerField(
         label="How often, at most",
@@ -154,20 +172,31 @@ class RuleForm(forms.Form):
     )
     seconds = forms.FloatField(label="Seconds, where it is slow", min_value=0, max_value=600, required=False, initial=2)
 
-    def __init__(self, *args: Any, actions: Mapping[str, str], **options: Any) -> None:
+    def __init__(
+        self, *args: Any, actions: Mapping[str, str], named: str, kinds: Sequence[str], **options: Any
+    ) -> None:
         super().__init__(*args, **options)
+        self.named = named
         self.fields["action"].choices = [(name, f"{name}: {words}") for name, words in actions.items()]  # type: ignore[attr-defined]
+        self.fields["kind"].choices = [("", "All"), *((one, one) for one in kinds)]  # type: ignore[attr-defined]
 
     def rule(self) -> dict[str, Any]:
         """Give the rule as the simulator takes it."""
         given = self.cleaned_data
-        rule = {"action": given["action"], "operation": given["operation"], "account": given["account"]}
+        rule = {"action": given["action"], self.named: given["kind"], "account": given["account"]}
         return {
             **rule,
             "probability": given["percent"] / 100,
             "next": given["next"],
             "seconds": given["seconds"] or 0.0,
         }
+
+
+class LeftForm(forms.Form):
+    """What is left on a prepaid account from now on."""
+
+    left = forms.DecimalField(label="Left on the account", max_digits=9, decimal_places=2)
+    account = forms.CharField(widget=forms.HiddenInput, max_length=40)
 
 
 class TypeForm(forms.Form):

@@ -264,11 +264,11 @@ def deliver(*, billers: Sequence[Biller], since: datetime.datetime, say: Say, pa
     failed = Delivery.objects.filter(biller__in=billers, at__gte=since).exclude(outcome=Outcome.DELIVERED)
     count, repeated, left = told.count(), failed.values("record").distinct().count(), waiting.count()
     if not count and not left:
-        say("4. DataPump:    the biller's system has heard of everything.")
+        say("4. DataPump:    the billers' systems have heard of everything.")
         return
     again = f", {repeated:,} of them not at the first try" if repeated else ""
     rest = f"; {left:,} STILL WAIT" if left else ""
-    say(f"4. DataPump:    the biller's system was told of {count:,} updates{again}{rest} ({_since(began)}).")
+    say(f"4. DataPump:    the billers' systems were told of {count:,} updates{again}{rest} ({_since(began)}).")
 
 
 def check(*, say: Say) -> bool:

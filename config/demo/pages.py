@@ -21,9 +21,9 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from billing import formats, tenancy
 from billing.models import Biller, Customer, GuestSecret
-from config.demo import data, people
-from config.demo.doors import Cis, Door, Processor, SimulatorError, Simulators
-from config.demo.forms import MethodForm, ProcessorForm, RuleForm, fault_forms
+from config.demo import people, towns
+from config.demo.doors import Door, Processor, SimulatorError, Simulators
+from config.demo.forms import MethodForm, ProcessorForm, fault_forms
 from payments.gateways.test_numbers import ACCOUNTS, CARDS
 from payments.models import Instrument
 
@@ -36,7 +36,7 @@ _ACCOUNTS_TO_TRY = 3
 def overview(request: HttpRequest) -> HttpResponse:
     """Show what runs, who can sign in with the codes of this moment, and cards to try."""
     with tenancy.acting_for(tenancy.EVERY_BILLER):
-        billers = list(Biller.objects.filter(slug__in=[town.slug for town in data.TOWNS]).order_by("number"))
+        billers = list(Biller.objects.filter(slug__in=[town.slug for town in towns.TOWNS]).order_by("number"))
         guests = [_guests(biller) for biller in billers]
     simulators = Simulators.of_settings()
     return render(
@@ -46,7 +46,7 @@ def overview(request: HttpRequest) -> HttpResponse:
             "title": "Demonstration",
             "section": "overview",
             "places": _places(),
-            "simulators": [_standing(one.door) for one in (simulators.processor, simulators.cis, simulators.telephone)],
+            "simulators": [_standing(one.door) for one in simulators.all()],
             "sign_ins": people.sign_ins(),
             "seconds": people.seconds_left() + 1,
             "guests": guests,
@@ -66,6 +66,11 @@ def _places() -> list[tuple[str, str, str]]:
             "Search first; accounts, payments, runs, DataPump history, reports.",
         ),
         ("Telephone", reverse("demo-phone"), "Text with a biller as a payer does, from any of several phones."),
+        (
+            "Red Mesa’s own portal",
+            reverse("demo-portal"),
+            "Arrive at Ratepayer from there without a second sign-in, and go back.",
+        ),
         ("Administration", reverse("admin:index"), "Billers, routes, reason codes, beat’s schedules."),
         ("API", reverse("api-docs"), "For machines; the demonstration’s key was printed when it was made."),
         ("Health", reverse("health"), "What a load balancer asks."),
@@ -214,84 +219,6 @@ def _charge(row: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, Any]:
         "said": words.get(row["code"], row["code"]),
         "good": row["times_charged"] == 1,
     }
-
-
-# --- The CIS ---------------------------------------------------------------------------------------------------------
-
-
-@never_cache
-@require_http_methods(["GET", "HEAD", "POST"])
-def cis(request: HttpRequest) -> HttpResponse:
-    """Show what the simulated CIS has heard, and the rules by which it misbehaves; POST adds one."""
-    door = Simulators.of_settings().cis
-    try:
-        switches = door.switches()
-        if request.method != "POST":
-            return _cis_page(request, door, switches)
-        form = RuleForm(request.POST, actions=switches["actions"])
-        if not form.is_valid():
-            return _cis_page(request, door, switches, form=form, status=422)
-        door.change([*_rules(switches), form.rule()], seed=switches["seed"])
-    except SimulatorError as error:
-        return silent(request, "The biller’s system", "cis", error)
-    messages.success(request, "The rule is in force.")
-    return redirect("demo-cis")
-
-
-@require_POST
-def heal_cis(request: HttpRequest) -> HttpResponse:
-    """Take every rule off, so that the CIS does everything right."""
-    try:
-        Simulators.of_settings().cis.change([])
-    except SimulatorError as error:
-        return silent(request, "The biller’s system", "cis", error)
-    messages.success(request, "The CIS does everything right again.")
-    return redirect("demo-cis")
-
-
-def _rules(switches: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Give the rules in force as they can be set again."""
-    return [{name: value for name, value in rule.items() if name != "fired"} for rule in switches["rules"]]
-
-
-def _cis_page(
-    request: HttpRequest, door: Cis, switches: Mapping[str, Any], *, form: RuleForm | None = None, status: int = 200
-) -> HttpResponse:
-    book = door.book()
-    totals = book["totals"]
-    # The book knows no currency: it is the billers'.
-    currency = data.MAPLE_FALLS.columns.get("currency", "USD")
-    context = {
-        "title": "The simulated CIS",
-        "section": "cis",
-        "currency": currency,
-        "stats": [
-            {"label": "Payments", "value": formats.number(totals["payments"])},
-            {"label": "Amount", "value": formats.money(Decimal(totals["amount"]), currency)},
-            {"label": "Heard again", "value": formats.number(totals["repeats"]), "note": "and not booked again"},
-            {"label": "Comments", "value": formats.number(totals["comments"])},
-            {"label": "Paperless changes", "value": formats.number(totals["paperless"])},
-            {"label": "Bills printed", "value": formats.number(len(book["prints"])), "note": "as PDF"},
-        ],
-        "payments": [_heard(row, "first_received_at") for row in _newest(book["payments"])],
-        "comments": [_heard(row, "received_at") for row in _newest(book["comments"])],
-        "paperless": [_heard(row, "received_at") for row in _newest(book["paperless"])],
-        "rules": switches["rules"],
-        "form": form or RuleForm(actions=switches["actions"]),
-        "still": "still" in request.GET,
-    }
-    return render(request, "demo/cis.html", context, status=status)
-
-
-def _newest(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return list(reversed(rows[-NEWEST:]))
-
-
-def _heard(row: Mapping[str, Any], moment: str) -> dict[str, Any]:
-    found = {**row, "at": datetime.datetime.fromisoformat(row[moment])}
-    if "amount" in row:
-        found["amount"] = Decimal(row["amount"])
-    return found
 
 
 def silent(request: HttpRequest, title: str, section: str, error: SimulatorError) -> HttpResponse:

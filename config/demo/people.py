@@ -68,9 +68,11 @@ OTHER_MANAGER = Person(
 OWNER = Person("owner@demo.example", "", "Payer, owner of two accounts", phone="+18025550171")
 CO_OWNER = Person("partner@demo.example", "Jo Partner", "Payer, co-owner of one of them", phone="+18025550172")
 SPANISH = Person("clienta@demo.example", "", "Payer, in Spanish", language="es", phone="+18025550173")
+PREPAID = Person("prepaid@demo.example", "", "Payer of a prepaid account", phone="+18025550174")
+VISITOR = Person("visitor@demo.example", "", "Payer of Red Mesa, from its own portal", phone="+15055550171")
 
 STAFF = (ADMINISTRATOR, MANAGER, CSR, CSR_NO_CARDS, READER, OTHER_MANAGER)
-PAYERS = (OWNER, CO_OWNER, SPANISH)
+PAYERS = (OWNER, CO_OWNER, SPANISH, PREPAID, VISITOR)
 
 
 @dataclass(frozen=True, slots=True)

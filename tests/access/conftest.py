@@ -20,7 +20,7 @@ from tests.cast import make_cast
 def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
     """The cast, signed in."""
     # Nothing listens there: the demonstration's pages say so, and a charge is not sent.
-    nobody = {f"SIMULATED_{name}_URL": "http://127.0.0.1:9" for name in ("PROCESSOR", "CIS", "TELEPHONE")}
+    nobody = {f"SIMULATED_{name}_URL": "http://127.0.0.1:9" for name in ("PROCESSOR", "CIS", "RECEIVER", "TELEPHONE")}
     with (
         django_db_blocker.unblock(),
         tenancy.acting_for(tenancy.EVERY_BILLER),

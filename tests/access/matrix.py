@@ -701,8 +701,10 @@ _OTHERS = [
         Door.OWN,
     ),
     _open("demo"),
-    *(_open(name, BOTH) for name in ("demo-processor", "demo-cis", "demo-phone")),
+    *(_open(name, BOTH) for name in ("demo-processor", "demo-cis", "demo-receiver", "demo-phone")),
+    _open("demo-portal"),
     *(_open(name, POST) for name in ("demo-processor-heal", "demo-processor-methods", "demo-cis-heal")),
+    *(_open(name, POST) for name in ("demo-cis-prepaid", "demo-receiver-heal", "demo-portal-go")),
     *(_open(f"demo-phone-{name}", POST) for name in ("add", "condition", "network", "heal", "redeliver")),
 ]
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 from playwright.sync_api import Page, expect
 from pytest_django import Settings
 
-from billing.models import Biller, User
-from config.demo import people
-from config.demo.data import TOWNS
+from billing.models import Biller, Customer, User
+from config.demo import households, people, towns
+from config.demo.towns import TOWNS
 from payments.models import Instrument
 from tests.browsers import violations
 from tests.cis import Cis
 from tests.factories import make_biller, make_customer, make_instrument, make_invoice, make_route
 from tests.processor import CONTROL_SECRET, Processor
+from tests.receivers import Receiver
 from tests.telephone import Telephone
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,10 +30,12 @@ _SHOTS = os.environ.get("SCREENSHOTS", "")
 
 
 @pytest.fixture
-def town(processor: Processor, cis: Cis, telephone: Telephone, settings: Settings) -> Instrument:
+def town(processor: Processor, cis: Cis, receiver: Receiver, telephone: Telephone, settings: Settings) -> Instrument:
     """A biller of the demonstration with its people, and one account with a card, next to the simulators."""
     settings.SIMULATED_PROCESSOR_URL = processor.url
     settings.SIMULATED_CIS_URL = cis.url.partition("/services/")[0]
+    settings.SIMULATED_RECEIVER_URL = receiver.base
+    settings.PUBLIC_URL = "http://localhost:8000"  # settings take no other host without a dot
     settings.SIMULATOR_SECRET = CONTROL_SECRET
     settings.SIMULATED_TELEPHONE_URL = telephone.url
     settings.SIMULATED_TELEPHONE_CONTROL_SECRET = telephone.control_secret
@@ -69,6 +74,9 @@ def test_every_page_is_free_of_faults_wide_and_on_a_phone(
     assert charge(town, processor) == "0"
     processor.control(faults={"drop_after": {"probability": 0.25, "next": 3}})
     cis.control({"action": "slow", "seconds": 1.0, "probability": 0.5})
+    cis.prepaid("70002001", left="16.40", a_day="4.10")
+    towns.open_portal(mesa := Biller.objects.get(slug="red-mesa"))
+    households.register_at_portal(mesa)
     page.goto("/demo/")
     look(page, "demo")
     page.goto("/demo/processor")
@@ -77,9 +85,13 @@ def test_every_page_is_free_of_faults_wide_and_on_a_phone(
     look(page, "demo-processor")
     page.goto("/demo/cis")
     look(page, "demo-cis")
+    page.goto("/demo/receiver")
+    look(page, "demo-receiver")
+    page.goto("/demo/portal")
+    look(page, "demo-portal")
     page.set_viewport_size({"width": 320, "height": 640})
     page.emulate_media(color_scheme="dark")
-    for address in ("/demo/", "/demo/processor", "/demo/cis"):
+    for address in ("/demo/", "/demo/processor", "/demo/cis", "/demo/receiver", "/demo/portal"):
         page.goto(address)
         look(page, "demo-phone" + address.replace("/", "-"))
 
@@ -124,7 +136,7 @@ def test_one_accounts_methods_can_be_made_to_fail(client: Client, town: Instrume
 
 
 def test_rules_set_on_the_page_hold_at_the_cis(client: Client, town: Instrument, cis: Cis) -> None:
-    rule = {"action": "drop_after", "operation": "CommitPaymentTransaction", "percent": "50", "next": "3"}
+    rule = {"action": "drop_after", "kind": "CommitPaymentTransaction", "percent": "50", "next": "3"}
     assert client.post("/demo/cis", rule).status_code == 302
     assert client.post("/demo/cis", {"action": "fault", "percent": "100"}).status_code == 302
     kept = [(one["action"], one["operation"], one["probability"], one["next"]) for one in cis.switches()["rules"]]
@@ -135,14 +147,64 @@ def test_rules_set_on_the_page_hold_at_the_cis(client: Client, town: Instrument,
     assert cis.switches()["rules"] == []
 
 
+def test_rules_set_on_the_page_hold_at_the_receiver(client: Client, town: Instrument, receiver: Receiver) -> None:
+    rule = {"action": "status", "kind": "payment.posted", "percent": "100", "next": "2"}
+    assert client.post("/demo/receiver", rule).status_code == 302
+    kept = [(one["action"], one["type"], one["next"]) for one in receiver.switches()["rules"]]
+    assert kept == [("status", "payment.posted", 2)]
+    assert client.post("/demo/receiver", {**rule, "kind": "PingURL"}).status_code == 422
+    assert client.post("/demo/receiver/heal").status_code == 302
+    assert receiver.switches()["rules"] == []
+
+
+def test_what_is_left_on_a_prepaid_account_is_set_on_the_page(client: Client, town: Instrument, cis: Cis) -> None:
+    cis.prepaid("70002001", left="41.40", a_day="4.10")
+    assert client.post("/demo/cis/prepaid", {"account": "70002001", "left": "9.10"}).status_code == 302
+    left = [{"account": "70002001", "left": "9.10", "a_day": "4.10"}]
+    assert cis.book()["prepaid"] == left
+    for given, status in (({"account": "1", "left": "5"}, 302), ({"account": "70002001", "left": "much"}, 422)):
+        assert client.post("/demo/cis/prepaid", given).status_code == status
+    assert cis.book()["prepaid"] == left
+
+
+@pytest.mark.spec("MSP-30")
+def test_a_payer_comes_from_the_billers_own_portal_and_goes_back(client: Client, town: Instrument) -> None:
+    mesa = Biller.objects.get(slug="red-mesa")
+    towns.open_portal(mesa)
+    households.register_at_portal(mesa)
+    assert "Pay account 70001" in client.get("/demo/portal").content.decode()
+    ticket = client.post("/demo/portal/go", {"user_name": "river42", "account": "70001-001"})["Location"]
+    arrived = client.get(ticket)
+    account = Customer.objects.get(number="70001-001")
+    assert arrived["Location"] == reverse("customer-pay", args=[account.pk])
+    assert client.get(arrived["Location"]).context["user"].email == people.VISITOR.email
+    # A ticket works once, and nobody comes by a name that is not registered.
+    assert Client().get(ticket).status_code == 403
+    stranger = client.post("/demo/portal/go", {"user_name": "nobody"})["Location"]
+    assert Client().get(stranger).status_code == 403
+    # And back, from a page that says where to, or by signing out.
+    assert (
+        f'href="{reverse("customer-leave", args=["red-mesa"])}"'
+        in client.get(reverse("customer-home")).content.decode()
+    )
+    back = client.get(reverse("customer-leave", args=["red-mesa"]))["Location"]
+    there = client.get(back)
+    assert there.context["arrived"] == "river42"
+    assert there["Referrer-Policy"] == "strict-origin"
+    assert client.get(back).context["refused"] == "It was used already"
+    forged = f"/demo/portal?{urlencode({'ticket': back.partition('ticket=')[2][:-2] + 'xx'})}"
+    assert "arrived" not in client.get(forged).context
+    assert client.post(reverse("account_logout"))["Location"] == reverse("customer-signed-out", args=["red-mesa"])
+
+
 def test_a_simulator_that_is_not_there_is_said(client: Client, town: Instrument, settings: Settings) -> None:
     settings.SIMULATED_PROCESSOR_URL = settings.SIMULATED_CIS_URL = "http://127.0.0.1:9"
-    settings.SIMULATED_TELEPHONE_URL = "http://127.0.0.1:9"
-    for address in ("/demo/processor", "/demo/cis", "/demo/phone"):
+    settings.SIMULATED_TELEPHONE_URL = settings.SIMULATED_RECEIVER_URL = "http://127.0.0.1:9"
+    for address in ("/demo/processor", "/demo/cis", "/demo/receiver", "/demo/phone"):
         answer = client.get(address)
         assert answer.status_code == 503
         assert "does not answer at http://127.0.0.1:9" in answer.content.decode()
-    assert client.get("/demo/").content.decode().count("Does not answer") == 3
+    assert client.get("/demo/").content.decode().count("Does not answer") == 4
 
 
 def test_the_cast_signs_in_with_what_the_page_shows(page: Page, town: Instrument) -> None:

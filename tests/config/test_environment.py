@@ -174,7 +174,7 @@ def test_settings_refuse_with_a_sentence(variables: dict[str, str], said: str) -
 def test_settings_of_production_have_no_simulators() -> None:
     program = (
         "from config import settings as s;"
-        "print(s.PRODUCTION, s.SIMULATED_PROCESSOR_URL or '-', s.SIMULATED_TELEPHONE_URL or '-');"
+        "print(s.PRODUCTION, s.SIMULATED_PROCESSOR_URL or '-', s.SIMULATED_TELEPHONE_URL or '-', s.SIMULATED_RECEIVER_URL or '-');"
         "print(s.SESSION_COOKIE_NAME, s.ALLOWED_HOSTS)"
     )
     done = subprocess.run(
@@ -185,12 +185,13 @@ def test_settings_of_production_have_no_simulators() -> None:
             "PUBLIC_URL": "https://pay.example",
             "SIMULATED_PROCESSOR_URL": "http://127.0.0.1:8101",
             "SIMULATED_TELEPHONE_URL": "http://127.0.0.1:8103",
+            "SIMULATED_RECEIVER_URL": "http://127.0.0.1:8104",
         },
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == "True - -\n__Host-session ['pay.example']"
+    assert done.stdout.strip() == "True - - -\n__Host-session ['pay.example']"
 
 
 def test_the_example_lists_every_variable() -> None:

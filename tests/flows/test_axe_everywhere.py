@@ -42,6 +42,7 @@ from tests.cast import make_cast
 from tests.cis import Cis
 from tests.factories import make_biller, make_user
 from tests.processor import CONTROL_SECRET, Processor
+from tests.receivers import Receiver
 from tests.staff import client_of, make_staff
 from tests.telephone import Telephone
 
@@ -216,6 +217,7 @@ def windows(
     browser: Browser,
     processor_service: Processor,
     cis_service: Cis,
+    receiver_service: Receiver,
     telephone_service: Telephone,
     django_db_setup: None,
     django_db_blocker: DjangoDbBlocker,
@@ -223,11 +225,13 @@ def windows(
     """One world, server and browser for all tests here: making them takes longer than most tests; then put the rows back."""
     processor_service.reset()
     cis_service.reset()
+    receiver_service.reset()
     telephone_service.reset()
     telephone_service.set_line("+18025550160", "", name="Maple Falls Utilities")
     simulators = {
         "SIMULATED_PROCESSOR_URL": processor_service.url,
         "SIMULATED_CIS_URL": cis_service.url.partition("/services/")[0],
+        "SIMULATED_RECEIVER_URL": receiver_service.base,
         "SIMULATOR_SECRET": CONTROL_SECRET,
         "SIMULATED_TELEPHONE_URL": telephone_service.url,
         "SIMULATED_TELEPHONE_CONTROL_SECRET": telephone_service.control_secret,

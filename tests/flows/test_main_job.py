@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
-from billing.models import Adjustment, Biller, InvoiceFile, Item, Run, User
-from config.demo import data, job
+from billing.models import Adjustment, Biller, Customer, InvoiceFile, Item, Notice, NoticeKind, Run, User
+from config.demo import data, households, job, people, towns
 from config.demo.books import compare
-from config.demo.doors import Cis, Door, Processor, Simulators, Telephone
-from datapump.models import Configuration, Record
+from config.demo.doors import Cis, Door, Processor, Receiver, Simulators, Telephone
+from datapump.models import Balance, Configuration, Record
 from payments.models import Attempt, AutoPayEnrolment, Channel, Instrument, Payment, ScheduledPayment
 from payments.operations import balances, charges
 from sms.models import Line
 from tests.cis import Cis as RunningCis
 from tests.processor import CONTROL_SECRET, SECRET
 from tests.processor import Processor as RunningProcessor
+from tests.receivers import Receiver as RunningReceiver
 from tests.telephone import SECRET as TELEPHONE_SECRET
 from tests.telephone import Telephone as RunningTelephone
 
@@ -29,8 +32,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 BILLED = 60
 PATIENCE = job.Patience(load=20, collect=20, recover=20, deliver=20, waits=0.02)
 TOWNS = (
-    data.smaller(data.MAPLE_FALLS, customers=BILLED + 12, billed=BILLED, by_hand=10),
-    data.RED_MESA,  # whole, with the odd ones of a town's accounts among them
+    towns.smaller(towns.MAPLE_FALLS, customers=BILLED + 12, billed=BILLED, by_hand=10),
+    towns.RED_MESA,  # whole, with the odd ones of a town's accounts among them
 )
 
 
@@ -50,23 +53,31 @@ class Demonstration:
         )  # fmt: skip
 
 
-def load(simulators: Simulators, said: list[str] | None = None, towns: Sequence[data.Town] = TOWNS) -> str:
+def load(simulators: Simulators, said: list[str] | None = None, chosen: Sequence[towns.Town] = TOWNS) -> str:
     quick = {"batch_limit": 5, "settle_seconds": 0.6, "timeout": 0.5, "batch_timeout": 0.5}
     return data.load(
         simulators=simulators,
         say=(said if said is not None else []).append,
-        towns=towns,
+        towns=chosen,
         route_options=quick,
         patience=PATIENCE,
     )
 
 
 @pytest.fixture
-def simulators(processor: RunningProcessor, cis: RunningCis, telephone: RunningTelephone) -> Simulators:
+def simulators(
+    processor: RunningProcessor,
+    cis: RunningCis,
+    receiver: RunningReceiver,
+    telephone: RunningTelephone,
+    settings: Settings,
+) -> Simulators:
+    settings.PUBLIC_URL = "http://localhost:8000"  # settings take no other host without a dot
     address = cis.url.partition("/services/")[0]
     return Simulators(
         Processor(Door("The simulated processor", processor.url, CONTROL_SECRET), SECRET),
         Cis(Door("The simulated CIS", address, cis.secret), cis.username, cis.password),
+        Receiver(Door("The simulated receiver", receiver.base, receiver.secret)),
         Telephone(Door("The simulated telephone network", telephone.url, telephone.control_secret), TELEPHONE_SECRET),
     )
 
@@ -78,17 +89,19 @@ def demonstration(simulators: Simulators) -> Demonstration:
 
 
 def test_bills_come_in_are_collected_and_the_billers_system_hears_of_it_once(
-    demonstration: Demonstration, processor: RunningProcessor, cis: RunningCis
+    demonstration: Demonstration, processor: RunningProcessor, cis: RunningCis, receiver: RunningReceiver
 ) -> None:
     before = Payment.objects.filter(state="posted").count()
     ended = demonstration.run()
     assert ended.sound
     assert ended.comparison.differences == ()
-    assert re.fullmatch(
-        r"books agree: ours (\d+) payments ([\d,]+\.\d\d) USD, processor \1 \2 USD, CIS \1 \2 USD",
+    said = re.fullmatch(
+        r"books agree: ours (\d+) payments ([\d,]+\.\d\d) USD, processor \1 \2 USD,"
+        r" CIS (\d+) [\d,]+\.\d\d USD, webhooks (\d+) [\d,]+\.\d\d USD",
         str(ended.comparison),
     )
-    maple = demonstration.billers[0]
+    assert said is not None
+    maple, mesa = demonstration.billers
     file = InvoiceFile.objects.filter(biller=maple).latest("pk")
     assert (file.state, file.loaded_count, file.loaded_total) == ("loaded", BILLED, file.stated_total)
     run = Run.objects.get(params__repeat=f"file {file.pk}")
@@ -101,7 +114,13 @@ def test_bills_come_in_are_collected_and_the_billers_system_hears_of_it_once(
     assert processor.book()["charged_twice"] == 0
     assert sum(Decimal(one["amount"]) for one in processor.book()["totals"]) == sum(one.amount for one in posted)
     heard = {row["transaction_id"]: (row["amount"], row["times_received"]) for row in cis.book()["payments"]}
-    assert heard == {str(one.pk): (str(one.amount), 1) for one in posted}
+    assert heard == {str(one.pk): (str(one.amount), 1) for one in posted.filter(biller=maple)}
+    # The second town is told of each by a webhook of its own.
+    events = [one for one in receiver.book()["events"] if one["type"] == "payment.posted"]
+    told = {one["data"]["payment_id"]: (one["data"]["amount"], one["times_received"]) for one in events}
+    assert told == {str(one.pk): (str(one.amount), 1) for one in posted.filter(biller=mesa)}
+    assert (int(said[3]), int(said[4])) == (len(heard), len(told))
+    assert len(told) >= 12
     # Whoever has AutoPay and was due today has paid, or was declined.
     today = maple.business_date(run.created_at)
     left = Item.objects.filter(
@@ -111,10 +130,10 @@ def test_bills_come_in_are_collected_and_the_billers_system_hears_of_it_once(
     assert not left.exists()
     assert not Record.objects.exclude(state="delivered").exists()
     # The simulated CIS knows every bill and every payment: asked for balances, it says what our books say.
-    for biller in demonstration.billers:
-        customers = list(biller.customers.values_list("pk", flat=True))
-        standings = balances.refresh(biller=biller, customers=customers, seconds=20).values()
-        assert [one.fresh for one in standings] == [True] * len(customers)
+    customers = list(maple.customers.values_list("pk", flat=True))
+    standings = balances.refresh(biller=maple, customers=customers, seconds=20).values()
+    assert [one.fresh for one in standings] == [True] * len(customers)
+    assert balances.refresh(biller=mesa, customers=[mesa.customers.earliest("pk").pk]) == {}
     assert not Adjustment.objects.exists()
     # One of the cast has scheduled a payment; it went over to the new bill, and the biller's system heard so.
     scheduled = ScheduledPayment.objects.select_related("invoice").get()
@@ -124,6 +143,36 @@ def test_bills_come_in_are_collected_and_the_billers_system_hears_of_it_once(
         (word, f"{scheduled.pay_on:%m%d%Y}") for word in ("SCHED_PAY", "SCHED_PAY_UPDT")
     ]
     assert comments[1][2:] == [str(scheduled.amount), scheduled.invoice.number]
+
+
+@pytest.mark.spec("MSP-3", "MSP-33")
+def test_money_added_to_the_prepaid_account_makes_what_is_left_grow(demonstration: Demonstration) -> None:
+    maple = demonstration.billers[0]
+    account = Customer.objects.select_related("biller").get(links__user__email=people.PREPAID.email)
+
+    def left() -> Decimal:
+        Balance.objects.update(answered_at=timezone.now() - datetime.timedelta(hours=1))
+        (standing,) = balances.refresh(biller=maple, customers=[account.pk]).values()
+        assert standing.balance is not None and standing.balance.prepaid
+        return standing.balance.due
+
+    # Its last bill is paid and was no money added; little is left, and its payer was told so.
+    assert (left(), account.balance) == (households.LEFT, Decimal("0.00"))
+    notices = Notice.objects.filter(customer=account, kind=NoticeKind.PREPAID_LOW)
+    assert notices.count() == 1
+    charges.pay(
+        customer=account, amount=Decimal("25.00"), instrument=account.instruments.get(state="active"),
+        channel=Channel.WEB, actor=job.ACTOR, request_key="added",
+    )  # fmt: skip
+    job.deliver(billers=[maple], since=timezone.now(), say=lambda _: None, patience=PATIENCE)
+    assert left() == households.LEFT + 25
+    # A new bill of others, a second start, and the job leave it alone; the next time that little is left is told again.
+    demonstration.run()
+    load(demonstration.simulators)
+    assert left() == households.LEFT + 25
+    [row] = demonstration.simulators.cis.book()["prepaid"]
+    demonstration.simulators.cis.set_prepaid(row["account"], left=Decimal("9.00"), a_day=households.A_DAY)
+    assert (left(), notices.count()) == (Decimal("9.00"), 2)
 
 
 def test_a_second_time_nothing_is_charged(demonstration: Demonstration, processor: RunningProcessor) -> None:
@@ -165,8 +214,9 @@ def test_one_more_file_of_bills_comes_in_where_it_is_asked_for(demonstration: De
     assert second.comparison.differences == ()
     assert second.comparison.ours.payments > first.comparison.ours.payments
     # The processor took the fee, the CIS hears nothing of it.
-    ours, processor, cis = second.comparison.ours, second.comparison.processor, second.comparison.cis
-    assert (processor.amount - ours.amount, cis.amount) == (Decimal("2.95"), ours.amount)
+    ours, processor = second.comparison.ours, second.comparison.processor
+    told = second.comparison.cis.amount + second.comparison.webhooks.amount
+    assert (processor.amount - ours.amount, told) == (Decimal("2.95"), ours.amount)
     assert re.search(r"USD and 2\.95 USD in fees, processor", str(second.comparison))
     files = InvoiceFile.objects.filter(biller=demonstration.billers[0], state="loaded").order_by("pk")
     assert [file.name[13:] for file in files] == [".bif", ".bif", "-1.bif"]
@@ -206,12 +256,15 @@ def test_lost_answers_at_both_sides_are_recovered_and_the_books_agree(
 
 def test_books_that_differ_are_told_apart(demonstration: Demonstration, cis: RunningCis) -> None:
     demonstration.run()
-    paid = Payment.objects.filter(state="posted").order_by("created_at", "pk")
+    maple = demonstration.billers[0]
+    paid = Payment.objects.filter(state="posted", biller=maple).order_by("created_at", "pk")
     cis.reset()
     disagreeing = compare(billers=demonstration.billers, simulators=demonstration.simulators)
     assert not disagreeing.agree
     assert len(disagreeing.differences) == paid.count()
-    assert str(disagreeing).startswith(f"books DISAGREE: ours {paid.count()} payments ")
+    assert str(disagreeing).startswith(
+        f"books DISAGREE: ours {Payment.objects.filter(state='posted').count()} payments "
+    )
     assert f"the CIS has not heard of payment {paid[0].pk} (its update is delivered)" in str(disagreeing)
     assert f"; and {paid.count() - 5} more" in str(disagreeing)
 
@@ -235,7 +288,10 @@ def test_the_demonstration_is_made_once(
     owner = User.objects.get(email="owner@demo.example").name
     spanish = User.objects.get(email="clienta@demo.example").name
     phones = {one["number"]: one["name"] for one in telephone.phones() if one["number"].startswith("+1802")}
-    assert phones == {"+18025550171": owner, "+18025550172": "Jo Partner", "+18025550173": spanish}
+    prepaid = User.objects.get(email="prepaid@demo.example").name
+    assert phones == {
+        "+18025550171": owner, "+18025550172": "Jo Partner", "+18025550173": spanish, "+18025550174": prepaid
+    }  # fmt: skip
     assert all(Configuration.objects.values_list("pay_by_text_changes", flat=True))
     assert Configuration.objects.count() == 2
     # A second start keeps what people changed, and brings addresses up to date.

@@ -10,14 +10,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing import tenancy
 from billing.models import Biller
-from config.demo import data, job
+from config.demo import job, towns
 from config.demo.doors import SimulatorError, Simulators
 
 
 class Command(BaseCommand):
     """Run the main job once."""
 
-    help = "Runs the main job on the demonstration's invoice file; fails unless the three books agree."
+    help = "Runs the main job on the demonstration's invoice file; fails unless the books agree."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take the options."""
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         if not settings.DEMO:
             raise CommandError("The main job runs on the demonstration, where DEMO=1 is set.")
         began = time.monotonic()
-        slugs = [town.slug for town in data.TOWNS]
+        slugs = [town.slug for town in towns.TOWNS]
         with tenancy.acting_for(tenancy.EVERY_BILLER):
             billers = sorted(Biller.objects.filter(slug__in=slugs), key=lambda one: slugs.index(one.slug))
         if len(billers) < len(slugs):
@@ -41,7 +41,7 @@ class Command(BaseCommand):
                 biller=billers[0],
                 billers=billers,
                 simulators=Simulators.of_settings(),
-                count=data.MAPLE_FALLS.billed,
+                count=towns.MAPLE_FALLS.billed,
                 say=self.stdout.write,
                 again=options["again"],
                 faults=job.Faults() if options["faults"] else None,
