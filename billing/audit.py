@@ -32,6 +32,10 @@ SENTENCES: dict[str, Any] = {
     "biller.charging_started": _("Allowed charging again"),
     "biller.charging_stopped": _("Stopped all charging: %(reason)s"),
     "biller.look_changed": _("Changed the look and contact: %(fields)s"),
+    "biller.reconciled": _(
+        "Reconciled the book with the processors’: %(confirmed)s charges alike, %(recorded)s of %(total)s recorded"
+    ),
+    "biller.restored": _("The database was restored: nothing is charged until it is reconciled, since %(since)s"),
     "biller.rules_changed": _("Changed the payment rules: %(fields)s"),
     "case.closed": _("Closed a case: %(outcome)s"),
     "cloud_payment.opened": _("Opened a CloudPay payment of %(amount)s for %(who)s"),
@@ -64,6 +68,7 @@ SENTENCES: dict[str, Any] = {
     "line.stopped": _("Stopped sending texts: %(reason)s"),
     "line.warning_dismissed": _("Saw to what a carrier held against the texts from %(line)s: %(reason)s"),
     "line.warned": _("Was warned about the biller's texts: %(reason)s"),
+    "membership.alerts_changed": _("Chose whether to be told of unresolved charges: %(wants)s"),
     "membership.changed": _("Gave %(email)s the role %(role)s"),
     "membership.invited": _("Invited %(email)s as %(role)s"),
     "membership.ended": _("Took %(email)s off the biller's people"),
@@ -91,6 +96,9 @@ SENTENCES: dict[str, Any] = {
     "payment.deposit_given_up": _("A deposit of %(amount)s was given up, the money is still held: %(reason)s"),
     "payment.depositing": _("Asked to deposit %(amount)s"),
     "payment.failed": _("A payment of %(amount)s did not go through: %(reason)s"),
+    "payment.found_again": _(
+        "Found a payment of %(amount)s that only the processor had, by its reference %(reference)s"
+    ),
     "payment.posted": _("Paid %(amount)s with %(method)s, confirmation %(confirmation)s"),
     "payment.recorded": _("Recorded a payment of %(amount)s that was taken elsewhere (%(channel)s)"),
     "payment.released": _("Released an authorization of %(amount)s"),
@@ -104,6 +112,7 @@ SENTENCES: dict[str, Any] = {
     "programme.resumed": _("Let the texts of %(programme)s go out again"),
     "programme.stopped": _("Stopped the texts of %(programme)s"),
     "run.finished": _("Finished the run"),
+    "run.resubmitted": _("Sent %(count)s messages of batch %(batch)s again, under their own ids"),
     "run.started": _("Started a %(kind)s run"),
     "run.stopped": _("Asked the run to stop"),
     "scheduled.cancelled": _("Cancelled the payment of %(amount)s scheduled for %(day)s"),
@@ -114,6 +123,7 @@ SENTENCES: dict[str, Any] = {
     "sign_on_key.made": _("Made the sign-on key %(name)s"),
     "sign_on_key.retired": _("Retired the sign-on key %(name)s"),
     "text.reviewed": _("Read a text from %(phone)s that nobody had understood: %(note)s"),
+    "unresolved.reported": _("Reported %(count)s charges without a result, %(total)s, and %(cases)s open cases"),
     "webhook.refused": _("Refused what %(address)s said in a text provider's name: %(reason)s"),
     "wording.changed": _("Changed the words of the text “%(message)s” (%(language)s)"),
     "wording.removed": _("Went back to the usual words of the text “%(message)s” (%(language)s)"),

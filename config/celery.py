@@ -79,6 +79,16 @@ BEAT: dict[str, Entry] = {
     "Read response files": Entry(
         "payments.tasks.read_response_files", timedelta(hours=1), "Settles what the processors' response files name."
     ),
+    "Report what is unresolved": Entry(
+        "payments.tasks.check_unresolved",
+        crontab(minute="20", hour="*"),
+        "Reports charges without a result once in each biller's morning, and tells who wants to know.",
+    ),
+    "Age out transmission logs": Entry(
+        "payments.tasks.age_out_transmissions",
+        crontab(minute="50", hour="3"),
+        "Archives what was said to processors on days that are over, and removes what is older than is kept.",
+    ),
     "Sweep drop folders": Entry(
         "billing.tasks.sweep_drop_folder", timedelta(seconds=30), "Receives what billers put into their drop folders."
     ),

@@ -301,6 +301,9 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 STORAGE = environment.path("STORAGE", VAR / "storage")
 DROP_FOLDER = environment.path("DROP_FOLDER", VAR / "drop")
+# What was said to and by processors, and for how many days (PAY-13). Not below STORAGE, of which logos are served.
+TRANSMISSIONS = environment.path("TRANSMISSIONS", VAR / "transmissions")
+TRANSMISSION_DAYS = environment.integer("TRANSMISSION_DAYS", 30, least=1, most=3650)
 MEDIA_ROOT = STORAGE
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": STORAGE}},

@@ -22,7 +22,6 @@ from payments.models import (
     Case,
     Checkpoint,
     CloudPayment,
-    Exchange,
     Instrument,
     Payment,
     Route,
@@ -261,12 +260,3 @@ class ScheduledPaymentAdmin(ReadOnly):
     list_select_related = ("biller", "customer")
     list_filter = ("state", "biller")
     search_fields = ("id", "customer")
-
-
-@admin.register(Exchange)
-class ExchangeAdmin(ReadOnly):
-    """What was said to and by processors, masked."""
-
-    list_display = ("at", "biller", "route", "direction")
-    list_select_related = ("biller", "route")
-    list_filter = ("direction", "biller")

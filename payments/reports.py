@@ -10,12 +10,14 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Min, Q, QuerySet, Sum
 
 from billing.models import Biller, Chunk, ChunkState, LedgerAccount, Run, RunKind
 from billing.models.tenants import TenantQuerySet
+from payments.gateways.base import Command
 from payments.models import (
     Attempt,
+    AttemptState,
     Authorization,
     Case,
     CaseState,
@@ -308,6 +310,49 @@ def run_totals(run: Run) -> RunTotals:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class RunDay:
+    """What a biller's runs of one business day did, trials apart."""
+
+    day: datetime.date
+    sent: int = 0
+    sent_total: Decimal = _ZERO
+    passed: int = 0
+    passed_total: Decimal = _ZERO
+    declined: int = 0
+    declined_total: Decimal = _ZERO
+
+    @property
+    def unknown(self) -> int:
+        """Payments that were sent and have no result yet."""
+        return max(0, self.sent - self.passed - self.declined)
+
+    @property
+    def unknown_total(self) -> Decimal:
+        """Their money."""
+        return max(_ZERO, self.sent_total - self.passed_total - self.declined_total)
+
+
+def runs_by_day(*, biller: Biller, start: datetime.date) -> list[RunDay]:
+    """Add up a biller's runs by business day, from a day on; days without runs are left out.
+
+    It reads the runs by their index of time, and the parts of each by theirs.
+    """
+    since = datetime.datetime.combine(start, datetime.time.min, tzinfo=biller.zone) - datetime.timedelta(days=1)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT r.business_date, sum(c.sent_count), sum(c.sent_total), sum(c.passed_count), sum(c.passed_total),
+                   sum(c.declined_count), sum(c.declined_total)
+            FROM billing_run r JOIN billing_chunk c ON c.run_id = r.id
+            WHERE r.biller_id = %s AND r.created_at >= %s AND r.business_date >= %s AND NOT r.dry_run AND r.kind = ANY(%s)
+            GROUP BY 1 ORDER BY 1
+            """,
+            [biller.pk, since, start, [str(RunKind.COLLECT), str(RunKind.DEPOSIT), str(RunKind.SCHEDULED)]],
+        )
+        return [RunDay(*row) for row in cursor.fetchall()]
+
+
 # A payment is authorized in a run only where its deposit did not come about.
 _CAME_TO_NOTHING = (PaymentState.FAILED, PaymentState.AUTHORIZED)
 
@@ -373,6 +418,95 @@ def queues(*, biller: Biller, now: datetime.datetime, cap: int) -> Queues:
 def unresolved_attempts(*, biller: Biller, now: datetime.datetime) -> TenantQuerySet[Attempt]:
     """Give the attempts without a result for five minutes or more: 777, 888, 999 and everything at 1000 or above."""
     return Attempt.objects.unfinished().filter(biller=biller, created_at__lt=now - UNRESOLVED_AFTER)
+
+
+# How old the unresolved are, in bands: each ends where the next begins, the last one never.
+AGES: tuple[tuple[str, datetime.timedelta | None], ...] = (
+    ("Under an hour", datetime.timedelta(hours=1)),
+    ("Under a day", datetime.timedelta(days=1)),
+    ("Under 7 days", datetime.timedelta(days=7)),
+    ("Older", None),
+)
+# Every kind of attempt in words, in the order in which summaries name them.
+KINDS: dict[str, str] = {
+    Command.VERIFY: "Verifications",
+    Command.AUTHORIZE: "Authorizations",
+    Command.CHARGE: "Charges",
+    Command.DEPOSIT: "Deposits",
+    Command.REFUND: "Refunds",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """One kind of attempt without a result: open ones (999) in number, money and age bands; and answered ones (1000 and above)."""
+
+    command: str
+    open: int = 0
+    open_total: Decimal = _ZERO
+    answered: int = 0
+    answered_total: Decimal = _ZERO
+    oldest: datetime.datetime | None = None
+    ages: tuple[int, ...] = (0,) * len(AGES)
+
+    @property
+    def kind(self) -> str:
+        """The kind in words."""
+        return KINDS.get(self.command, self.command)
+
+    @property
+    def count(self) -> int:
+        """Open and answered together."""
+        return self.open + self.answered
+
+    @property
+    def total(self) -> Decimal:
+        """The money of both."""
+        return self.open_total + self.answered_total
+
+
+def unresolved_by_command(
+    *,
+    biller: Biller,
+    now: datetime.datetime,
+    limit: int | None = None,
+    older_than: datetime.timedelta = UNRESOLVED_AFTER,
+) -> list[Unresolved]:
+    """Count what has had no result for so long by kind, every kind named (PAY-9).
+
+    With a ``limit`` only the oldest so many are counted.
+    """
+    chosen = Attempt.objects.unfinished().filter(biller=biller, created_at__lt=now - older_than)
+    if limit is not None:
+        chosen = Attempt.objects.filter(pk__in=chosen.order_by("created_at", "pk").values("pk")[:limit])
+    open_, answered = Q(state=AttemptState.OPEN), Q(state=AttemptState.ANSWERED)
+    bands: dict[str, Count] = {}
+    since: datetime.timedelta | None = None
+    for number, (_words, until) in enumerate(AGES):
+        band = Q() if since is None else Q(created_at__lte=now - since)
+        if until is not None:
+            band &= Q(created_at__gt=now - until)
+        bands[f"band_{number}"] = Count("pk", filter=band)
+        since = until
+    rows: dict[str, dict[str, Any]] = {
+        row["command"]: {**row}
+        for row in chosen.order_by()
+        .values("command")
+        .annotate(
+            open=Count("pk", filter=open_),
+            open_total=Sum("amount", filter=open_, default=_ZERO),
+            answered=Count("pk", filter=answered),
+            answered_total=Sum("amount", filter=answered, default=_ZERO),
+            oldest=Min("created_at"),
+            **bands,
+        )
+    }
+    found = []
+    for command in (*KINDS, *(one for one in rows if one not in KINDS)):
+        row = rows.get(command, {"command": command})
+        ages = tuple(row.pop(name, 0) for name in bands)
+        found.append(Unresolved(ages=ages, **row))
+    return found
 
 
 def _capped(rows: QuerySet[Any, Any], cap: int) -> int:

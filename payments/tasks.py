@@ -9,15 +9,25 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from celery import shared_task
+from django.db.models import Q
 from django.utils import timezone
 
 from billing import tenancy
 from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import Biller, Chunk, Run, RunKind, RunState
+from payments import transmissions
 from payments.gateways.base import GatewayError
-from payments.models import Authorization, Checkpoint, ScheduledPayment, ScheduledState
-from payments.operations import balances, collections, deposits, recoveries, scheduled_collections
+from payments.models import (
+    Authorization,
+    Case,
+    CaseState,
+    Checkpoint,
+    ScheduledPayment,
+    ScheduledState,
+    UnresolvedReport,
+)
+from payments.operations import balances, collections, daily_checks, deposits, recoveries, scheduled_collections
 
 # A task hands over after so long, so that a worker can be stopped and billers take turns.
 TURN_SECONDS = 60.0
@@ -120,6 +130,31 @@ def recover(**_: Any) -> None:
     for biller in billers:
         with tenancy.acting_for([biller.pk]):
             recoveries.recover(biller=biller, actor=Actor.system("recover"))
+
+
+@shared_task(expires=3600)
+def check_unresolved(**_: Any) -> None:
+    """Make each biller's daily check of unresolved charges when its morning has come, and tell who wants to know (PAY-11)."""
+    now, actor = timezone.now(), Actor.system("daily check")
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        unresolved = Checkpoint.objects.order_by().values("biller_id")
+        decide = Case.objects.filter(state=CaseState.OPEN).order_by().values("biller_id")
+        billers = list(Biller.objects.filter(Q(pk__in=unresolved) | Q(pk__in=decide)))
+    for biller in billers:
+        with tenancy.acting_for([biller.pk]):
+            if daily_checks.due(biller=biller, now=now):
+                daily_checks.check(biller=biller, actor=actor, now=now)
+    # Also what the mail server did not take before.
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        lately = now.date() - datetime.timedelta(days=2)
+        for report in UnresolvedReport.objects.filter(mailed_at=None, day__gte=lately).select_related("biller"):
+            daily_checks.tell(report=report, now=now)
+
+
+@shared_task(expires=3600)
+def age_out_transmissions(**_: Any) -> None:
+    """Archive what was said to processors on days that are over, and remove what is older than is kept (PAY-13)."""
+    transmissions.age_out(now=timezone.now())
 
 
 @shared_task

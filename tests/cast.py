@@ -81,13 +81,13 @@ from payments.models import (
     Channel,
     Checkpoint,
     CloudPayment,
-    Exchange,
     Instrument,
     Payment,
     PaymentState,
     Route,
     ScheduledPayment,
     Tender,
+    UnresolvedReport,
 )
 from payments.operations import collections
 from sms.models import Announcement, Line, PayLink, Phone, Programme, SmsMode, Text, Wording
@@ -313,10 +313,13 @@ def _make_town(name: str, slug: str, domain: str, amount: str, found: dict[str, 
     IdempotencyKey.objects.create(
         biller=biller, key=f"{domain}-key", operation="payment", input_hash="0" * 64, status=201, answer={"id": "1"}
     )
-    Exchange.objects.create(biller=biller, route=route, direction="out", text="<charge/>")
     AuditEntry.objects.create(
         biller=biller, event="setting.changed", requestor=Requestor.CSR, actor="Dana", facts={"number": 64}
     )
+    UnresolvedReport.objects.create(
+        biller=biller, day=today, count=1, total=Decimal(amount), cases=1,
+        rows=[{"kind": "Charges", "count": 1, "total": amount, "oldest": ""}],
+    )  # fmt: skip
     return Town(
         biller=biller,
         route=route,
@@ -441,6 +444,10 @@ def _make_account(
     case = Case.objects.create(
         biller=biller, customer=customer, attempt=attempt, kind="unknown", reason="Nobody knows."
     )
+    Case.objects.create(
+        biller=biller, kind="unbooked", key=str(uuid.uuid4()), reason="Whose it is cannot be told.",
+        facts={"amount": amount, "currency": "USD", "account": customer.number, "route": str(route.pk)},
+    )  # fmt: skip
     _ended, scheduled = (
         ScheduledPayment.objects.create(
             biller=biller, customer=customer, invoice=bill, instrument=card, pay_on=now.date() + datetime.timedelta(days=9),

@@ -110,6 +110,7 @@ def _environment(slot: int, port: int, redis_port: int, storage: Path) -> dict[s
         "STATIC_COLLECTED": "0",
         "EMAIL_URL": "memory:",
         "STORAGE": str(storage / "files"),
+        "TRANSMISSIONS": str(storage / "transmissions"),
         "DROP_FOLDER": str(storage / "drop"),
         "LOG_LEVEL": "WARNING",
         "PROCESSOR_ORIGINS": "http://127.0.0.1:*",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.contrib import messages
 from django.http import Http404, HttpResponse
@@ -9,6 +11,7 @@ from django.shortcuts import redirect, render
 
 from billing.biller_portal.access import BillerRequest, biller_page, choose_biller
 from billing.forms import WordsField
+from billing.models import Membership, Role
 from billing.operations import people
 from billing.permissions import Permission
 
@@ -41,15 +44,37 @@ class ProfileForm(forms.Form):
         required=False,
         help_text="Switch it off if you use speech input or it gets in your way.",
     )
+    wants_alerts = forms.BooleanField(
+        label="Tell me by e-mail of charges that stay without a result",
+        required=False,
+        help_text="Once a day, and only where there are some.",
+    )
+
+    def __init__(self, *args: Any, membership: Membership | None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if membership is None:
+            del self.fields["wants_alerts"]
 
 
 @biller_page(Permission.VIEW)
 def profile(request: BillerRequest) -> HttpResponse:
     """Draw and change the person's own settings."""
     user = request.user
-    form = ProfileForm(request.POST or None, initial={"name": user.name, "search_shortcut": user.search_shortcut})
+    # Only a biller's administrators are told.
+    membership = Membership.objects.filter(user=user, biller=request.biller, role=Role.ADMINISTRATOR).first()
+    initial = {
+        "name": user.name,
+        "search_shortcut": user.search_shortcut,
+        "wants_alerts": membership is not None and membership.wants_alerts,
+    }
+    form = ProfileForm(request.POST or None, initial=initial, membership=membership)
     if request.method == "POST" and form.is_valid():
-        people.change_profile(user=user, actor=request.actor, **form.cleaned_data)
+        given = form.cleaned_data
+        people.change_profile(
+            user=user, name=given["name"], search_shortcut=given["search_shortcut"], actor=request.actor
+        )
+        if membership is not None:
+            people.choose_alerts(membership=membership, wants=given["wants_alerts"], actor=request.actor)
         messages.success(request, "Saved.")
         return redirect("biller-profile")
     return render(

@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from billing import charts, formats, lists, statuses, wakes
+from billing.biller_portal import command_centre
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.links import url_if_any
 from billing.biller_portal.run_options import DepositForm, OptionsForm, ScheduledForm
@@ -111,7 +112,12 @@ class RunList(StaffPage, lists.ListPage[Run]):
 
     def get_context(self, request: HttpRequest) -> dict[str, Any]:
         """Say whether the person may start one."""
-        return {"may_run": self.request.may(Permission.RUN), "charging_stopped": self.request.biller.charging_stopped}
+        context = {
+            "may_run": self.request.may(Permission.RUN),
+            "charging_stopped": self.request.biller.charging_stopped,
+        }
+        # The command centre stands above the whole list, not above a part of it that somebody looks for.
+        return context if request.GET else context | command_centre.overview(self.request)
 
 
 @biller_page(Permission.RUN)

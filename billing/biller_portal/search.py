@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from billing import formats, reports
 from billing.biller_portal.access import BillerRequest, biller_page
 from billing.biller_portal.accounts import recent_customers
+from billing.biller_portal.command_centre import alert
 from billing.biller_portal.links import url_if_any
 from billing.models import Customer, FileState, Invoice, InvoiceFile
 from billing.permissions import Permission
@@ -49,7 +50,11 @@ def search(request: BillerRequest) -> HttpResponse:
     text = " ".join(request.GET.get("q", "").split())[:120]
     context: dict[str, Any] = {"section": "search", "search_text": text, "title": "Search"}
     if not text:
-        context |= {"queues": _queues(request), "recent": recent_customers(request)}
+        context |= {
+            "queues": _queues(request),
+            "recent": recent_customers(request),
+            "alert": alert(request.biller, timezone.now()),
+        }
         return render(request, "biller_portal/search.html", context)
     accounts, bills, payments = _hits(request, text)
     exact = [hit for hit in (*accounts, *bills, *payments) if hit.matched != "Name"]

@@ -4,6 +4,7 @@ from billing.models.adjustments import Adjustment, AdjustmentSource
 from billing.models.audits import AuditEntry, Seal
 from billing.models.billers import Biller, CollectRule, GuestSecret, Setting
 from billing.models.customers import Customer, CustomerStatus
+from billing.models.installations import Installation
 from billing.models.invoices import (
     FileState,
     Invoice,
@@ -41,6 +42,7 @@ __all__ = [
     "FileState",
     "GuestSecret",
     "IdempotencyKey",
+    "Installation",
     "Invoice",
     "InvoiceFile",
     "InvoiceFileError",

@@ -82,6 +82,14 @@ class Biller(models.Model):
         default=False,
         help_text="Nothing is charged while this is on: no run, no portal payment.",
     )
+    restored_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="When the database turned out to be restored. Nothing is charged until it is reconciled.",
+    )
+    reconcile_since = models.DateTimeField(
+        null=True, editable=False, help_text="From when on charges are to be compared with the processors'."
+    )
     allow_partial_payments = models.BooleanField(default=True)
     allow_scheduled_payments = models.BooleanField(
         default=True,

@@ -114,6 +114,9 @@ class Membership(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     biller = models.ForeignKey(Biller, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=16, choices=Role)
+    wants_alerts = models.BooleanField(
+        default=True, db_default=True, help_text="Is told by e-mail of charges that stay unresolved, as administrator."
+    )
 
     objects = TenantQuerySet["Membership"].as_manager()
 

@@ -37,6 +37,15 @@ class AlreadySo(DomainError):
     """The switch stands so already."""
 
 
+class NotReconciled(DomainError):
+    """The database forgot charges that processors remember."""
+
+    default = (
+        "The database was restored from a backup. Compare its book with the processors’ first (manage.py reconcile):"
+        " whoever was charged after the backup would be charged again."
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """How the portals look and whom payers may ask; ``accent`` is such as ``#0b5394``, ``phone`` E.164 or empty."""
@@ -172,7 +181,10 @@ def allow_charging(*, biller: Biller, actor: Actor) -> None:
     """Let charging go on.
 
     :raises AlreadySo: it is not stopped.
+    :raises NotReconciled: the database was restored, and not reconciled since.
     """
+    if Biller.objects.filter(pk=biller.pk, restored_at__isnull=False).exists():
+        raise NotReconciled
     if not Biller.objects.filter(pk=biller.pk, charging_stopped=True).update(charging_stopped=False):
         raise AlreadySo("Charging is not stopped.")
     audit.record(actor=actor, event="biller.charging_started", biller_id=biller.pk, subject=f"biller:{biller.pk}")

@@ -136,3 +136,23 @@ def change_profile(*, user: User, name: str, search_shortcut: bool, actor: Actor
         raise PersonRefused("A profile is changed by the person whose it is.")
     user.name, user.search_shortcut = name, search_shortcut
     user.save(update_fields=["name", "search_shortcut"])
+
+
+@transaction.atomic(durable=True)
+def choose_alerts(*, membership: Membership, wants: bool, actor: Actor) -> bool:
+    """Choose whether a biller's person is told of charges that stay unresolved; gives whether that changed.
+
+    :raises PersonRefused: it is somebody else's choice.
+    """
+    if actor.user_id != membership.user_id:
+        raise PersonRefused("Everybody chooses for themselves.")
+    if not Membership.objects.filter(pk=membership.pk).exclude(wants_alerts=wants).update(wants_alerts=wants):
+        return False
+    audit.record(
+        actor=actor,
+        event="membership.alerts_changed",
+        biller_id=membership.biller_id,
+        subject=f"user:{membership.user_id}",
+        facts={"wants": "yes" if wants else "no"},
+    )
+    return True

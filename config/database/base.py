@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from django.apps import apps
+from django.db import DEFAULT_DB_ALIAS, ProgrammingError
 from django.db.backends.postgresql import base
 from django.db.transaction import TransactionManagementError
 from psycopg import sql
@@ -119,6 +121,20 @@ class DatabaseWrapper(base.DatabaseWrapper):
         from billing import tenancy
 
         return tenancy.scope()
+
+    def connect(self) -> None:
+        """Connect, and see whether this is the database that it was: a restored one must not charge anybody."""
+        super().connect()
+        if self.alias != DEFAULT_DB_ALIAS or not apps.ready:
+            return
+        from payments.operations import restores
+
+        try:
+            restores.notice()
+        except ProgrammingError as error:
+            # Not migrated yet: then nothing can be charged either.
+            if not isinstance(error.__cause__, psycopg.errors.UndefinedTable):
+                raise
 
     def outside_transaction(self) -> bool:
         """Say whether a statement sent now would be a transaction by itself; begins one where Django asked for one."""

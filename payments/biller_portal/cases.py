@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
+from decimal import Decimal
 from typing import Any
 
 import django_filters
 from django import forms
 from django.contrib import messages
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -18,12 +21,12 @@ from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.accounts import account_url
 from billing.errors import DomainError
 from billing.forms import WordsField
+from billing.models import Customer
 from billing.permissions import Permission
 from payments.biller_portal.payments import attempt_status, result_in_words
 from payments.gateways.base import Command
-from payments.models import Attempt, AttemptState, Case, CaseKind, CaseState
-from payments.operations import cases
-from payments.reports import unresolved_attempts
+from payments.models import AttemptState, Case, CaseKind, CaseState, Route
+from payments.operations import cases, reconciliations
 
 
 class CaseFilters(lists.Filters):
@@ -34,6 +37,13 @@ class CaseFilters(lists.Filters):
     start = lists.FromDay(label="Opened from", field_name="opened_at")
     end = lists.ToDay(label="Opened to", field_name="opened_at")
     periods = (("start", "end"),)
+
+
+def _amount(found: Case) -> Decimal | None:
+    """Give the money that a case is about; nothing where the processor did not say."""
+    if found.attempt is not None:
+        return found.attempt.amount
+    return Decimal(found.facts["amount"]) if "amount" in found.facts else None
 
 
 class CaseList(StaffPage, lists.ListPage[Case]):
@@ -49,10 +59,14 @@ class CaseList(StaffPage, lists.ListPage[Case]):
         lists.Link("kind", "Case", "get_kind_display", url=lambda one: reverse("biller-case", args=[one.pk])),
         lists.Moment("opened", "Opened", "opened_at"),
         lists.Link(
-            "account", "Account", "customer.shown_number", url=lambda one: account_url(one.customer_id), nowrap=True
+            "account",
+            "Account",
+            lambda one: one.customer.shown_number if one.customer else one.facts.get("account", ""),
+            url=lambda one: account_url(one.customer_id) if one.customer_id else None,
+            nowrap=True,
         ),
-        lists.Column("name", "Name", "customer.name"),
-        lists.Amount("amount", "Amount", "attempt.amount", currency="biller.currency"),
+        lists.Column("name", "Name", lambda one: one.customer.name if one.customer else ""),
+        lists.Amount("amount", "Amount", _amount, currency="biller.currency"),
         lists.Tag("status", "Status", "state", noun="case"),
         lists.Column("outcome", "What came of it", "outcome"),
         lists.Column("closed_by", "Closed by", "closed_by"),
@@ -65,65 +79,6 @@ class CaseList(StaffPage, lists.ListPage[Case]):
         """Give the biller's cases."""
         mine = Case.objects.visible_to(request.user).filter(biller=self.request.biller)
         return mine.select_related("customer", "attempt", "biller")
-
-
-def _open_case(attempt: Attempt) -> Case | None:
-    return next((case for case in attempt.cases.all() if case.state == CaseState.OPEN), None)
-
-
-def _case_url(attempt: Attempt) -> str | None:
-    found = _open_case(attempt)
-    return reverse("biller-case", args=[found.pk]) if found else None
-
-
-class UnresolvedList(StaffPage, lists.ListPage[Attempt]):
-    """Attempts that have had no result for five minutes or more; each is looked up until it has one, or is a case."""
-
-    name, title, section = "unresolved", "Unresolved attempts", "runs"
-    orders = (
-        lists.Order("oldest", "Oldest first", ("created_at", "id")),
-        lists.Order("newest", "Newest first", ("-created_at", "-id")),
-    )
-    columns = (
-        lists.Link(
-            "payment",
-            "Payment",
-            "payment.confirmation",
-            url=lambda one: reverse("biller-payment", args=[one.payment_id]),
-            nowrap=True,
-        ),
-        lists.Column(
-            "age",
-            "Age",
-            lambda one: formats.ago((timezone.now() - one.created_at).total_seconds()),
-            exported=False,
-            nowrap=True,
-        ),
-        lists.Moment("sent", "Last sent", "sent_at"),
-        lists.Link(
-            "account",
-            "Account",
-            "payment.customer.shown_number",
-            url=lambda one: account_url(one.payment.customer_id),
-            nowrap=True,
-        ),
-        lists.Amount("amount", "Amount", "amount", currency="biller.currency"),
-        lists.Column("command", "Command", "command"),
-        lists.Tag("status", "Status", attempt_status, noun="attempt"),
-        lists.Column("result", "Result", lambda one: result_in_words(one.result)),
-        lists.Number("lookups", "Look-ups", "lookups"),
-        lists.Moment("looked_up", "Last look-up", "looked_up_at"),
-        lists.Column("route", "Route", "route"),
-        lists.Link("case", "Case", lambda one: "Open case" if _open_case(one) else "", url=_case_url),
-    )
-    empty_heading = "Nothing is unresolved"
-    empty_text = "Every attempt older than five minutes has its result."
-    template_name = "biller_portal/cases/list.html"
-
-    def get_queryset(self, request: HttpRequest) -> Any:
-        """Give the biller's unresolved attempts with their cases."""
-        mine = unresolved_attempts(biller=self.request.biller, now=timezone.now()).visible_to(request.user)
-        return mine.select_related("payment__customer", "route", "biller").prefetch_related("cases")
 
 
 class DecideForm(forms.Form):
@@ -168,8 +123,37 @@ _CHOICES: dict[str, list[tuple[str, str]]] = {
 }
 
 
+class UnbookedForm(forms.Form):
+    """What a person found out about a charge that only the processor has."""
+
+    outcome = forms.ChoiceField(
+        label="Whose charge it is",
+        choices=[
+            ("record", "A customer’s: record it as their payment"),
+            ("other", "Nobody’s here, or it was given back: record nothing"),
+        ],
+        widget=forms.RadioSelect,
+    )
+    account = WordsField(
+        label="Account", max_length=60, required=False, help_text="Whose payment it is, where it is recorded."
+    )
+    evidence = WordsField(
+        label="How you know",
+        max_length=150,
+        help_text="The processor’s report and its day, its web page, a call and with whom. Kept with the case.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for the account where there is to be a payment."""
+        given = super().clean() or self.cleaned_data
+        if given.get("outcome") == "record" and not given.get("account"):
+            self.add_error("account", "Enter the account whose payment it is")
+        return given
+
+
 class ConflictForm(forms.Form):
-    """What a person found out about contradicting answers."""
+    """What a person found out about contradicting answers, or a payment that the processor does not name."""
 
     evidence = WordsField(
         label="What you found out and did",
@@ -206,7 +190,17 @@ def close(request: BillerRequest, case_id: uuid.UUID) -> HttpResponse:
 
 def _decide(request: BillerRequest, found: Case, given: dict[str, Any]) -> None:
     now = timezone.now()
-    if found.kind == CaseKind.CONFLICTING_ANSWER:
+    if found.kind == CaseKind.UNBOOKED_CHARGE and given["outcome"] == "record":
+        account = Q(display_number=given["account"]) | Q(number=given["account"])
+        customer = Customer.objects.filter(account, biller=request.biller).select_related("biller").first()
+        if customer is None:
+            raise cases.CaseRefused("There is no such account.", field="account")
+        reconciliations.record_unbooked(
+            case=found, customer=customer, evidence=given["evidence"], actor=request.actor, now=now
+        )
+    elif found.kind in {CaseKind.UNBOOKED_CHARGE, CaseKind.MISSING_CHARGE}:
+        reconciliations.close_reconciled(case=found, outcome=given["evidence"], actor=request.actor, now=now)
+    elif found.kind == CaseKind.CONFLICTING_ANSWER:
         cases.close_conflict(case=found, outcome=given["evidence"], actor=request.actor, now=now)
     elif given["outcome"] == "charged":
         cases.close_as_charged(
@@ -217,18 +211,29 @@ def _decide(request: BillerRequest, found: Case, given: dict[str, Any]) -> None:
 
 
 def _form(found: Case, given: Any = None) -> forms.Form:
-    return (
-        ConflictForm(given)
-        if found.kind == CaseKind.CONFLICTING_ANSWER
-        else DecideForm(given, command=found.attempt.command)
-    )
+    if found.attempt is None:
+        return UnbookedForm(given)
+    if found.kind != CaseKind.UNKNOWN_OUTCOME:
+        return ConflictForm(given)
+    return DecideForm(given, command=found.attempt.command)
 
 
 def _context(request: BillerRequest, found: Case, **more: Any) -> dict[str, Any]:
     attempt = found.attempt
     currency = found.biller.currency
+    amount = _amount(found)
+    common = {
+        "title": found.get_kind_display(),
+        "section": "runs",
+        "case": found,
+        "amount": amount,
+        "may_close": request.may(Permission.CLOSE_CASE) and found.state == CaseState.OPEN,
+        **more,
+    }
+    if attempt is None:
+        return {**common, "facts": _facts_of_theirs(found, amount)}
     undecided = found.state == CaseState.OPEN and found.kind == CaseKind.UNKNOWN_OUTCOME
-    until = cases.repeats_recognised_until(attempt) if undecided else None
+    until = cases.not_before(attempt) if undecided else None
     facts: list[tuple[str, object]] = [
         ("Why", found.reason),
         ("Opened", formats.moment(found.opened_at)),
@@ -246,16 +251,32 @@ def _context(request: BillerRequest, found: Case, **more: Any) -> dict[str, Any]
         ("The processor’s reference", attempt.processor_reference),
     ]
     return {
-        "title": found.get_kind_display(),
-        "section": "runs",
-        "case": found,
+        **common,
         "attempt": attempt,
         "attempt_status": attempt_status(attempt),
         "facts": [(label, value) for label, value in facts if value],
-        "may_close": request.may(Permission.CLOSE_CASE) and found.state == CaseState.OPEN,
         "ended": attempt.state in {AttemptState.APPLIED, AttemptState.ABANDONED},
-        **more,
     }
+
+
+def _facts_of_theirs(found: Case, amount: Decimal | None) -> list[tuple[str, object]]:
+    """Give what the processor says of a charge that our book does not have."""
+    told = found.facts
+    route = Route.objects.filter(biller_id=found.biller_id, pk=told.get("route") or 0).first()
+    at = datetime.datetime.fromisoformat(told["at"]) if "at" in told else None
+    facts: list[tuple[str, object]] = [
+        ("Why", found.reason),
+        ("Opened", formats.moment(found.opened_at)),
+        ("Amount", formats.money(amount, told.get("currency") or found.biller.currency) if amount is not None else ""),
+        ("Account, as the processor has it", told.get("account", "")),
+        ("Command", told.get("command", "")),
+        ("Charged", formats.moment(at) if at else ""),
+        ("Route", str(route) if route else ""),
+        ("The processor’s name of it", found.key),
+        ("The processor’s reference", told.get("reference", "")),
+        ("Approval code", told.get("approval_code", "")),
+    ]
+    return [(label, value) for label, value in facts if value]
 
 
 def _case_or_404(request: BillerRequest, case_id: uuid.UUID) -> Case:

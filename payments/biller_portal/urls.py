@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from payments.biller_portal import cases, enrolments, methods, pay, payments, prepaid, scheduled
+from payments.biller_portal import cases, enrolments, methods, pay, payments, prepaid, scheduled, unresolved
 
 _ACCOUNT = "accounts/<int:customer_id>"
 
@@ -37,5 +37,9 @@ urlpatterns = [
     path("cases/", cases.CaseList.as_view(), name="biller-cases"),
     path("cases/<uuid:case_id>/", cases.case, name="biller-case"),
     path("cases/<uuid:case_id>/close/", cases.close, name="biller-case-close"),
-    path("unresolved/", cases.UnresolvedList.as_view(), name="biller-unresolved"),
+    path("unresolved/", unresolved.UnresolvedList.as_view(), name="biller-unresolved"),
+    path("unresolved/<uuid:attempt_id>/", unresolved.attempt, name="biller-attempt"),
+    path("unresolved/<uuid:attempt_id>/resolve/", unresolved.resolve, name="biller-attempt-resolve"),
+    path("unresolved/give-up/<slug:command>/", unresolved.give_up, name="biller-unresolved-give-up"),
+    path("unresolved/batches/<int:run_id>/<int:number>/", unresolved.resubmit, name="biller-batch-resubmit"),
 ]

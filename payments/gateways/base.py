@@ -76,7 +76,8 @@ class ChargeRequest:
 
     ``key`` is the attempt's id: our reference at the processor and its de-duplication key, the same on every resend.
     ``amount`` has the currency's own places. ``account`` is the customer's display number, for the processor's reports.
-    ``reference`` is the processor's reference of the authorization to deposit, or of the charge to refund.
+    ``reference`` is the processor's reference of the authorization to deposit, or of the charge to refund. ``payment`` is
+    our payment's id, which the biller's own system hears: the processor keeps it and may give it back.
     """
 
     key: str
@@ -88,6 +89,7 @@ class ChargeRequest:
     transaction_type: str  # "internet", "moto" or "recurring" (PAY-19)
     account: str = ""
     reference: str = ""
+    payment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class Answer:
 
     ``code`` is the processor's own word for it, kept so that a table of codes can be corrected afterwards (PAY-4).
     ``voided`` says of a refund that the charge was taken back before it settled: the payer's statement shows neither (PAY-33).
+    ``request`` is the message as the processor keeps it, in response files that name it: by it a charge that our book
+    has lost is known again. Nothing where the processor does not say.
     """
 
     key: str
@@ -107,6 +111,7 @@ class Answer:
     amount: Decimal | None = None
     answered_at: datetime | None = None
     voided: bool = False
+    request: ChargeRequest | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -21,6 +22,7 @@ from payments.gateways.base import (
     Absent,
     Answer,
     ChargeRequest,
+    Command,
     GatewayError,
     HostedFields,
     InstrumentDetails,
@@ -68,6 +70,9 @@ RESERVED = frozenset({777, 888})
 RESULT_HIGHEST = 998
 
 _RESPONSE_LINE = ("key", "code", "message", "approval_code", "reference", "amount", "currency", "at", "voided")
+_CURRENCY = 1 + _RESPONSE_LINE.index("currency")
+# What a response file repeats of the message, after these.
+_MESSAGE_KEPT = ("command", "token", "tender", "type", "account", "of", "payment")
 _REVERSAL = ("reference", "key", "kind", "amount", "code", "reason", "at")
 _WORD = re.compile("[!-~]{0,64}")
 _LAST4 = re.compile("[0-9]{4}")
@@ -265,6 +270,7 @@ def _message(request: ChargeRequest) -> dict[str, str]:
         "type": request.transaction_type,
         "account": request.account,
         "reference": request.reference,
+        "payment": request.payment,
     }
 
 
@@ -432,9 +438,12 @@ def read_response_file(body: bytes, *, merchant: str, codes: Mapping[str, int]) 
     answers = []
     total = Decimal(0)
     for line in lines[1:-1]:
-        if line[:1] != ["D"] or len(line) != 1 + len(_RESPONSE_LINE):
+        begins, ends = 1 + len(_RESPONSE_LINE), 1 + len(_RESPONSE_LINE) + len(_MESSAGE_KEPT)
+        if line[:1] != ["D"] or len(line) not in {begins, ends}:
             raise OutcomeUnknown(f"response file {name} has a line that cannot be read")
-        answer = _read_answer(dict(zip(_RESPONSE_LINE, line[1:], strict=True)), codes)
+        answer = _read_answer(dict(zip(_RESPONSE_LINE, line[1:begins], strict=True)), codes)
+        if len(line) == ends and answer.amount is not None:
+            answer = replace(answer, request=_read_message(answer, line[_CURRENCY], line[begins:]))
         total += answer.amount or Decimal(0)
         answers.append(answer)
     if lines[-1][1] != str(len(answers)) or _read_amount(lines[-1][2]) != total:
@@ -443,6 +452,25 @@ def read_response_file(body: bytes, *, merchant: str, codes: Mapping[str, int]) 
     if since is None or until is None:
         raise OutcomeUnknown(f"response file {name} does not say what it covers")
     return ResponseFile(name=name, covers_from=since, covers_until=until, answers=tuple(answers))
+
+
+def _read_message(answer: Answer, currency: str, kept: Sequence[str]) -> ChargeRequest | None:
+    """Read what a response file repeats of a message; nothing where it was none that we could have sent."""
+    texts = dict(zip(_MESSAGE_KEPT, kept, strict=True))
+    if texts["command"] not in set(Command) or answer.amount is None:
+        return None
+    return ChargeRequest(
+        key=answer.key,
+        command=Command(texts["command"]),
+        amount=answer.amount,
+        currency=currency,
+        token=texts["token"],
+        tender=texts["tender"],
+        transaction_type=texts["type"],
+        account=texts["account"],
+        reference=texts["of"],
+        payment=texts["payment"],
+    )
 
 
 def _read_object(body: bytes) -> dict[str, Any]:

@@ -28,6 +28,15 @@ def date_of(given: datetime.date | int, today: datetime.date) -> datetime.date:
     return today - datetime.timedelta(days=given) if isinstance(given, int) else given
 
 
+def moment(text: str) -> datetime.datetime:
+    """Read a moment such as ``2026-11-22T04:00``, in UTC where it names no zone."""
+    try:
+        read = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a moment such as 2026-11-22T04:00.") from None
+    return read if read.tzinfo else read.replace(tzinfo=datetime.UTC)
+
+
 def money(text: str) -> Decimal:
     """Read an amount."""
     try:

@@ -17,7 +17,8 @@ from payments.models.payments import (
     PaymentState,
     Tender,
 )
-from payments.models.routes import AnswerCode, Exchange, Route
+from payments.models.reports import UnresolvedReport
+from payments.models.routes import AnswerCode, Route
 from payments.models.scheduled_payments import ScheduledPayment, ScheduledState
 
 __all__ = [
@@ -37,7 +38,6 @@ __all__ = [
     "Checkpoint",
     "CloudPayer",
     "CloudPayment",
-    "Exchange",
     "Instrument",
     "InstrumentKind",
     "InstrumentState",
@@ -47,4 +47,5 @@ __all__ = [
     "ScheduledPayment",
     "ScheduledState",
     "Tender",
+    "UnresolvedReport",
 ]

@@ -17,6 +17,8 @@ class CaseKind(models.TextChoices):
 
     UNKNOWN_OUTCOME = "unknown", "Unknown outcome"
     CONFLICTING_ANSWER = "conflict", "Conflicting answer"
+    UNBOOKED_CHARGE = "unbooked", "Charge that our book does not have"
+    MISSING_CHARGE = "missing", "Charge that the processor does not name"
 
 
 class CaseState(models.TextChoices):
@@ -27,12 +29,18 @@ class CaseState(models.TextChoices):
 
 
 class Case(models.Model):
-    """One attempt whose outcome nobody knows, or on which the processor contradicted itself."""
+    """One attempt whose outcome nobody knows, on which the processor contradicted itself, or that it does not name.
+
+    A charge that only the processor knows has no attempt here: ``key`` is its name there, and ``facts`` are what the
+    processor says of it (``amount``, ``currency``, ``account``, ``command``, ``reference``, ``route``, ``at``).
+    """
 
     id = models.UUIDField(primary_key=True, db_default=UUID7(), editable=False)
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
-    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, db_index=False)
-    attempt = models.ForeignKey(Attempt, on_delete=models.PROTECT, related_name="cases", db_constraint=False)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, null=True, db_index=False)
+    attempt = models.ForeignKey(Attempt, on_delete=models.PROTECT, null=True, related_name="cases", db_constraint=False)
+    key = models.CharField(max_length=64, blank=True, default="", db_default="")
+    facts = models.JSONField(default=dict, db_default={}, blank=True)
     kind = models.CharField(max_length=8, choices=CaseKind)
     reason = models.CharField(max_length=200)
     state = models.CharField(max_length=4, choices=CaseState, default=CaseState.OPEN)
@@ -47,7 +55,10 @@ class Case(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["attempt", "kind"], condition=Q(state="open"), name="one_open_case_per_attempt"
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["biller", "key"], condition=~Q(key=""), name="one_case_per_unbooked_charge"
+            ),
         ]
         indexes = [models.Index(fields=["biller", "state", "-opened_at", "-id"], name="case_by_state")]
 

@@ -8,7 +8,6 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from billing.models import Biller
 from billing.models.tenants import TenantQuerySet
@@ -59,21 +58,3 @@ class AnswerCode(models.Model):
 
     def __str__(self) -> str:
         return f"{self.driver} {self.code}"
-
-
-class Exchange(models.Model):
-    """What was said to and by a processor, numbers and secrets masked; purged after thirty days (PAY-13)."""
-
-    biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
-    route = models.ForeignKey(Route, on_delete=models.CASCADE, db_index=False)
-    at = models.DateTimeField(db_default=Now())
-    direction = models.CharField(max_length=3, choices=[("out", "Sent"), ("in", "Received")])
-    text = models.TextField()
-
-    objects = TenantQuerySet["Exchange"].as_manager()
-
-    class Meta:
-        indexes = [models.Index(fields=["route", "-id"], name="exchange_by_route")]
-
-    def __str__(self) -> str:
-        return f"{self.get_direction_display()} {self.at:%Y-%m-%d %H:%M:%S}"

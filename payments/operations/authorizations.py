@@ -125,7 +125,9 @@ def take(
             payment,
             route_id,
             amount,
-            ChargeRequest(attempt, Command.DEPOSIT, with_fee, biller.currency, token, kind, type_, account, reference),
+            ChargeRequest(
+                attempt, Command.DEPOSIT, with_fee, biller.currency, token, kind, type_, account, reference, payment
+            ),
         )
         for payment, amount, with_fee, route_id, type_, reference, token, kind, account, attempt, _sequence in rows
     ]

@@ -6,6 +6,7 @@ import datetime
 import uuid
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from billing import audit, formats
@@ -24,10 +25,13 @@ from payments.models import (
     Payment,
     PaymentState,
 )
-from payments.operations import answers, reservations, settlements
+from payments.operations import answers, reservations, scheduled_outcomes, settlements
 from payments.operations.routes import open_route
 
 _USUAL_WINDOW = datetime.timedelta(days=7)
+# By these nobody is charged: what came of them may be left open, and asked for again under a new key.
+TAKES_NO_MONEY = (Command.VERIFY, Command.AUTHORIZE)
+_ANSWERED = "The processor has answered meanwhile; look at the payment again."
 
 
 class CaseRefused(DomainError):
@@ -58,59 +62,101 @@ def close_as_charged(
     actor: Actor,
     now: datetime.datetime,
 ) -> None:
-    """Settle an attempt of unknown outcome as charged, on a person's evidence.
+    """Settle the attempt of a case as charged; see :func:`settle_as_charged`.
 
-    Not an authorization: it took no money, and without the processor's own answer it cannot be deposited.
-
-    :raises CaseRefused: there is no evidence, the attempt has ended meanwhile, or it is an authorization.
+    :raises CaseRefused: the case is closed, or as there.
     """
-    _check(case, evidence)
-    if case.attempt.command == Command.AUTHORIZE:
+    settle_as_charged(attempt=_undecided(case), approval_code=approval_code, evidence=evidence, actor=actor, now=now)
+
+
+def close_as_not_charged(*, case: Case, evidence: str, actor: Actor, now: datetime.datetime) -> None:
+    """Abandon the attempt of a case; see :func:`give_up`.
+
+    :raises CaseRefused: the case is closed, or as there.
+    """
+    give_up(attempt=_undecided(case), evidence=evidence, actor=actor, now=now)
+
+
+def settle_as_charged(
+    *, attempt: Attempt, approval_code: str, evidence: str, actor: Actor, now: datetime.datetime
+) -> None:
+    """Settle an attempt of unknown outcome as charged, on a person's evidence, which a case keeps.
+
+    Not an authorization or a verification: it took no money, and without the processor's own answer it cannot be deposited.
+
+    :raises CaseRefused: there is no evidence, the attempt has ended meanwhile, or it takes no money.
+    """
+    _check(attempt, evidence)
+    if attempt.command in TAKES_NO_MONEY:
         raise CaseRefused(
             "An authorization takes no money, and cannot be deposited without the processor's answer. Let it go; what"
             " the bank holds is given back by itself.",
             field="outcome",
         )
     answer = Answer(
-        str(case.attempt_id),
+        str(attempt.pk),
         Result.PASS,
         approval_code=approval_code,
         message=f"{actor.label}: {evidence}"[:200],
     )
-    settlements.settle(biller=case_biller(case), answers=[answer], actor=actor, now=now)
-    _close(case, f"Charged. {evidence}", actor, now)
+    biller = Biller.objects.get(pk=attempt.biller_id)
+    settlements.settle(biller=biller, answers=[answer], actor=actor, now=now)
+    _decided(attempt, f"Charged. {evidence}", actor, now)
 
 
-def close_as_not_charged(*, case: Case, evidence: str, actor: Actor, now: datetime.datetime) -> None:
+def give_up(*, attempt: Attempt, evidence: str, actor: Actor, now: datetime.datetime) -> None:
     """Abandon an attempt of unknown outcome, on a person's evidence that no money moved; its payment fails.
 
-    A payment whose deposit is given up is authorized again, for the next deposit run.
+    A payment whose deposit is given up is authorized again, for the next deposit run. A case keeps person and evidence.
 
     Not within the processor's duplicate window, where a late request could still be taken and recovery resolves it
-    without anybody's help (PAY-9).
+    without anybody's help, nor before a late request must have come (PAY-9). What takes no money needs no more than a reason.
 
     :raises CaseRefused: there is no evidence, the attempt has ended meanwhile, or its window is still open.
     """
-    _check(case, evidence)
-    until = repeats_recognised_until(case.attempt)
-    if until is not None and now < until:
-        with timezone.override(case_biller(case).zone):
-            moment = formats.moment(until)
-        raise CaseRefused(
-            f"The processor recognises a repeat of this charge until {moment}. Until then it is looked up and sent again"
-            " by itself, and may still be taken. Decide after that.",
-            field="outcome",
-        )
-    abandon(attempt=case.attempt, why=f"{actor.label}: {evidence}", now=now)
-    _close(case, f"Not charged. {evidence}", actor, now)
+    _check(attempt, evidence)
+    if (refusal := too_early(attempt, now)) is not None:
+        raise CaseRefused(refusal, field="outcome")
+    if not abandon(attempt=attempt, why=f"{actor.label}: {evidence}", actor=actor, now=now):
+        raise CaseRefused(_ANSWERED)
+    _decided(attempt, f"Not charged. {evidence}", actor, now)
+
+
+def too_early(attempt: Attempt, now: datetime.datetime) -> str | None:
+    """Say why an attempt may not be given up yet; ``None`` where it may."""
+    until = not_before(attempt)
+    if until is None or now >= until:
+        return None
+    with timezone.override(Biller.objects.get(pk=attempt.biller_id).zone):
+        moment = formats.moment(until)
+    if attempt.command in TAKES_NO_MONEY or repeats_recognised_until(attempt) is None:
+        return f"The processor may still be asked, or act on the message, until {moment}. Decide after that."
+    return (
+        f"The processor recognises a repeat of this charge until {moment}. Until then it is looked up and sent again"
+        " by itself, and may still be taken. Decide after that."
+    )
+
+
+def not_before(attempt: Attempt) -> datetime.datetime | None:
+    """Give from when an attempt may be given up: the end of the duplicate window, or of the time a late request may take.
+
+    ``None`` where that cannot be told because its route cannot be opened and no money moves by it.
+    """
+    until = repeats_recognised_until(attempt)
+    try:
+        late = (attempt.sent_at or attempt.created_at) + open_route(attempt.route).settle_time
+    except Misconfigured:
+        return until
+    return late if until is None else max(until, late)
 
 
 def repeats_recognised_until(attempt: Attempt) -> datetime.datetime | None:
     """Give when the processor stops recognising a repeat of an attempt; ``None`` where it never does.
 
-    Nor does it matter of an authorization, by which nobody is charged. Of a route that cannot be opened the usual time is taken.
+    Nor does it matter of an authorization or a verification, by which nobody is charged. Of a route that cannot be opened
+    the usual time is taken.
     """
-    if attempt.command == Command.AUTHORIZE:
+    if attempt.command in TAKES_NO_MONEY:
         return None
     try:
         window = open_route(attempt.route).dedupe_window
@@ -128,11 +174,12 @@ def close_conflict(*, case: Case, outcome: str, actor: Actor, now: datetime.date
         raise CaseRefused("Say whether the payment was charged.")
     if not outcome.strip():
         raise CaseRefused("Say what you found out.", field="evidence")
-    _close(case, outcome, actor, now)
+    with transaction.atomic(durable=True):
+        write_outcome(case, outcome, actor, now)
 
 
 @transaction.atomic(durable=True)
-def abandon(*, attempt: Attempt, why: str, now: datetime.datetime) -> bool:
+def abandon(*, attempt: Attempt, why: str, actor: Actor, now: datetime.datetime) -> bool:
     """End an open attempt without an answer, on evidence, and fail its payment; gives False where it had ended already.
 
     Of a deposit the money is still held: its payment waits for the next one.
@@ -156,11 +203,14 @@ def abandon(*, attempt: Attempt, why: str, now: datetime.datetime) -> bool:
     if not held:
         Authorization.objects.filter(payment_id=attempt.payment_id).update(ended_at=now)
         reservations.release(payments)
+        scheduled_outcomes.not_paid(
+            [str(pk) for pk in payments], not_reached=settlements.NOT_REACHED, actor=actor, now=now
+        )
     Case.objects.filter(attempt=attempt, kind=CaseKind.UNKNOWN_OUTCOME, state=CaseState.OPEN).update(
         state=CaseState.DONE, closed_at=now, closed_by="", outcome=why[:200]
     )
     audit.record(
-        actor=Actor.system("recover"),
+        actor=actor,
         event="payment.deposit_given_up" if held else "payment.failed",
         biller_id=attempt.biller_id,
         customer_id=attempt.payment.customer_id,
@@ -176,36 +226,54 @@ def _payments_of(attempt: Attempt) -> list[uuid.UUID]:
     return list(Payment.objects.filter(group_id=attempt.payment_id).order_by("pk").values_list("pk", flat=True))
 
 
-def case_biller(case: Case) -> Biller:
-    """Give the biller of a case."""
-    return Biller.objects.get(pk=case.biller_id)
+def _undecided(case: Case) -> Attempt:
+    if case.state != CaseState.OPEN or case.kind != CaseKind.UNKNOWN_OUTCOME:
+        raise CaseRefused("This case is closed already.")
+    if case.attempt is None:
+        raise CaseRefused("This case is about no attempt of ours.")
+    return case.attempt
 
 
-def _check(case: Case, evidence: str) -> None:
+def _check(attempt: Attempt, evidence: str) -> None:
     if not evidence.strip():
         raise CaseRefused(
             "Say how you know: the processor's report, its web page, a call.",
             field="evidence",
         )
-    if case.state != CaseState.OPEN or case.kind != CaseKind.UNKNOWN_OUTCOME:
-        raise CaseRefused("This case is closed already.")
-    if Attempt.objects.filter(pk=case.attempt_id).exclude(state=AttemptState.OPEN).exists():
-        raise CaseRefused("The processor has answered meanwhile; look at the payment again.")
+    if not Attempt.objects.filter(pk=attempt.pk, state=AttemptState.OPEN).exists():
+        raise CaseRefused(_ANSWERED)
 
 
-def _close(case: Case, outcome: str, actor: Actor, now: datetime.datetime) -> None:
-    with transaction.atomic(durable=True):
-        Case.objects.filter(pk=case.pk).update(
-            state=CaseState.DONE,
-            closed_at=now,
-            closed_by=actor.label[:120],
-            outcome=outcome[:200],
+@transaction.atomic(durable=True)
+def _decided(attempt: Attempt, outcome: str, actor: Actor, now: datetime.datetime) -> None:
+    """Keep who decided an attempt and on what evidence, in its case, or in one made for this."""
+    mine = Case.objects.filter(attempt=attempt, kind=CaseKind.UNKNOWN_OUTCOME).order_by("-opened_at")
+    # Giving up closed it a moment ago, in the name of nobody.
+    found = mine.filter(Q(state=CaseState.OPEN) | Q(closed_at=now, closed_by="")).first()
+    if found is None:
+        found = Case.objects.create(
+            biller_id=attempt.biller_id,
+            customer_id=attempt.payment.customer_id,
+            attempt=attempt,
+            kind=CaseKind.UNKNOWN_OUTCOME,
+            reason="Somebody resolved it before recovery had.",
         )
-        audit.record(
-            actor=actor,
-            event="case.closed",
-            biller_id=case.biller_id,
-            customer_id=case.customer_id,
-            subject=f"case:{case.pk}",
-            facts={"outcome": outcome[:200]},
-        )
+    write_outcome(found, outcome, actor, now)
+
+
+def write_outcome(case: Case, outcome: str, actor: Actor, now: datetime.datetime) -> None:
+    """Close a case with what came of it, inside the caller's transaction."""
+    Case.objects.filter(pk=case.pk).update(
+        state=CaseState.DONE,
+        closed_at=now,
+        closed_by=actor.label[:120],
+        outcome=outcome[:200],
+    )
+    audit.record(
+        actor=actor,
+        event="case.closed",
+        biller_id=case.biller_id,
+        customer_id=case.customer_id,
+        subject=f"case:{case.pk}",
+        facts={"outcome": outcome[:200]},
+    )

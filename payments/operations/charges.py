@@ -304,6 +304,7 @@ def start(
             tender=instrument.kind,
             transaction_type=attempt.transaction_type,
             account=customer.shown_number,
+            payment=str(payment_id),
         ),
     )
 

@@ -208,7 +208,15 @@ def _checkpoint(biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime) 
     for bill, amount, _covers in charges:
         requests.setdefault(bill.route, []).append(
             ChargeRequest(
-                bill.attempt, Command.CHARGE, amount, biller.currency, bill.token, bill.kind, "recurring", bill.account
+                bill.attempt,
+                Command.CHARGE,
+                amount,
+                biller.currency,
+                bill.token,
+                bill.kind,
+                "recurring",
+                bill.account,
+                payment=bill.payment,
             )
         )
     return requests

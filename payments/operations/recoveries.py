@@ -19,14 +19,25 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
+from billing import audit, formats
 from billing.actors import Actor
+from billing.errors import DomainError
 from billing.failpoints import failpoint
-from billing.models import Biller
-from payments.gateways.base import Answer, ChargeRequest, Command, Gateway, GatewayError, Result
+from billing.models import Biller, Chunk, ChunkState
+from payments.gateways.base import (
+    Answer,
+    ChargeRequest,
+    Command,
+    Gateway,
+    GatewayError,
+    ResponseFile,
+    Result,
+)
 from payments.models import Attempt, AttemptState, CaseKind, Route
 from payments.operations import settlements
 from payments.operations.cases import abandon, open_case
 from payments.operations.routes import open_route
+from payments.operations.runs import LEASE
 from payments.operations.settlements import Settled
 
 # Younger attempts are left to whoever is waiting for their answer.
@@ -70,6 +81,8 @@ def recover(
             failpoint("recover.looked_up")
             settled += settlements.settle(biller=biller, answers=answers, actor=actor, now=timezone.now())
             again, unknown = _sort(gateway, absent)
+            if not _may_send(biller):
+                again = []
             settled += _resend(biller, gateway, again, actor)
             resent += len(again)
             cases += _open_cases(unknown)
@@ -114,27 +127,131 @@ def read_response_files(*, biller: Biller, actor: Actor) -> Recovered:
                 actor=actor,
                 now=timezone.now(),
             )
-            named = {answer.key for answer in file.answers}
-            covered = (
-                Attempt.objects.unfinished()
-                .select_related("payment")
-                .filter(
-                    biller=biller,
-                    route=route,
-                    state=AttemptState.OPEN,
-                    created_at__gte=file.covers_from,
-                    sent_at__lte=file.covers_until - gateway.settle_time,
-                )
+            abandoned += abandon_absent(
+                biller=biller,
+                route=route,
+                file=file,
+                settle_time=gateway.settle_time,
+                actor=actor,
+                now=timezone.now(),
             )
-            for attempt in covered:
-                if str(attempt.pk) not in named:
-                    abandoned += abandon(
-                        attempt=attempt,
-                        why=f"Not in response file {file.name}, which covers it.",
-                        now=timezone.now(),
-                    )
     waiting = Attempt.objects.unfinished().filter(biller=biller, state=AttemptState.OPEN).count()
     return Recovered(settled=settled, abandoned=abandoned, waiting=waiting)
+
+
+def abandon_absent(
+    *,
+    biller: Biller,
+    route: Route,
+    file: ResponseFile,
+    settle_time: datetime.timedelta,
+    actor: Actor,
+    now: datetime.datetime,
+) -> int:
+    """Give up the open attempts of a route that a response file covers and does not name; gives how many.
+
+    Those last sent within the settle time before the end of its span may be in a later file.
+    """
+    named = {answer.key for answer in file.answers}
+    covered = (
+        Attempt.objects.unfinished()
+        .select_related("payment")
+        .filter(
+            biller=biller,
+            route=route,
+            state=AttemptState.OPEN,
+            created_at__gte=file.covers_from,
+            sent_at__lte=file.covers_until - settle_time,
+        )
+    )
+    return sum(
+        abandon(attempt=attempt, why=f"Not in response file {file.name}, which covers it.", actor=actor, now=now)
+        for attempt in covered
+        if str(attempt.pk) not in named
+    )
+
+
+class ResubmissionRefused(DomainError):
+    """The batch cannot be sent again; the sentence says why. Nothing was sent."""
+
+
+def resubmit(*, biller: Biller, run_id: int, number: int, actor: Actor, now: datetime.datetime) -> Recovered:
+    """Send what is unresolved of a run's part again, each message under its own id, and settle what is answered (PAY-10).
+
+    ``number`` is the part's, as the run's page and ``manage.py clean --list`` name it; a deposit goes in the part of its
+    deposit run. Messages whose outcome stays unknown are left for look-ups.
+
+    :raises ResubmissionRefused: there is no such batch, nothing of it is unresolved, a worker is at it, charging is stopped,
+        or the processor would not recognise a repeat of each of its messages.
+    :raises payments.gateways.base.Misconfigured: a route is set up wrongly.
+    """
+    chunk = Chunk.objects.filter(biller=biller, run_id=run_id, number=number).first()
+    if chunk is None:
+        raise ResubmissionRefused(f"There is no batch {run_id}/{number}.")
+    if chunk.state == ChunkState.WORKING and chunk.claimed_at is not None and chunk.claimed_at > now - LEASE:
+        raise ResubmissionRefused("A worker is at this batch. Wait until its run has ended.")
+    if not _may_send(biller):
+        raise ResubmissionRefused("Charging is stopped for this biller, so nothing is sent again.")
+    attempts = list(
+        Attempt.objects.unfinished()
+        .filter(biller=biller, state=AttemptState.OPEN, payment__run_id=run_id, payment__chunk_id=chunk.pk)
+        .select_related("payment__instrument", "payment__customer", "route")
+        .order_by("created_at", "pk")
+    )
+    if not attempts:
+        raise ResubmissionRefused("Nothing of this batch is unresolved.")
+    by_route: dict[int, list[Attempt]] = {}
+    for attempt in attempts:
+        by_route.setdefault(attempt.route_id, []).append(attempt)
+    # All of it or nothing, so that whoever asked knows what was sent.
+    gateways = {route_id: open_route(some[0].route) for route_id, some in by_route.items()}
+    for route_id, some in by_route.items():
+        _refuse_unrecognised(biller, gateways[route_id], some, now)
+    settled = Settled()
+    for route_id, some in by_route.items():
+        settled += _resend(biller, gateways[route_id], some, actor)
+    with transaction.atomic(durable=True):
+        audit.record(
+            actor=actor,
+            event="run.resubmitted",
+            biller_id=biller.pk,
+            subject=f"run:{run_id}",
+            facts={"batch": f"{run_id}/{number}", "count": len(attempts)},
+        )
+    left = Attempt.objects.filter(pk__in=[one.pk for one in attempts], state=AttemptState.OPEN).count()
+    return Recovered(settled=settled, resent=len(attempts), waiting=left)
+
+
+def _refuse_unrecognised(biller: Biller, gateway: Gateway, attempts: Sequence[Attempt], now: datetime.datetime) -> None:
+    route = attempts[0].route
+    if gateway.dedupe_window is None:
+        raise ResubmissionRefused(
+            f"The processor of {route} does not recognise repeats: sent again, this batch could be charged twice."
+            " Read the response files, and decide what is left as cases."
+        )
+    if any(not _recognised(gateway, attempt, now) for attempt in attempts):
+        with timezone.override(biller.zone):
+            until = formats.moment(attempts[0].created_at + gateway.dedupe_window)
+        raise ResubmissionRefused(
+            f"The processor of {route} recognised repeats of this batch until {until}: sent again, it could be charged"
+            " twice. Read the response files, and decide what is left with what the processor says."
+        )
+
+
+def _recognised(gateway: Gateway, attempt: Attempt, now: datetime.datetime) -> bool:
+    """Whether the processor recognises a repeat of an attempt, and still does when it gets there."""
+    window = gateway.dedupe_window
+    # The margin keeps a resend from arriving after the window although it left before its end.
+    return window is not None and now - attempt.created_at < window - gateway.settle_time
+
+
+def _may_send(biller: Biller) -> bool:
+    """Whether anything may be sent again: the switch holds for repeats too, which may be the first that arrives.
+
+    After a restore it is on until the book is reconciled. A bill that was paid meanwhile under another attempt would else
+    be charged by the repeat of the one that our book remembers.
+    """
+    return Biller.objects.filter(pk=biller.pk, charging_stopped=False).exists()
 
 
 def _claim(route: Route, least_age: datetime.timedelta, pause: datetime.timedelta) -> list[Attempt]:
@@ -184,9 +301,7 @@ def _sort(gateway: Gateway, absent: Sequence[Attempt]) -> tuple[list[Attempt], l
     for attempt in absent:
         if now - (attempt.sent_at or attempt.created_at) < gateway.settle_time:
             continue
-        window = gateway.dedupe_window
-        # The margin keeps a resend from arriving after the window although it left before its end.
-        if window is not None and now - attempt.created_at < window - gateway.settle_time:
+        if _recognised(gateway, attempt, now):
             again.append(attempt)
         else:
             unknown.append(attempt)
@@ -233,6 +348,7 @@ def _message(attempt: Attempt, biller: Biller, references: Mapping[uuid.UUID, st
         transaction_type=attempt.transaction_type,
         account=attempt.payment.customer.shown_number,
         reference=references.get(attempt.payment_id, ""),
+        payment=str(attempt.payment_id),
     )
 
 

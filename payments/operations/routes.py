@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from payments import transmissions
 from payments.gateways.base import Gateway
 from payments.gateways.registry import open_gateway
-from payments.models import AnswerCode, Exchange, Route
+from payments.models import AnswerCode, Route
 
 
 def open_route(route: Route) -> Gateway:
@@ -15,9 +16,4 @@ def open_route(route: Route) -> Gateway:
     options = {**route.options, "merchant": route.merchant}
     if codes := dict(AnswerCode.objects.filter(driver=route.driver).values_list("code", "result")):
         options["codes"] = {**route.options.get("codes", {}), **codes}
-    return open_gateway(route.driver, options, route.secret)
-
-
-def keep_exchange(*, route: Route, direction: str, text: str) -> None:
-    """Keep one masked message of a conversation with a processor; for exchanges worth reading, not for every charge."""
-    Exchange.objects.create(biller_id=route.biller_id, route=route, direction=direction, text=text[:20_000])
+    return open_gateway(route.driver, options, route.secret, on_exchange=transmissions.log_of(route))

@@ -329,6 +329,7 @@ def _take(biller: Biller, run: Run, chunk: Chunk, takes: Sequence[_Take], now: d
                 tender=take.scheduled.instrument.kind,
                 transaction_type=attempt.transaction_type,
                 account=take.account,
+                payment=str(attempt.payment_id),
             )
         )
     return requests

@@ -40,7 +40,6 @@ from payments.models import (
     Case,
     Checkpoint,
     CloudPayment,
-    Exchange,
     Payment,
     ScheduledPayment,
 )
@@ -111,7 +110,6 @@ def make_everything(n: int) -> None:
         biller=biller, payment=payment, kind="posted", invoice=invoice, from_item=item, amount=9, moved=9
     )
     Case.objects.create(biller=biller, customer=customer, attempt=attempt, kind="unknown", reason="No answer.")
-    Exchange.objects.create(biller=biller, route=route, direction="out", text="charge ****4242")
     make_autopay(customer, instrument)
     AnswerCode.objects.create(driver="simulator", code=f"9{n:02d}", result=7)
     notice = Notice.objects.create(biller=biller, customer=customer, kind="receipt", key=f"receipt:{n}")

@@ -13,6 +13,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from billing import tasks, tenancy
+from billing.actors import Actor
 from billing.api import idempotency
 from billing.failpoints import failpoint
 from billing.models import AuditEntry, Biller, IdempotencyKey, Item
@@ -434,7 +435,7 @@ def test_case_closed_by_hand_shows_in_the_payment(town: Town, processor: Process
     processor.strike("drop_before")
     first = pay(town)
     assert first.status_code == 202
-    cases.abandon(attempt=Attempt.objects.get(), why="The processor has no such charge.", now=timezone.now())
+    cases.abandon(attempt=Attempt.objects.get(), why="Their report.", actor=Actor.system("test"), now=timezone.now())
     assert town.machine.get(f"payments/{first.json()['id']}/").json()["state"] == "failed"
     assert pay(town).json() == first.json()
 

@@ -24,6 +24,7 @@ SHARED = {
     "billing_user_user_permissions": "Django's own",
     "billing_throttle": "digests and counts only",
     "billing_seal": "digests over the whole trail",
+    "billing_installation": "which server the database is in, the same for every biller",
     "payments_answercode": "what a processor's codes mean, the same for every biller",
 }
 # Keys that are unique over all billers, so that a refused insert could tell of another biller's row, and why they may be.

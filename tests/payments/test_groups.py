@@ -172,7 +172,7 @@ def test_a_group_whose_answer_was_lost_is_settled_as_one(
         assert transactions(processor) == {str(attempt.pk): [("65.50", 1)]}
         assert {one.state for one in Payment.objects.all()} == {"posted"}
     else:
-        assert cases.abandon(attempt=attempt, why="The processor's report.", now=timezone.now())
+        assert cases.abandon(attempt=attempt, why="The processor's report.", actor=SYSTEM, now=timezone.now())
         assert {one.state for one in Payment.objects.all()} == {"failed"}
         assert {item.reserved for item in Item.objects.all()} == {Decimal("0.00")}
     assert (Checkpoint.objects.count(), Case.objects.count()) == (0, 0)

@@ -46,7 +46,7 @@ create table if not exists entry (
     id integer primary key, merchant text not null, key text not null, command text not null, minor integer not null,
     currency text not null, token text not null, tender text not null, type text not null, account text not null,
     parent integer, code text not null, at integer not null, repeats integer not null default 0,
-    expired integer not null default 0, voided integer not null default 0
+    expired integer not null default 0, voided integer not null default 0, payment text not null default ''
 );
 create index if not exists entry_key on entry (merchant, key);
 create index if not exists entry_parent on entry (parent) where parent is not null;
@@ -104,6 +104,7 @@ class Entry(NamedTuple):
     repeats: int
     expired: int = 0  # 1 where it deposits an authorization that had expired
     voided: int = 0  # 1 where it takes back a whole charge that had not settled
+    payment: str = ""  # the merchant's own name of what is paid
 
     @property
     def amount(self) -> str:
@@ -140,6 +141,8 @@ class Book:
         for column in ("expired", "voided"):
             if column not in columns:
                 self._db.execute(f"alter table entry add column {column} integer not null default 0")
+        if "payment" not in columns:
+            self._db.execute("alter table entry add column payment text not null default ''")
         # For the length of one transaction.
         self._next = 1
         self._known_tokens: dict[str, Token | None] = {}
@@ -214,6 +217,7 @@ class Book:
             repeats=0,
             expired=int(command == "deposit" and code == APPROVED and self._expired(parent, now, switches)),
             voided=int(command == "refund" and code == APPROVED and self._unsettled(parent, minor or 0, now, switches)),
+            payment=text["payment"],
         )
 
     def _expired(self, parent: int | None, now: int, switches: Switches) -> bool:
@@ -460,7 +464,9 @@ class Book:
         for found in rows:
             entry = Entry(*found)
             answer = entry.answer()
-            lines.writerow(["D", *(answer[name] for name in RESPONSE_COLUMNS)])
+            of = "" if entry.parent is None else reference_of(entry.parent)
+            message = [entry.command, entry.token, entry.tender, entry.type, entry.account, of, entry.payment]
+            lines.writerow(["D", *(answer[name] for name in RESPONSE_COLUMNS), *message])
             count += 1
             total += Decimal(entry.amount)
         lines.writerow(["T", count, total])
@@ -572,7 +578,7 @@ class Book:
 
 _PLACES = ", ".join("?" * len(Entry._fields))
 RESPONSE_COLUMNS = ("key", "code", "message", "approval_code", "reference", "amount", "currency", "at", "voided")
-_TEXTS = ("command", "currency", "token", "tender", "type", "account", "reference")
+_TEXTS = ("command", "currency", "token", "tender", "type", "account", "reference", "payment")
 
 
 def _same_message(entry: Entry, message: Mapping[str, Any]) -> bool:

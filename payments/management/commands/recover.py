@@ -6,13 +6,15 @@ import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
 from billing import tenancy
 from billing.actors import Actor
+from billing.errors import DomainError
 from billing.models import Biller
 from payments.gateways.base import GatewayError
 from payments.management.arguments import billers_named
-from payments.operations import recoveries
+from payments.operations import cleanings, recoveries
 
 
 class Command(BaseCommand):
@@ -24,15 +26,36 @@ class Command(BaseCommand):
         parser.add_argument(
             "--recover-payment", action="store_true", help="Only record payments that were charged and not recorded."
         )
+        parser.add_argument(
+            "--resubmit",
+            metavar="RUN/PART",
+            help="Send what is unresolved of a batch again, under its own ids; refused where it could be charged twice.",
+        )
         parser.add_argument("--now", action="store_true", help="Look up young attempts too, without a pause.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["resubmit"] and options["biller"] == "all":
+            raise CommandError("Name the biller of the batch with --biller.")
         actor = Actor.system("manage.py recover")
         for biller in billers_named(options["biller"]):
             with tenancy.acting_for([biller.pk]):
                 self._recover(biller, actor, options)
 
+    def _resubmit(self, biller: Biller, actor: Actor, batch: str) -> None:
+        try:
+            run_id, number = cleanings.read_batch(batch)
+            sent = recoveries.resubmit(biller=biller, run_id=run_id, number=number, actor=actor, now=timezone.now())
+        except (DomainError, GatewayError) as refused:
+            raise CommandError(f"{biller}: {refused}") from None
+        self.stdout.write(
+            f"{biller}: {sent.resent} sent again, {sent.settled.posted} payments of {sent.settled.posted_total} recorded, "
+            f"{sent.settled.failed} failed, {sent.waiting} without an answer"
+        )
+
     def _recover(self, biller: Biller, actor: Actor, options: dict[str, Any]) -> None:
+        if options["resubmit"]:
+            self._resubmit(biller, actor, options["resubmit"])
+            return
         if options["recover_payment"]:
             done = recoveries.finish_answered(biller=biller, actor=actor)
             self.stdout.write(f"{biller}: {done.posted} payments of {done.posted_total} recorded, {done.failed} failed")
