@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -24,9 +24,10 @@ from billing.biller_portal.run_options import DepositForm, OptionsForm, Schedule
 from billing.errors import DomainError
 from billing.models import Chunk, Run, RunKind, RunState
 from billing.permissions import Permission
+from payments.biller_portal.payments import result_in_words
 from payments.models import Route
 from payments.operations import collections, deposits, runs, scheduled_collections
-from payments.reports import RunTotals, late_deposits, run_failures, run_totals
+from payments.reports import Failures, RunTotals, late_deposits, run_failures, run_totals
 from payments.tasks import work_run
 
 LIVE = (RunState.PLANNED, RunState.WORKING)
@@ -204,6 +205,8 @@ def run(request: BillerRequest, run_id: int) -> HttpResponse:
     real = None
     if found.dry_run:
         real = _started_from(found)
+    # While it runs the page asks every two seconds: reasons of a large run are added up when it has ended.
+    failures = run_failures(found) if totals.declined and (not live or totals.sent <= _ADDED_UP) else []
     context = {
         "title": f"{_TRIALS.get(found.kind, 'Trial of a') if found.dry_run else found.get_kind_display()} run {found.pk}",
         "section": "runs",
@@ -219,10 +222,10 @@ def run(request: BillerRequest, run_id: int) -> HttpResponse:
         "stats": _stats(found, totals, request.biller.currency),
         "progress": _progress(found, totals, request.biller.currency),
         "chart": _chart(found, totals) if totals.sent else None,
-        # While it runs the page asks every two seconds: reasons of a large run are added up when it has ended.
         "thing": _THINGS.get(found.kind, "bill"),
         "new_url": reverse(_FORMS.get(found.kind, "biller-run-new")),
-        "failures": run_failures(found) if totals.declined and (not live or totals.sent <= _ADDED_UP) else [],
+        "failures": failures,
+        "results": _results(totals, failures),
         "payments_url": f"{reverse('biller-payments')}?run={found.pk}",
         "here": reverse("biller-run", args=[found.pk]),
         "held": _held(totals),
@@ -328,6 +331,18 @@ def _facts(found: Run) -> list[tuple[str, object]]:
         ("Ended", formats.moment(found.finished_at) if found.finished_at else ""),
     ]
     return [(label, value) for label, value in facts if value]
+
+
+def _results(totals: RunTotals, failures: Sequence[Failures]) -> list[tuple[str, int, Decimal]]:
+    """Give what a run did by result code, in words, with number and money: what passed first, what has none last."""
+    rows = [(result_in_words(0), totals.passed, totals.passed_total)] if totals.passed else []
+    rows += [
+        (result_in_words(one.result) if one.result is not None else one.words, one.count, one.amount)
+        for one in failures
+    ]
+    if totals.unknown:
+        rows.append((result_in_words(999), totals.unknown, totals.unknown_total))
+    return rows
 
 
 def _held(totals: RunTotals) -> str:

@@ -1,0 +1,259 @@
+"""The command centre and the pages about what is unresolved, the daily check, and the logs of what was transmitted."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core import mail
+from django.core.management import call_command
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from billing.actors import Actor
+from billing.models import AuditEntry, Biller, Membership, Role, Run
+from config.beat import write_table
+from config.celery import BEAT
+from payments import transmissions
+from payments.models import Attempt, Case, Payment, Route, UnresolvedReport
+from payments.operations import collections, daily_checks
+from payments.tasks import check_unresolved
+from tests.factories import make_autopay, make_biller, make_customer, make_instrument, make_invoice, make_route
+from tests.processor import Processor
+from tests.staff import client_of, make_staff
+
+pytestmark = pytest.mark.django_db
+SYSTEM = Actor.system("test")
+HOUR = datetime.timedelta(hours=1)
+
+
+@pytest.fixture
+def biller(processor: Processor) -> Biller:
+    biller = make_biller(time_zone="UTC")
+    make_route(biller, processor.url, options={"settle_seconds": 20.0})
+    return biller
+
+
+def owing(biller: Biller, processor: Processor, amount: str, outcome: str = "approve") -> None:
+    route, today = Route.objects.get(biller=biller), timezone.now().date()
+    customer = make_customer(biller)
+    make_autopay(customer, make_instrument(customer, route, processor.token(route.merchant, outcome)))
+    make_invoice(customer, amount, due_on=today, collect_on=today)
+
+
+def collect(biller: Biller, repeat: str = "") -> Run:
+    options = collections.Options.usual(timezone.now().date(), repeat=repeat)
+    run = collections.plan(biller=biller, options=options, actor=SYSTEM, now=timezone.now())
+    for _chunk in collections.work(run=run, actor=SYSTEM):
+        pass
+    return run
+
+
+def stuck(
+    biller: Biller, processor: Processor, amount: str = "84.10", *, age: datetime.timedelta = 2 * HOUR
+) -> Attempt:
+    """Make a charge whose answer was lost so long ago."""
+    owing(biller, processor, amount)
+    processor.strike("drop_after")
+    collect(biller, amount)
+    attempt = Attempt.objects.get(state="open", payment__amount=amount)
+    then = timezone.now() - age
+    Attempt.objects.filter(pk=attempt.pk).update(created_at=then, sent_at=then)
+    return Attempt.objects.get(pk=attempt.pk)
+
+
+def read(client: Client, url: str) -> str:
+    answer = client.get(url)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def page(name: str, *args: object) -> str:
+    return reverse(name, args=args)
+
+
+@pytest.mark.spec("PAY-11")
+def test_the_command_centre_shows_what_comes_what_was_and_what_is_unresolved(
+    biller: Biller, processor: Processor
+) -> None:
+    write_table(BEAT)
+    owing(biller, processor, "10.00")
+    owing(biller, processor, "7.50", "hard_decline")
+    run = collect(biller)
+    stuck(biller, processor, "20.25")
+    client = client_of(make_staff(biller))
+    shown = read(client, page("biller-runs"))
+    for words in (
+        "What comes next", "Collect what is due", "Deposit what was authorized", "No run is at work.",
+        "Payments by runs", "1 taken in 14 days.", "$10.00 taken in 14 days.", "Charges", "$20.25", "History",
+    ):  # fmt: skip
+        assert words in shown, words
+    # Whoever looks for something sees the list alone.
+    assert "What comes next" not in read(client, page("biller-runs") + "?kind=collect")
+    one = read(client, page("biller-run", run.pk))
+    assert "0 Passed" in one and "8 Hard decline" in one
+    Run.objects.filter(pk=run.pk).update(state="working")
+    assert f"Collect {run.pk}" in read(client, page("biller-runs"))
+
+
+@pytest.mark.spec("PAY-9")
+def test_a_person_resolves_each_kind_on_its_page_and_what_is_refused_changes_nothing(
+    biller: Biller, processor: Processor
+) -> None:
+    attempt = stuck(biller, processor)
+    dana, reader = make_staff(biller, name="Dana Whitfield"), make_staff(biller, Role.READ_ONLY)
+    client = client_of(dana)
+    listed = read(client, page("biller-unresolved"))
+    assert "What to do about each kind" in listed and "Give up charges" in listed
+    assert "Give up charges" not in read(client_of(reader), page("biller-unresolved"))
+    shown = read(client, page("biller-attempt", attempt.pk))
+    batch = f"{attempt.payment.run_id}/1"
+    assert "It may not be given up yet" in shown and f"Send batch {batch} again" in shown
+    assert "Resolve it" not in read(client_of(reader), page("biller-attempt", attempt.pk))
+
+    before = list(Attempt.objects.values()), list(Payment.objects.values()), Case.objects.count()
+    refused = client.post(
+        page("biller-attempt-resolve", attempt.pk), {"outcome": "not_charged", "evidence": "Their page."}
+    )
+    assert refused.status_code == 422 and "recognises a repeat of this charge until" in refused.content.decode()
+    empty = client.post(page("biller-attempt-resolve", attempt.pk), {"outcome": "charged", "evidence": ""})
+    assert empty.status_code == 422
+    asked = read(client, page("biller-unresolved-give-up", "charge"))
+    assert "Give up 0 charges?" in asked and "1 more may not be given up yet" in asked
+    assert (list(Attempt.objects.values()), list(Payment.objects.values()), Case.objects.count()) == before
+
+    done = client.post(
+        page("biller-attempt-resolve", attempt.pk),
+        {"outcome": "charged", "evidence": "Their report of Nov 22.", "approval_code": "A1"},
+    )
+    assert done["location"] == page("biller-attempt", attempt.pk)
+    assert Payment.objects.get().state == "posted"
+    after = read(client, done["location"])
+    assert "Charged. Their report of Nov 22." in after and "Dana Whitfield" in after
+    case = Case.objects.get()
+    assert (case.state, case.closed_by) == ("done", "Dana Whitfield")
+
+
+@pytest.mark.spec("PAY-10")
+def test_a_batch_is_sent_again_and_old_charges_are_given_up_from_their_pages(
+    biller: Biller, processor: Processor
+) -> None:
+    client = client_of(make_staff(biller, name="Dana Whitfield"))
+    first = stuck(biller, processor, "20.00")
+    url = page("biller-batch-resubmit", first.payment.run_id, 1)
+    assert "1, $20.00" in read(client, url)
+    sent = client.post(url, follow=True).content.decode()
+    assert "1 sent again: 1 taken, 0 declined, 0 still without an answer." in sent
+    assert sum(processor.charges().values()) == 1
+    old = stuck(biller, processor, "30.00", age=datetime.timedelta(days=8))
+    refused = client.post(page("biller-batch-resubmit", old.payment.run_id, 1), follow=True).content.decode()
+    assert "could be charged twice" in refused.replace("\n", " ")
+    done = client.post(page("biller-unresolved-give-up", "charge"), {"evidence": "Their report"}, follow=True)
+    assert "1 given up." in done.content.decode()
+    old.refresh_from_db()
+    assert (old.state, old.result, old.message) == ("abandoned", 999, "Dana Whitfield: Their report")
+    assert client.get(page("biller-unresolved-give-up", "nothing")).status_code == 404
+
+
+def test_a_case_of_a_charge_that_only_the_processor_has_is_recorded_from_its_page(
+    biller: Biller, processor: Processor
+) -> None:
+    route, client = Route.objects.get(), client_of(make_staff(biller))
+    customer = make_customer(biller)
+    make_invoice(customer, "33.00")
+    facts: dict[str, Any] = {"amount": "33.00", "currency": "USD", "account": "9-1", "route": str(route.pk)}
+    case = Case.objects.create(
+        biller=biller, kind="unbooked", key="019ab000-0000-7000-8000-000000000001", reason="Theirs.", facts=facts
+    )
+    assert "9-1" in read(client, page("biller-cases"))
+    assert "Whose charge it is" in read(client, page("biller-case", case.pk))
+    given = {"outcome": "record", "evidence": "Called.", "account": ""}
+    url = page("biller-case-close", case.pk)
+    assert "Enter the account whose payment it is" in client.post(url, given).content.decode()
+    assert "There is no such account." in client.post(url, given | {"account": "0"}).content.decode()
+    assert Payment.objects.count() == 0
+    client.post(url, given | {"account": customer.number})
+    payment = Payment.objects.get()
+    assert (payment.state, str(payment.amount), payment.customer_id) == ("posted", "33.00", customer.pk)
+    case.refresh_from_db()
+    assert (case.state, case.customer_id) == ("done", customer.pk)
+
+
+@pytest.mark.spec("PAY-11")
+def test_the_daily_check_reports_once_and_tells_who_wants_it_and_nobody_where_nothing_is(
+    biller: Biller, processor: Processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dana, sam = make_staff(biller, name="Dana"), make_staff(biller, name="Sam")
+    make_staff(biller, Role.CSR)
+    client = client_of(sam)
+    client.post(page("biller-profile"), {"name": "Sam", "search_shortcut": "on"})
+    assert not Membership.objects.get(user=sam).wants_alerts
+    morning = timezone.now().replace(hour=9, minute=20)
+    monkeypatch.setattr(timezone, "now", lambda: morning)
+    check_unresolved()
+    assert (UnresolvedReport.objects.count(), mail.outbox) == (0, [])
+    stuck(biller, processor, age=HOUR / 2)
+    check_unresolved()
+    assert UnresolvedReport.objects.count() == 0
+    Attempt.objects.update(created_at=morning - 2 * HOUR)
+    night = morning.replace(hour=5)
+    assert not daily_checks.due(biller=biller, now=night)
+    for _ in range(2):
+        check_unresolved()
+    report = UnresolvedReport.objects.get()
+    assert (report.count, str(report.total), report.cases) == (1, "84.10", 0)
+    (message,) = mail.outbox
+    assert message.to == [dana.email]
+    assert message.subject == f"{biller.name}: 1 charge without a result"
+    assert "- Charges: 1, $84.10" in message.body and page("biller-unresolved") in message.body
+    assert "had no result for more than an hour: $84.10" in read(client, page("biller-search"))
+    assert AuditEntry.objects.filter(event="unresolved.reported").count() == 1
+    out = io.StringIO()
+    call_command("check_unresolved", "--biller", biller.slug, stdout=out)
+    assert "1 without a result, 84.10 USD, 0 cases" in out.getvalue()
+
+
+@pytest.mark.spec("PAY-13")
+def test_what_is_transmitted_is_logged_before_it_goes_masked_archived_and_purged(
+    biller: Biller, processor: Processor, tmp_path: Path, settings: Any
+) -> None:
+    settings.TRANSMISSIONS = tmp_path / "transmissions"
+    attempt = stuck(biller, processor)
+    # The answer was lost; what was sent is there.
+    lines = list(transmissions.find(biller_id=biller.pk, text=str(attempt.pk)))
+    assert ['"direction": "sent"' in line for _path, line in lines] == [True]
+    path = lines[0][0]
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    transmissions.log_of(attempt.route)("sent", "kept")
+    today = timezone.now()
+    day = datetime.timedelta(days=1)
+    assert transmissions.age_out(now=today + day) == transmissions.Aged(0, 0)
+    assert transmissions.age_out(now=today + 2 * day) == transmissions.Aged(1, 0)
+    (archive,) = path.parent.iterdir()
+    assert archive.suffix == ".gz" and str(attempt.pk) in gzip.decompress(archive.read_bytes()).decode()
+    out = io.StringIO()
+    call_command("transmissions", "--biller", biller.slug, "--find", str(attempt.pk), stdout=out)
+    assert "1 messages" in out.getvalue()
+    assert transmissions.age_out(now=today + 30 * day) == transmissions.Aged(0, 0)
+    assert transmissions.age_out(now=today + 31 * day) == transmissions.Aged(0, 1)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_log_that_cannot_be_written_never_stands_in_the_way_of_a_payment(
+    biller: Biller, processor: Processor, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    before = settings.TRANSMISSIONS
+    settings.TRANSMISSIONS = tmp_path / "file"
+    try:
+        owing(biller, processor, "10.00")
+        collect(biller)
+    finally:
+        settings.TRANSMISSIONS = before
+    assert Payment.objects.get().state == "posted"
