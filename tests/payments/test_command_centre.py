@@ -140,7 +140,6 @@ def test_a_person_resolves_each_kind_on_its_page_and_what_is_refused_changes_not
     assert (case.state, case.closed_by) == ("done", "Dana Whitfield")
 
 
-@pytest.mark.spec("PAY-10")
 def test_a_batch_is_sent_again_and_old_charges_are_given_up_from_their_pages(
     biller: Biller, processor: Processor
 ) -> None:
