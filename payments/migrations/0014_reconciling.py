@@ -16,7 +16,7 @@ _exchanges = row_security("payments_exchange")
 
 class Migration(migrations.Migration):
     dependencies: ClassVar = [
-        ("billing", "0017_reconciling"),
+        ("billing", "0019_reconciling"),
         ("payments", "0013_cloud_payments"),
     ]
 

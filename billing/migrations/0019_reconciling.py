@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies: ClassVar = [
-        ("billing", "0016_cloud_payments"),
+        ("billing", "0018_token_scopes"),
     ]
 
     operations: ClassVar = [
