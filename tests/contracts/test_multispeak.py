@@ -28,7 +28,7 @@ def line(started: Line) -> Line:
     return started
 
 
-@pytest.mark.spec("MSP-6", "MSP-7", "MSP-8", "MSP-10")
+@pytest.mark.spec("MSP-6", "MSP-7", "MSP-8", "MSP-9")
 def test_payments_of_every_tender_carry_mode_authorization_and_kiosk(line: Line) -> None:
     facts: list[dict[str, Any]] = [
         {"tender": "card", "amount": "232.10", "source": 8},
