@@ -47,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "spec(number, ...): the requirements that this test proves")
+    config.addinivalue_line("markers", "needs(what, ...): what a driver's other side must be able to do for this test")
     config.addinivalue_line("markers", "expected_errors(pattern, ...): what the browser may report in this test")
 
 

@@ -10,11 +10,11 @@ Source: PAY-1, PAY-2, PAY-22, PAY-23.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Command(enum.StrEnum):
@@ -68,6 +68,10 @@ class Refused(GatewayError):
 
 class Misconfigured(GatewayError):
     """Credentials, address or merchant are wrong: stop and tell the operator."""
+
+
+class NotAuthentic(Exception):
+    """What claims to be told by the processor was not, or nobody can say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +156,41 @@ class HostedFields:
     posts ``{"type": "ratepayer-token", "token": …}`` to the parent window when the details are good, and
     ``{"type": "ratepayer-height", "height": …}`` (CSS pixels) whenever its height changes. ``redirect_url`` is the full
     page for browsers without JavaScript; it comes back to ``return_url`` with ``token=…`` added to the query.
+
+    Where the processor's fields are a script (:class:`ScriptedFields`), a page of ours that runs it stands in the frame.
     """
 
     origin: str
     frame_url: str
     redirect_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class FieldScript:
+    """What a page of ours needs to run a processor's own fields: its script, and what lets it take one method.
+
+    ``origins`` gives, by directive of a content security policy, what the script must be allowed in that page alone.
+    """
+
+    script_url: str
+    origins: Mapping[str, Sequence[str]]
+    publishable_key: str
+    client_secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorEvent:
+    """What a processor tells unasked: a hint to look, never a result.
+
+    ``id`` is the processor's, the same however often it is told. ``keys`` are the attempts whose outcome it is about;
+    ``reverses`` says that money may have moved back.
+    """
+
+    id: str
+    kind: str
+    keys: tuple[str, ...]
+    reverses: bool
+    happened_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +256,10 @@ class Gateway(Protocol):
         """
         ...
 
-    def lookup(self, keys: Sequence[str]) -> Iterator[Answer | Absent]:
+    def lookup(self, keys: Sequence[str], *, about: Mapping[str, str] | None = None) -> Iterator[Answer | Absent]:
         """Ask what became of each key.
+
+        ``about`` gives, by key, the processor's reference of what a deposit or a refund is about: some find them by that.
 
         :raises OutcomeUnknown: the processor did not answer, nothing is known of any key not yet given.
         :raises Misconfigured: the credentials are wrong.
@@ -246,8 +282,13 @@ class Gateway(Protocol):
         """
         ...
 
-    def hosted_fields(self, *, return_url: str, parent_origin: str, language: str, kind: str = "card") -> HostedFields:
-        """Say where the browser finds the processor's own fields for "card" or "bank" (PAY-16, PAY-17)."""
+    def hosted_fields(
+        self, *, return_url: str, parent_origin: str, language: str, kind: str = "card", own_page: str = ""
+    ) -> HostedFields:
+        """Say where the browser finds the processor's own fields for "card" or "bank" (PAY-16, PAY-17).
+
+        ``own_page`` is the address of the page of ours that runs a script of the processor's, for those that need one.
+        """
         ...
 
     def describe_token(self, token: str) -> InstrumentDetails:
@@ -261,4 +302,37 @@ class Gateway(Protocol):
 
     def ping(self) -> None:
         """Return when the processor answers; raise one of the four errors where it does not."""
+        ...
+
+
+@runtime_checkable
+class ScriptedFields(Protocol):
+    """A driver whose processor has no page to frame but a script, which makes fields of its own origin in a page of ours.
+
+    ``key`` is the entry's: the same again gives the same. ``account`` is the customer's display number.
+    """
+
+    def open_fields(self, *, kind: str, account: str, key: str) -> FieldScript:
+        """Begin the entry of one method.
+
+        :raises OutcomeUnknown: the processor did not answer.
+        :raises Refused: it refused.
+        :raises Misconfigured: the credentials are wrong.
+        """
+        ...
+
+    def leave_for_fields(self, *, kind: str, account: str, key: str, return_url: str, language: str) -> str:
+        """Give the address of the processor's own page, as ``HostedFields.redirect_url`` has it; raises the same errors."""
+        ...
+
+
+@runtime_checkable
+class EventSource(Protocol):
+    """A driver whose processor tells of events by webhook."""
+
+    def read_event(self, *, body: bytes, headers: Mapping[str, str]) -> ProcessorEvent:
+        """Check who says it, over the bytes as they came, and read it.
+
+        :raises NotAuthentic: it is not the processor's, too old, or no event.
+        """
         ...

@@ -94,17 +94,24 @@ class Line:
         for connection, _ in idle:
             connection.close()
 
-    def exchange(self, method: str, path: str, body: bytes = b"", *, timeout: float) -> Reply:
+    def exchange(
+        self, method: str, path: str, body: bytes = b"", *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> Reply:
         """Send one request once and read its whole answer within ``timeout`` seconds.
+
+        ``headers`` go with this request beside those of the line; a body without a content type is JSON.
 
         :raises NotSent: no connection could be made; not one byte of the request was written.
         :raises OutcomeUnknown: anything else went wrong.
         :raises Misconfigured: the other side's certificate is not to be trusted.
         """
         head = [f"{method} {self._path}{path} HTTP/1.1"]
-        head += [f"{name}: {value}" for name, value in self._headers.items()]
-        if body:
-            head.append("Content-Type: application/json")
+        all_headers = {"Content-Type": "application/json"} if body else {}
+        all_headers.update(self._headers)
+        all_headers.update(headers or {})
+        if not all(_HEADER_VALUE.fullmatch(value) for value in all_headers.values()):
+            raise Misconfigured("a header has characters that cannot be sent")
+        head += [f"{name}: {value}" for name, value in all_headers.items()]
         head.append(f"Content-Length: {len(body)}")
         message = "\r\n".join([*head, "", ""]).encode("ascii") + body
         connection = self._take_idle() or self._connect()

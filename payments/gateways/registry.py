@@ -8,9 +8,11 @@ from typing import Any
 from payments.gateways.base import Gateway, Misconfigured
 from payments.gateways.lines import ExchangeHook
 from payments.gateways.simulator import SimulatorGateway
+from payments.gateways.stripe import StripeGateway
 
 DRIVERS: dict[str, Callable[..., Gateway]] = {
     SimulatorGateway.name: SimulatorGateway,
+    StripeGateway.name: StripeGateway,
 }
 
 

@@ -198,7 +198,7 @@ class SimulatorGateway:
         for request in requests:
             yield _settle(request, answers)
 
-    def lookup(self, keys: Sequence[str]) -> Iterator[Answer | Absent]:
+    def lookup(self, keys: Sequence[str], *, about: Mapping[str, str] | None = None) -> Iterator[Answer | Absent]:
         """Ask what became of each key, a thousand at a time."""
         for start in range(0, len(keys), LOOKUP_AT_ONCE):
             some = keys[start : start + LOOKUP_AT_ONCE]
@@ -228,7 +228,9 @@ class SimulatorGateway:
         reply = self._ask("GET", f"/v1/reversals?{urlencode({'since': since.astimezone(UTC).isoformat()})}")
         yield from read_reversals(reply.body)
 
-    def hosted_fields(self, *, return_url: str, parent_origin: str, language: str, kind: str = "card") -> HostedFields:
+    def hosted_fields(
+        self, *, return_url: str, parent_origin: str, language: str, kind: str = "card", own_page: str = ""
+    ) -> HostedFields:
         """Say where the processor's own fields are."""
         if kind not in {"card", "bank"}:
             raise ValueError(f"no fields for {kind}")

@@ -75,7 +75,7 @@ def recover(
         while attempts := _claim(route, least_age, pause):
             gateway = open_route(route)
             try:
-                answers, absent = _look_up(gateway, attempts)
+                answers, absent = look_up(gateway, attempts)
             except GatewayError:
                 break  # the pause of each claimed attempt has begun; the next recovery asks again
             failpoint("recover.looked_up")
@@ -281,11 +281,19 @@ def _claim(route: Route, least_age: datetime.timedelta, pause: datetime.timedelt
     return list(Attempt.objects.filter(pk__in=claimed).select_related("payment__instrument", "payment__customer"))
 
 
-def _look_up(gateway: Gateway, attempts: Sequence[Attempt]) -> tuple[list[Answer], list[Attempt]]:
+def look_up(gateway: Gateway, attempts: Sequence[Attempt]) -> tuple[list[Answer], list[Attempt]]:
+    """Ask what became of attempts; gives the answers, and the attempts that the processor does not know.
+
+    :raises GatewayError: it does not answer.
+    """
+    references = _references(attempts)
+    about = {
+        str(attempt.pk): references[attempt.payment_id] for attempt in attempts if attempt.payment_id in references
+    }
     by_key = {str(attempt.pk): attempt for attempt in attempts}
     answers: list[Answer] = []
     absent: list[Attempt] = []
-    for found in gateway.lookup(list(by_key)):
+    for found in gateway.lookup(list(by_key), about=about):
         if isinstance(found, Answer):
             answers.append(found)
         else:

@@ -124,7 +124,7 @@ def absence_taken_as_final(patch: pytest.MonkeyPatch) -> None:
         found = gateway.lookup([str(attempt.pk) for attempt in attempts])
         return [one if isinstance(one, Answer) else Answer(one.key, Result.HARD_DECLINE) for one in found], []
 
-    patch.setattr(recoveries, "_look_up", look_up)
+    patch.setattr(recoveries, "look_up", look_up)
 
 
 def others_of_a_group_forgotten(patch: pytest.MonkeyPatch) -> None:

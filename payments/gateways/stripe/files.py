@@ -1,0 +1,75 @@
+"""What Stripe lists of a day, as the file of results that other processors send.
+
+A charge stands in the day in which its intent was created; a refund, a deposit and a release in the day in which they
+were done, which is why each is read from a list of its own. A day is given when it is an hour old, and the day that has
+begun up to an hour ago: until then a list may still grow.
+
+Source: PAY-10, PAY-23.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from payments.gateways.base import Answer, ResponseFile
+from payments.gateways.stripe import answers
+from payments.gateways.stripe.answers import DEPOSIT_KEY, KEY, RELEASE_KEY, Json, part, text
+from payments.gateways.stripe.pages import Ask, pages
+
+DAYS = 3
+LAG = timedelta(hours=1)
+_MOVED = ["charge.captured", "payment_intent.canceled"]
+
+
+def read(ask: Ask, api: Any, *, merchant: str, codes: Mapping[str, int], now: datetime) -> Iterator[ResponseFile]:
+    """Give the files of the last days, oldest first."""
+    ends = (now - LAG).astimezone(UTC).replace(microsecond=0)
+    day = datetime.combine(ends.date() - timedelta(days=DAYS - 1), time(), tzinfo=UTC)
+    while day < ends:
+        until = min(day + timedelta(days=1), ends)
+        yield ResponseFile(
+            name=f"{merchant} {day:%Y-%m-%dT%H:%M:%SZ} to {until:%Y-%m-%dT%H:%M:%SZ}",
+            covers_from=day,
+            covers_until=until,
+            answers=tuple(_answers(ask, api, codes, {"gte": int(day.timestamp()), "lt": int(until.timestamp())})),
+        )
+        day += timedelta(days=1)
+
+
+def _answers(ask: Ask, api: Any, codes: Mapping[str, int], created: Mapping[str, int]) -> Iterator[Answer]:
+    for intent in _oldest_first(ask, api.payment_intents.list, {"created": created, "expand": ["data.latest_charge"]}):
+        if (key := _named(intent, KEY)) and not _is_returned(intent):
+            yield answers.read_intent(intent, key, codes)
+    for refund in _oldest_first(ask, api.refunds.list, {"created": created}):
+        if key := _named(refund, KEY):
+            yield answers.read_refund(refund, key, codes)
+    for event in _oldest_first(ask, api.events.list, {"created": created, "types": _MOVED}):
+        thing = part(part(event, "data"), "object")
+        captured = text(event, "type") == "charge.captured"
+        name = text(thing, "payment_intent" if captured else "id")
+        if not name or not _named(thing, KEY):
+            continue
+        intent = _intent(ask, api, name)
+        if captured and (key := _named(intent, DEPOSIT_KEY)):
+            yield answers.read_deposit(intent, key)
+        elif not captured and (key := _named(intent, RELEASE_KEY)):
+            yield answers.read_release(intent, key)
+
+
+def _intent(ask: Ask, api: Any, name: str) -> Json:
+    return ask(lambda: api.payment_intents.retrieve(name, {"expand": ["latest_charge"]}))
+
+
+def _oldest_first(ask: Ask, call: Callable[[Any], Any], wanted: Mapping[str, Any]) -> list[Json]:
+    return list(pages(ask, call, wanted))[::-1]
+
+
+def _named(thing: Json, name: str) -> str:
+    return text(part(thing, "metadata"), name)
+
+
+def _is_returned(intent: Json) -> bool:
+    """Say whether it is a debit that failed: it was answered when it was taken up, and its return is told as one."""
+    return text(intent, "status") == "requires_payment_method" and answers.is_bank(intent)
