@@ -123,6 +123,7 @@ SENTENCES: dict[str, Any] = {
     "sign_on_key.made": _("Made the sign-on key %(name)s"),
     "sign_on_key.retired": _("Retired the sign-on key %(name)s"),
     "text.reviewed": _("Read a text from %(phone)s that nobody had understood: %(note)s"),
+    "processor_event.refused": _("Refused what %(address)s said in a payment processor's name: %(reason)s"),
     "unresolved.reported": _("Reported %(count)s charges without a result, %(total)s, and %(cases)s open cases"),
     "webhook.refused": _("Refused what %(address)s said in a text provider's name: %(reason)s"),
     "wording.changed": _("Changed the words of the text “%(message)s” (%(language)s)"),

@@ -112,6 +112,14 @@ BEAT: dict[str, Entry] = {
         crontab(minute="40", hour="4"),
         "Removes tickets of single sign-on that are long over.",
     ),
+    "Apply processors' events": Entry(
+        "payments.tasks.apply_processor_events",
+        timedelta(seconds=30),
+        "Asks processors about the payments that their events name.",
+    ),
+    "Purge processors' events": Entry(
+        "payments.tasks.purge_processor_events", crontab(minute="20", hour="3"), "Removes events applied long ago."
+    ),
     "Hear texts": Entry(
         "sms.tasks.hear", timedelta(seconds=2), "Reads texts from phones, does what they ask for and answers."
     ),

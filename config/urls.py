@@ -9,6 +9,8 @@ from django.urls import URLPattern, URLResolver, include, path
 from billing import branding, sessions
 from billing.customer_portal.profiles import email_addresses
 from config.health import health
+from payments import hosted_pages
+from payments import webhooks as processors
 from sms import webhooks
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -22,6 +24,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("look/accent-<str:accent>.css", branding.accent_stylesheet, name="accent-css"),
     path("look/logo/<slug:slug>", branding.logo, name="biller-logo"),
     path("sessions/extend", sessions.extend, name="session-extend"),
+    path("processors/<uuid:guid>", processors.events, name="processor-events"),
+    path("method-fields/<str:ticket>", hosted_pages.method_fields, name="method-fields"),
     path("texts/<uuid:guid>", webhooks.texts, name="texts"),
     path("biller/", include("billing.biller_portal.urls")),
     path("biller/", include("payments.biller_portal.urls")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db import models
 from django.http import HttpRequest
@@ -24,6 +25,7 @@ from payments.models import (
     CloudPayment,
     Instrument,
     Payment,
+    ProcessorEvent,
     Route,
     ScheduledPayment,
     Tender,
@@ -92,11 +94,18 @@ class RouteAdmin(Audited):
     list_filter = ("biller", "driver", "active")
     ordering = ("biller__name", "name")
     actions = ("ping",)
-    fields = ("biller", "name", "driver", "merchant", "new_secret", "currency", "tenders", "options", "active")
+    fields = (
+        "biller", "name", "driver", "merchant", "new_secret", "currency", "tenders", "options", "active", "told_at",
+    )  # fmt: skip
+
+    @admin.display(description="Address for the processor's webhooks")
+    def told_at(self, route: Route) -> str:
+        """Say where a processor that tells of events is to call."""
+        return f"{settings.PUBLIC_URL}/processors/{route.guid}" if route.pk else "Known when the route is kept."
 
     def get_readonly_fields(self, request: HttpRequest, obj: models.Model | None = None) -> tuple[str, ...]:
         """Keep a route its biller's: its secret opens nowhere else."""
-        return ("biller", "currency") if obj else ()
+        return ("biller", "currency", "told_at") if obj else ("told_at",)
 
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         """Refuse: payments name it; a route that is not active is not used."""
@@ -191,6 +200,16 @@ class AuthorizationAdmin(ReadOnly):
     list_select_related = ("biller", "customer")
     list_filter = ("expired", "biller")
     search_fields = ("payment", "customer")
+
+
+@admin.register(ProcessorEvent)
+class ProcessorEventAdmin(ReadOnly):
+    """What processors told unasked, and when it was looked into."""
+
+    list_display = ("event_id", "kind", "biller", "route", "happened_at", "received_at", "applied_at")
+    list_select_related = ("biller", "route")
+    list_filter = ("biller",)
+    search_fields = ("event_id",)
 
 
 @admin.register(CloudPayment)

@@ -23,11 +23,20 @@ from payments.models import (
     Case,
     CaseState,
     Checkpoint,
+    ProcessorEvent,
     ScheduledPayment,
     ScheduledState,
     UnresolvedReport,
 )
-from payments.operations import balances, collections, daily_checks, deposits, recoveries, scheduled_collections
+from payments.operations import (
+    balances,
+    collections,
+    daily_checks,
+    deposits,
+    processor_events,
+    recoveries,
+    scheduled_collections,
+)
 
 # A task hands over after so long, so that a worker can be stopped and billers take turns.
 TURN_SECONDS = 60.0
@@ -165,3 +174,21 @@ def read_response_files(**_: Any) -> None:
     for biller in billers:
         with tenancy.acting_for([biller.pk]), contextlib.suppress(GatewayError):
             recoveries.read_response_files(biller=biller, actor=Actor.system("recover"))
+
+
+@shared_task(expires=60)
+def apply_processor_events(**_: Any) -> None:
+    """Ask about what processors' events name, for every biller that has some."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        waiting = ProcessorEvent.objects.filter(applied_at__isnull=True).order_by().values("biller_id")
+        billers = list(Biller.objects.filter(pk__in=waiting))
+    for biller in billers:
+        with tenancy.acting_for([biller.pk]):
+            processor_events.apply(biller=biller, actor=Actor.system("webhook"))
+
+
+@shared_task(expires=3600)
+def purge_processor_events(**_: Any) -> None:
+    """Throw away processors' events that were applied long ago."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        processor_events.purge(now=timezone.now())

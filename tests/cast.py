@@ -84,6 +84,7 @@ from payments.models import (
     Instrument,
     Payment,
     PaymentState,
+    ProcessorEvent,
     Route,
     ScheduledPayment,
     Tender,
@@ -312,6 +313,13 @@ def _make_town(name: str, slug: str, domain: str, amount: str, found: dict[str, 
     Setting.objects.create(biller=biller, number=131, value={})
     IdempotencyKey.objects.create(
         biller=biller, key=f"{domain}-key", operation="payment", input_hash="0" * 64, status=201, answer={"id": "1"}
+    )
+    ProcessorEvent.objects.create(
+        biller=biller,
+        route=route,
+        event_id=f"evt_{domain}",
+        kind="payment_intent.succeeded",
+        happened_at=timezone.now(),
     )
     AuditEntry.objects.create(
         biller=biller, event="setting.changed", requestor=Requestor.CSR, actor="Dana", facts={"number": 64}

@@ -17,6 +17,7 @@ from payments.models.payments import (
     PaymentState,
     Tender,
 )
+from payments.models.processor_events import ProcessorEvent
 from payments.models.reports import UnresolvedReport
 from payments.models.routes import AnswerCode, Route
 from payments.models.scheduled_payments import ScheduledPayment, ScheduledState
@@ -43,6 +44,7 @@ __all__ = [
     "InstrumentState",
     "Payment",
     "PaymentState",
+    "ProcessorEvent",
     "Route",
     "ScheduledPayment",
     "ScheduledState",

@@ -44,7 +44,7 @@ class AnswerCode(models.Model):
     """What a processor's own answer code means to us (PAY-4): an administrator edits these; what is not here is a hard decline."""
 
     driver = models.CharField(max_length=30)
-    code = models.CharField(max_length=30)
+    code = models.CharField(max_length=60)
     result = models.PositiveSmallIntegerField(validators=[MinValueValidator(0), MaxValueValidator(899)])
     words = models.CharField(max_length=120, blank=True, help_text="What a payer is told.")
 

@@ -690,6 +690,8 @@ def _allauth(names: str, door: Door, verbs: frozenset[str] = BOTH, **more: Any) 
 # What belongs to nobody, or to whoever is signed in.
 _OTHERS = [
     _open("health"),
+    _open("processor-events", POST, picks={"guid": lambda at: at.town.route.guid}, own_rules=True),
+    _open("method-fields", fixed={"ticket": "none"}, own_rules=True),
     _open("texts", POST, picks={"guid": lambda at: at.town.line.guid}, own_rules=True),
     _open("web-service", BOTH, fixed={"service": "CloudManagement"}, own_rules=True),
     _open(
