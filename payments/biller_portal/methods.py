@@ -24,9 +24,9 @@ from billing.models import Customer
 from billing.permissions import Permission
 from payments.customer_portal.card_entry import TOKEN_LONGEST, kinds_for, route_for
 from payments.gateways.base import GatewayError, HostedFields
+from payments.hosted_pages import hosted_fields
 from payments.models import Instrument, Route
 from payments.operations import instruments
-from payments.operations.routes import open_route
 
 # A CSR on the telephone enters a card every few minutes; whoever tries stolen ones enters many.
 CARD_ENTRY = throttles.Limit("csr-card-entry", 60, datetime.timedelta(minutes=30))
@@ -62,12 +62,7 @@ def entry(request: BillerRequest, customer: Customer, kind: str, *, back_to: str
     if route is None:
         raise Http404("Not a kind of method for this account.")
     try:
-        fields = open_route(route).hosted_fields(
-            return_url=request.build_absolute_uri(back_to),
-            parent_origin=request.build_absolute_uri("/").rstrip("/"),
-            language="en",
-            kind=kind,
-        )
+        fields = hosted_fields(request, route=route, customer=customer, kind=kind, return_url=back_to, language="en")
     except GatewayError as error:
         raise instruments.ProcessorUnavailable from error
     return Entry(kind, route, fields)

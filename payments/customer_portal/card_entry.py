@@ -19,9 +19,9 @@ from billing.customer_portal.access import AccountRequest
 from billing.models import Biller, Customer
 from billing.throttles import Limit
 from payments.gateways.base import HostedFields, Misconfigured
+from payments.hosted_pages import hosted_fields
 from payments.models import Instrument, InstrumentKind, Route, Tender
 from payments.operations import instruments
-from payments.operations.routes import open_route
 
 # A payer mistypes a few times; somebody who tests stolen cards needs hundreds of tries.
 TRIES_FOR_ACCOUNT = Limit("card", 10, datetime.timedelta(hours=1))
@@ -60,13 +60,14 @@ def fields(request: AccountRequest, *, kind: str, return_url: str) -> Fields | N
     route = route_for(request.biller, kind)
     if route is None:
         return None
-    origin = request.build_absolute_uri("/").rstrip("/")
     try:
-        hosted = open_route(route).hosted_fields(
-            return_url=request.build_absolute_uri(return_url),
-            parent_origin=origin,
-            language=(get_language() or "en").split("-")[0],
+        hosted = hosted_fields(
+            request,
+            route=route,
+            customer=request.customer,
             kind=kind,
+            return_url=return_url,
+            language=(get_language() or "en").split("-")[0],
         )
     except Misconfigured:
         return None
