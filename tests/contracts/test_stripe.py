@@ -166,14 +166,15 @@ def test_a_request_that_is_under_way_is_unknown_and_charged_once(stripe: StripeS
 def test_a_failure_that_stripe_keeps_stays_unknown_until_it_is_looked_up(stripe: StripeServer) -> None:
     """Stripe gives the first answer of a key again, a failure too: sending again cannot help, asking does."""
     gateway = open_stripe(stripe)
-    request = charge(stripe.token(ACCOUNT, "approve"))
+    other, request = (charge(stripe.token(ACCOUNT, "approve")) for _ in range(2))
+    answer_of(gateway, other)
     stripe.strike("stored_error")
     for _ in range(2):
         assert error_of(only(gateway.send([request]))) is OutcomeUnknown
     (found,) = gateway.lookup([request.key])
     assert isinstance(found, Answer)
     assert found.result == Result.PASS
-    assert stripe.charges(ACCOUNT) == {request.key: 1}
+    assert stripe.charges(ACCOUNT) == {other.key: 1, request.key: 1}
 
 
 def test_the_library_sends_nothing_twice_and_being_turned_away_is_not_sent(stripe: StripeServer) -> None:
