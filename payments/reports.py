@@ -455,6 +455,11 @@ class Unresolved:
         return KINDS.get(self.command, self.command)
 
     @property
+    def bands(self) -> list[tuple[str, int]]:
+        """How many are how old, in words."""
+        return [(words, count) for (words, _until), count in zip(AGES, self.ages, strict=True)]
+
+    @property
     def count(self) -> int:
         """Open and answered together."""
         return self.open + self.answered

@@ -105,18 +105,23 @@ def _jobs(biller: Biller, now: datetime.datetime) -> list[Job]:
         row = rows.get(task)
         if row is None:
             continue
-        left = row.schedule.remaining_estimate(now)
-        often = left <= _OFTEN and row.interval is not None
+        # A clock time follows from now, an interval from when it last came.
+        left = row.schedule.remaining_estimate(now if row.crontab else row.last_run_at or now)
+        often = row.interval is not None and row.schedule.run_every <= _OFTEN
         jobs.append(
             Job(
                 words,
-                None if often else now + max(left, datetime.timedelta(0)),
+                None if often else _to_the_minute(now + max(left, datetime.timedelta(0))),
                 f"Every {row.interval.every} {row.interval.period}" if often else "",
                 row.last_run_at,
                 notes.get(task, ""),
             )
         )
     return jobs
+
+
+def _to_the_minute(moment: datetime.datetime) -> datetime.datetime:
+    return (moment + datetime.timedelta(seconds=30)).replace(second=0, microsecond=0)
 
 
 def _at_work(biller: Biller) -> list[Run]:

@@ -29,6 +29,8 @@ from payments.reports import AGES, KINDS, Unresolved, unresolved_attempts, unres
 
 # So many are named where all of one kind are given up at once.
 NAMED = 20
+# So many are looked at in one request; more are given up by asking again, or by manage.py clean.
+AT_ONCE = 1_000
 
 
 def _open_case(attempt: Attempt) -> Case | None:
@@ -79,7 +81,7 @@ class UnresolvedList(StaffPage, lists.ListPage[Attempt]):
             nowrap=True,
         ),
         lists.Amount("amount", "Amount", "amount", currency="biller.currency"),
-        lists.Column("command", "Command", "command"),
+        lists.Column("command", "Command", "command", shown=False),
         lists.Tag("status", "Status", attempt_status, noun="attempt"),
         lists.Column("result", "Result", lambda one: result_in_words(one.result)),
         lists.Number("lookups", "Look-ups", "lookups"),
@@ -217,7 +219,7 @@ def give_up(request: BillerRequest, command: str) -> HttpResponse:
     if command not in KINDS:
         raise Http404("No such kind of attempt.")
     now = timezone.now()
-    found = cleanings.unresolved(biller=request.biller, now=now, command=command)
+    found = cleanings.unresolved(biller=request.biller, now=now, command=command, limit=AT_ONCE)
     may = [one for one in found if one.state == AttemptState.OPEN and cases.too_early(one, now) is None]
     form = EvidenceForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -228,6 +230,7 @@ def give_up(request: BillerRequest, command: str) -> HttpResponse:
                 evidence=form.cleaned_data["evidence"],
                 actor=request.actor,
                 now=now,
+                limit=AT_ONCE,
             )
         except DomainError as refused:
             form.add_error(None, str(refused))
@@ -235,7 +238,8 @@ def give_up(request: BillerRequest, command: str) -> HttpResponse:
             kept = f", {formats.number(len(done.refused))} may not be given up yet" if done.refused else ""
             messages.success(request, f"{formats.number(len(done.given_up))} given up{kept}.")
             return redirect("biller-unresolved")
-    kind = KINDS[command]
+    kind = KINDS[command].lower()
+    kind = kind.removesuffix("s") if len(may) == 1 else kind
     facts = [
         (
             str(one.payment.customer),
@@ -247,7 +251,7 @@ def give_up(request: BillerRequest, command: str) -> HttpResponse:
         facts.append(("And", f"{formats.number(len(may) - NAMED)} more"))
     waiting = len(found) - len(may)
     context = {
-        "title": f"Give up {formats.number(len(may))} {kind.lower()}?",
+        "title": f"Give up {formats.number(len(may))} {kind}?",
         "section": "runs",
         "question": cleanings.WHAT_TO_DO[command],
         "facts": facts,

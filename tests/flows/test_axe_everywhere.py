@@ -69,6 +69,7 @@ LEADS_ON = {
     "customer-leave": "leads to the biller's own portal",
     "customer-arrive": "takes a ticket and leads on; what it says without one is opened below",
     "biller-case-close": "the form stands on the case's page",
+    "biller-attempt-resolve": "the form stands on the attempt's page",
     "biller-text-close": "the form stands on the text's page",
     "biller-person-invite": "the button stands on the people's page",
     "cloud-pay-method": "only after a choice; tests/flows/test_cloud_payments.py looks at it",
