@@ -333,15 +333,15 @@ def _facts(found: Run) -> list[tuple[str, object]]:
     return [(label, value) for label, value in facts if value]
 
 
-def _results(totals: RunTotals, failures: Sequence[Failures]) -> list[tuple[str, int, Decimal]]:
-    """Give what a run did by result code, in words, with number and money: what passed first, what has none last."""
-    rows = [(result_in_words(0), totals.passed, totals.passed_total)] if totals.passed else []
+def _results(totals: RunTotals, failures: Sequence[Failures]) -> list[tuple[str, str, int, Decimal]]:
+    """Give what a run did by result code: in words, as payers read it, number, money; what passed first, what has none last."""
+    rows = [(result_in_words(0), "", totals.passed, totals.passed_total)] if totals.passed else []
     rows += [
-        (result_in_words(one.result) if one.result is not None else one.words, one.count, one.amount)
+        (result_in_words(one.result) if one.result is not None else "No code", one.words, one.count, one.amount)
         for one in failures
     ]
     if totals.unknown:
-        rows.append((result_in_words(999), totals.unknown, totals.unknown_total))
+        rows.append((result_in_words(999), "", totals.unknown, totals.unknown_total))
     return rows
 
 
