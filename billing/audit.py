@@ -102,6 +102,10 @@ SENTENCES: dict[str, Any] = {
     "payment.posted": _("Paid %(amount)s with %(method)s, confirmation %(confirmation)s"),
     "payment.recorded": _("Recorded a payment of %(amount)s that was taken elsewhere (%(channel)s)"),
     "payment.released": _("Released an authorization of %(amount)s"),
+    "payment.refund_failed": _("A refund of %(amount)s did not go through: %(reason)s"),
+    "payment.refunding": _("Asked to give %(amount)s back: %(reason)s"),
+    "payment.reversed": _("%(kind)s: %(amount)s of a payment went back: %(reason)s"),
+    "payment.won_back": _("%(kind)s: %(amount)s of a payment came back: %(reason)s"),
     "payment.started": _("Started a payment of %(amount)s with %(method)s"),
     "payments.settled": _("Settled %(posted)s payments of %(total)s; %(failed)s did not go through"),
     "phone.opted_in": _("The phone %(phone)s gets texts again"),
@@ -111,6 +115,9 @@ SENTENCES: dict[str, Any] = {
     "programme.changed": _("Changed the text programme: %(fields)s"),
     "programme.resumed": _("Let the texts of %(programme)s go out again"),
     "programme.stopped": _("Stopped the texts of %(programme)s"),
+    "reversal.unknown": _(
+        "The processor tells of a %(kind)s of %(amount)s, %(reference)s, of a charge that is not known here"
+    ),
     "run.finished": _("Finished the run"),
     "run.resubmitted": _("Sent %(count)s messages of batch %(batch)s again, under their own ids"),
     "run.started": _("Started a %(kind)s run"),

@@ -26,6 +26,7 @@ class Permission(enum.StrEnum):
     RESEND = "resend"
     REVEAL = "reveal"
     CLOSE_CASE = "close_case"
+    GIVE_BACK = "give_back"
     CHANGE_SETTINGS = "change_settings"
 
 
@@ -39,6 +40,7 @@ _CSR = {
 
 RIGHTS: dict[str, frozenset[Permission]] = {
     Role.ADMINISTRATOR: frozenset(Permission),
+    Role.SUPERVISOR: frozenset(_CSR | {Permission.ENTER_CARD, Permission.CLOSE_CASE, Permission.GIVE_BACK}),
     Role.CSR: frozenset(_CSR | {Permission.ENTER_CARD}),
     Role.CSR_NO_CARDS: frozenset(_CSR),
     Role.READ_ONLY: frozenset({Permission.VIEW}),

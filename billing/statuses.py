@@ -73,6 +73,12 @@ STATUSES: dict[str, dict[str, Status]] = {
         "failed": Status(_("Failed"), _X, "x-circle", _("Failed – %(detail)s")),
         "reversed": Status(_("Returned"), _X, "arrow-uturn-left", _("Returned – %(detail)s")),
     },
+    # payments.ReversalState.
+    "reversal": {
+        "processing": Status(_("Processing"), _B, "arrow-path"),
+        "done": Status(_("Done"), _G, "check-circle"),
+        "failed": Status(_("Failed"), _X, "x-circle", _("Failed – %(detail)s")),
+    },
     # payments.ScheduledState.
     "scheduled": {
         "scheduled": Status(_("Scheduled"), _B, "calendar-days"),

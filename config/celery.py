@@ -63,6 +63,11 @@ BEAT: dict[str, Entry] = {
         crontab(minute="12", hour="*"),
         "Plans each biller's usual deposit run of the day, where money waits for one.",
     ),
+    "Read returns and chargebacks": Entry(
+        "payments.tasks.read_returns",
+        crontab(minute="22", hour="*"),
+        "Reads from the processors what banks and card networks took back.",
+    ),
     "Bring runs forward": Entry(
         "payments.tasks.wake_runs", timedelta(seconds=30), "Wakes a worker for every run that has not ended."
     ),

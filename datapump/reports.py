@@ -434,6 +434,7 @@ def update_words(record: Record) -> str:
             RecordType.PAPERLESS: _("Paperless billing"),
             RecordType.AUTOPAY: _("AutoPay"),
             RecordType.SCHEDULED: _("Scheduled payment"),
+            RecordType.REVERSAL: _("Payment given back or returned"),
             RecordType.PAY_BY_TEXT: _("Pay by text"),
             RecordType.PENDING: _("Pay by text – being written"),
         }[RecordType(record.type)]
@@ -442,7 +443,7 @@ def update_words(record: Record) -> str:
 
 def change_words(record: Record) -> str:
     """Say what changed, from before to after, numbers masked."""
-    if record.type == RecordType.PAYMENT:
+    if record.type in {RecordType.PAYMENT, RecordType.REVERSAL}:
         amount, currency = record.facts.get("amount"), record.facts.get("currency")
         return formats.money(Decimal(amount), currency) if amount and currency else record.after
     before, after = masked(record.before), masked(record.after)

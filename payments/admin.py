@@ -26,6 +26,8 @@ from payments.models import (
     Instrument,
     Payment,
     ProcessorEvent,
+    Reversal,
+    ReversalDebit,
     Route,
     ScheduledPayment,
     Tender,
@@ -229,6 +231,37 @@ class AllocationAdmin(ReadOnly):
     list_display = ("id", "biller", "payment_id", "item_id", "amount", "state")
     list_select_related = ("biller",)
     search_fields = ("payment", "item")
+
+
+@admin.register(Reversal)
+class ReversalAdmin(ReadOnly):
+    """Money of payments that went back (PAY-32, PAY-33)."""
+
+    list_display = (
+        "id",
+        "biller",
+        "payment",
+        "kind",
+        "state",
+        "amount",
+        "fee",
+        "loss",
+        "reason",
+        "made_by",
+        "settled_at",
+    )
+    list_select_related = ("biller", "payment")
+    list_filter = ("kind", "state", "biller")
+    search_fields = ("id", "payment")
+
+
+@admin.register(ReversalDebit)
+class ReversalDebitAdmin(ReadOnly):
+    """What is due by itself because money went back."""
+
+    list_display = ("item", "biller", "reversal")
+    list_select_related = ("biller", "item", "reversal")
+    search_fields = ("reversal",)
 
 
 @admin.register(Carryover)

@@ -47,6 +47,7 @@ REFERENCES = [
     ("payments_allocation", "item_id", "billing_item"),
     ("payments_case", "attempt_id", "payments_attempt"),
     ("payments_scheduledpayment", "payment_id", "payments_payment"),
+    ("payments_reversal", "posting_id", "billing_posting"),
     ("payments_payment", "customer_id", "billing_customer"),
     ("billing_notice", "customer_id", "billing_customer"),
     ("datapump_record", "customer_id", "billing_customer"),
@@ -89,9 +90,13 @@ CHECKS = [
                       FROM payments_allocation GROUP BY payment_id) a ON a.payment_id = p.id
            LEFT JOIN (SELECT payment_id, sum(open + transferred) AS open FROM billing_item
                       WHERE payment_id IS NOT NULL GROUP BY payment_id) c ON c.payment_id = p.id
+           LEFT JOIN (SELECT payment_id, sum(charged) AS charged FROM payments_reversal WHERE state = 'done'
+                      GROUP BY payment_id) r ON r.payment_id = p.id
            WHERE coalesce(a.live, 0) > p.amount
-              OR (p.state = 'posted' AND p.amount - coalesce(a.posted, 0) <> -coalesce(c.open, 0))
-              OR (p.state IN ('failed', 'reversed') AND coalesce(a.live, 0) <> 0)
+              -- What went back no longer pays; what became due by itself was taken from nothing.
+              OR (p.state IN ('posted', 'reversed') AND p.amount - coalesce(p.undone, 0) - coalesce(a.posted, 0)
+                                                        <> -coalesce(c.open, 0) - coalesce(r.charged, 0))
+              OR (p.state = 'failed' AND coalesce(a.live, 0) <> 0)
               OR (p.state IN ('processing', 'authorized') AND coalesce(a.posted, 0) <> 0)""",
     ),
     Check(
@@ -152,25 +157,33 @@ CHECKS = [
     ),
     Check(
         "9",
-        "The clearing account of each route and tender is the sum of its payments with their fees, in number too",
+        "The clearing account of each route and tender is the sum of its payments with their fees, less what went back",
         "SELECT count(*) FROM payments_route",
         """SELECT 'route ' || coalesce(e.route_id, p.route_id, 0) || ' ' || coalesce(e.tender, p.tender)
-           FROM (SELECT biller_id, route_id, tender, sum(amount) AS total, sum(count) AS n FROM billing_entry
+           FROM (SELECT e.biller_id, route_id, tender, sum(amount) AS total, sum(count) FILTER (WHERE g.kind = 'receipts') AS n
+                 FROM billing_entry e JOIN billing_posting g ON g.id = e.posting_id
                  WHERE account = 'clearing' GROUP BY 1, 2, 3) e
-           FULL JOIN (SELECT biller_id, route_id, tender, sum(amount + fee) AS total, count(*) AS n
-                      FROM payments_payment WHERE state = 'posted' GROUP BY 1, 2, 3) p
+           FULL JOIN (SELECT p.biller_id, p.route_id, p.tender, sum(p.amount + p.fee - coalesce(r.back, 0)) AS total, count(*) AS n
+                      FROM payments_payment p
+                      LEFT JOIN (SELECT payment_id, sum(CASE kind WHEN 'won' THEN -1 ELSE 1 END * (amount + fee + loss)) AS back
+                                 FROM payments_reversal WHERE state = 'done' GROUP BY 1) r ON r.payment_id = p.id
+                      WHERE p.state IN ('posted', 'reversed') GROUP BY 1, 2, 3) p
              ON p.biller_id = e.biller_id AND coalesce(p.route_id, 0) = coalesce(e.route_id, 0) AND p.tender = e.tender
            WHERE coalesce(e.total, 0) <> coalesce(p.total, 0) OR coalesce(e.n, 0) <> coalesce(p.n, 0)""",
     ),
     Check(
         "fees",
-        "The fee account of each route and tender is the sum of its payments' fees, in number too",
+        "The fee account of each route and tender is the sum of its payments' fees, less what went back",
         "SELECT count(*) FROM payments_payment WHERE fee > 0",
         """SELECT 'route ' || coalesce(e.route_id, p.route_id) || ' ' || coalesce(e.tender, p.tender)
-           FROM (SELECT biller_id, route_id, tender, -sum(amount) AS total, sum(count) AS n FROM billing_entry
+           FROM (SELECT e.biller_id, route_id, tender, -sum(amount) AS total, sum(count) FILTER (WHERE g.kind = 'receipts') AS n
+                 FROM billing_entry e JOIN billing_posting g ON g.id = e.posting_id
                  WHERE account = 'fees' GROUP BY 1, 2, 3) e
-           FULL JOIN (SELECT biller_id, route_id, tender, sum(fee) AS total, count(*) AS n
-                      FROM payments_payment WHERE state = 'posted' AND fee > 0 GROUP BY 1, 2, 3) p
+           FULL JOIN (SELECT p.biller_id, p.route_id, p.tender, sum(p.fee - coalesce(r.back, 0)) AS total, count(*) AS n
+                      FROM payments_payment p
+                      LEFT JOIN (SELECT payment_id, sum(CASE kind WHEN 'won' THEN -fee ELSE fee END) AS back
+                                 FROM payments_reversal WHERE state = 'done' GROUP BY 1) r ON r.payment_id = p.id
+                      WHERE p.state IN ('posted', 'reversed') AND p.fee > 0 GROUP BY 1, 2, 3) p
              ON p.biller_id = e.biller_id AND p.route_id = e.route_id AND p.tender = e.tender
            WHERE coalesce(e.total, 0) <> coalesce(p.total, 0) OR coalesce(e.n, 0) <> coalesce(p.n, 0)""",
     ),
@@ -199,9 +212,10 @@ CHECKS = [
         "SELECT count(*) FROM payments_attempt",
         """SELECT 'payment ' || p.id FROM payments_payment p
            LEFT JOIN (SELECT payment_id,
-                             count(*) FILTER (WHERE state = 'applied' AND result = 0 AND command <> 'authorize') AS passed,
+                             count(*) FILTER (WHERE state = 'applied' AND result = 0
+                                              AND command NOT IN ('authorize', 'refund')) AS passed,
                              count(*) FILTER (WHERE state = 'applied' AND result = 0 AND command = 'authorize') AS held,
-                             count(*) FILTER (WHERE state IN ('open', 'answered')) AS live
+                             count(*) FILTER (WHERE state IN ('open', 'answered') AND command <> 'refund') AS live
                       FROM payments_attempt GROUP BY payment_id) a ON a.payment_id = coalesce(p.group_id, p.id)
            -- What was taken elsewhere has no route and no attempt.
            WHERE p.route_id IS NOT NULL
@@ -247,8 +261,11 @@ CHECKS = [
         """SELECT 'attempt ' || a.id FROM payments_attempt a JOIN payments_payment p ON p.id = a.payment_id
            LEFT JOIN (SELECT group_id, sum(amount + fee) AS total, count(*) AS n FROM payments_payment
                       WHERE group_id IS NOT NULL GROUP BY group_id) g ON g.group_id = p.group_id
-           WHERE a.amount <> coalesce(g.total, p.amount + p.fee) OR a.covers <> coalesce(g.n, 1)
-              OR p.id <> coalesce(p.group_id, p.id)""",
+           LEFT JOIN payments_reversal r ON r.attempt_id = a.id
+           WHERE CASE a.command WHEN 'refund' THEN r.id IS NULL OR r.payment_id <> p.id OR a.covers <> 1
+                                                   OR a.amount <> r.amount + r.fee + r.loss
+                 ELSE r.id IS NOT NULL OR a.amount <> coalesce(g.total, p.amount + p.fee) OR a.covers <> coalesce(g.n, 1)
+                      OR p.id <> coalesce(p.group_id, p.id) END""",
     ),
     Check(
         "grouped",
@@ -265,7 +282,7 @@ CHECKS = [
         "SELECT count(*) FROM payments_checkpoint",
         """SELECT 'attempt ' || coalesce(a.id, k.attempt_id) FROM payments_checkpoint k
            FULL JOIN (SELECT t.id, coalesce(m.id, t.payment_id) AS payment_id FROM payments_attempt t
-                      LEFT JOIN payments_payment m ON m.group_id = t.payment_id
+                      LEFT JOIN payments_payment m ON m.group_id = t.payment_id AND t.covers > 1
                       WHERE t.state IN ('open', 'answered')) a
              ON a.id = k.attempt_id AND a.payment_id = k.payment_id
            WHERE a.id IS NULL OR k.attempt_id IS NULL""",
@@ -277,6 +294,36 @@ CHECKS = [
         """SELECT 'record ' || r.id FROM datapump_record r LEFT JOIN payments_payment p ON p.id = r.id
            WHERE r.type = 1 AND (p.id IS NULL OR p.state NOT IN ('posted', 'reversed')
                                  OR (r.facts->>'amount')::numeric <> p.amount OR r.customer_id <> p.customer_id)""",
+    ),
+    Check(
+        "28",
+        "What went back of each payment is within it, and is the sum of its reversals",
+        "SELECT count(*) FROM payments_reversal",
+        """SELECT 'payment ' || coalesce(p.id, r.payment_id) FROM
+           (SELECT * FROM payments_payment WHERE undone IS NOT NULL OR state = 'reversed') p
+           FULL JOIN (SELECT payment_id, sum(CASE kind WHEN 'won' THEN -amount ELSE amount END) AS back,
+                             count(DISTINCT biller_id) + count(DISTINCT customer_id) AS owners, min(customer_id) AS customer_id
+                      FROM payments_reversal WHERE state = 'done' GROUP BY 1) r ON r.payment_id = p.id
+           WHERE p.id IS NULL OR r.payment_id IS NULL OR p.undone <> r.back OR r.owners <> 2 OR r.customer_id <> p.customer_id
+              OR (p.state = 'reversed') <> (p.undone = p.amount) OR p.state NOT IN ('posted', 'reversed')
+           UNION ALL
+           SELECT 'reversal ' || r.id FROM payments_reversal r LEFT JOIN payments_attempt a ON a.id = r.attempt_id
+           WHERE (r.state = 'processing') <> coalesce(a.state IN ('open', 'answered'), false)
+              OR (r.attempt_id IS NOT NULL AND r.state = 'done') <> coalesce(a.state = 'applied' AND a.result = 0, false)
+           UNION ALL
+           SELECT 'losses of biller ' || coalesce(e.biller_id, r.biller_id) FROM
+           (SELECT biller_id, sum(amount) AS total FROM billing_entry WHERE account = 'losses' GROUP BY 1) e
+           FULL JOIN (SELECT biller_id, sum(CASE kind WHEN 'won' THEN -loss ELSE loss END) AS total FROM payments_reversal
+                      WHERE state = 'done' GROUP BY 1) r ON r.biller_id = e.biller_id
+           WHERE coalesce(e.total, 0) <> coalesce(r.total, 0)""",
+    ),
+    Check(
+        "told back",
+        "Each reversal that was booked has the record that tells of it, if the biller wants to hear of payments",
+        "SELECT count(*) FROM datapump_record WHERE type = 5",
+        """SELECT 'record ' || r.id FROM datapump_record r LEFT JOIN payments_reversal v ON v.id = r.id
+           WHERE r.type = 5 AND (v.id IS NULL OR v.state <> 'done' OR (r.facts->>'amount')::numeric <> v.amount
+                                 OR r.customer_id <> v.customer_id)""",
     ),
     *[
         Check(

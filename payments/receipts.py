@@ -47,6 +47,7 @@ def receipt(
             Row(_("Amount"), formats.money(payment.amount, currency)),
             Row(_("Fee"), formats.money(payment.fee, currency)),
             Row(_("Total charged"), formats.money(payment.total, currency), total=True),
+            *_gone_back(payment),
             *_charged_together(together),
             Row(_("Paid with"), str(payment.instrument or payment.get_tender_display())),
             Row(_("Date"), formats.moment(payment.created_at)),
@@ -76,6 +77,12 @@ def receipt(
             return Pdf(file_name("receipt", payment.confirmation), set_paper(paper))
         except NotSet:
             raise ReceiptUnavailable from None
+
+
+def _gone_back(payment: Payment) -> list[Row]:
+    if not payment.undone or payment.state == PaymentState.REVERSED:
+        return []
+    return [Row(_("Went back since"), formats.money(payment.undone, payment.currency))]
 
 
 def _charged_together(together: Sequence[Payment]) -> list[Row]:

@@ -24,6 +24,7 @@ from payments.models import (
     CaseState,
     Checkpoint,
     ProcessorEvent,
+    Route,
     ScheduledPayment,
     ScheduledState,
     UnresolvedReport,
@@ -35,6 +36,7 @@ from payments.operations import (
     deposits,
     processor_events,
     recoveries,
+    returns,
     scheduled_collections,
 )
 
@@ -192,3 +194,13 @@ def purge_processor_events(**_: Any) -> None:
     """Throw away processors' events that were applied long ago."""
     with tenancy.acting_for(tenancy.EVERY_BILLER):
         processor_events.purge(now=timezone.now())
+
+
+@shared_task
+def read_returns(**_: Any) -> None:
+    """Read what banks and card networks took back of every biller's charges (PAY-32)."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        billers = list(Biller.objects.filter(pk__in=Route.objects.order_by().values("biller_id")))
+    for biller in billers:
+        with tenancy.acting_for([biller.pk]), contextlib.suppress(GatewayError):
+            returns.read(biller=biller, actor=Actor.system("returns"), now=timezone.now())

@@ -85,6 +85,8 @@ from payments.models import (
     Payment,
     PaymentState,
     ProcessorEvent,
+    Reversal,
+    ReversalDebit,
     Route,
     ScheduledPayment,
     Tender,
@@ -429,6 +431,7 @@ def _make_account(
     returned = _make_payment(customer, spare, "3.00", PaymentState.REVERSED, None)
     Payment.objects.filter(pk=returned.pk).update(channel=Channel.GUEST)
     returned.refresh_from_db()
+    _make_reversal(returned)
     held = _make_payment(customer, card, "2.00", PaymentState.AUTHORIZED, None)
     Authorization.objects.create(
         biller=biller, customer=customer, payment=held, authorized_on=now.date() - datetime.timedelta(days=1),
@@ -549,6 +552,27 @@ def _settle(payment: Payment, bill: Invoice) -> None:
     )
     Item.objects.filter(pk=item.pk).update(allocated=payment.amount)
     Customer.objects.filter(pk=payment.customer_id).update(balance=payment.amount)
+
+
+def _make_reversal(payment: Payment) -> None:
+    """Have a payment charged back, and what it had paid be due by itself."""
+    posting = Posting.objects.create(
+        biller=payment.biller, key=f"reversal:cast:{payment.pk}", kind=PostingKind.REVERSAL,
+        effective_on=timezone.now().date(),
+    )  # fmt: skip
+    assert payment.route_id is not None
+    reversal = Reversal.objects.create(
+        biller=payment.biller, customer=payment.customer, payment=payment, route_id=payment.route_id, kind="chargeback",
+        state="done", amount=payment.amount, charged=payment.amount, currency=payment.currency, reason="Cardholder dispute",
+        code="4853", reference=f"rev_{payment.pk}", requestor=Requestor.SYSTEM, made_by="System", posting_id=posting.pk,
+        settled_at=timezone.now(),
+    )  # fmt: skip
+    Payment.objects.filter(pk=payment.pk).update(undone=payment.amount)
+    item = Item.objects.create(
+        biller=payment.biller, customer=payment.customer, posting=posting, kind=ItemKind.RETURNED, amount=payment.amount,
+        currency=payment.currency, allocated=payment.amount,
+    )  # fmt: skip
+    ReversalDebit.objects.create(biller=payment.biller, reversal=reversal, item=item)
 
 
 def _make_carryover(customer: Customer, payment: Payment, older: Invoice, newer: Invoice) -> None:

@@ -186,6 +186,7 @@ class ItemKind(models.TextChoices):
     BILL = "bill", "Bill"
     CREDIT = "credit", "Credit"
     ADJUSTMENT = "adjustment", "Adjustment"
+    RETURNED = "returned", "Returned payment"
 
 
 class ItemQuerySet(CustomerOwnedQuerySet["Item"]):

@@ -30,6 +30,7 @@ class LedgerAccount(models.TextChoices):
     SUSPENSE = "suspense", "Suspense"
     FEES = "fees", "Fees"
     ADJUSTMENTS = "adjustments", "Adjustments"
+    LOSSES = "losses", "Losses"
 
 
 class Posting(models.Model):

@@ -21,6 +21,8 @@ class NoticeKind(models.TextChoices):
     AUTOPAY_OFF = "autopay_off", "AutoPay off"
     AUTOPAY_FAILED = "autopay_failed", "AutoPay failed"
     PAYMENT_FAILED = "payment_failed", "Payment failed"
+    REFUNDED = "refunded", "Payment given back"
+    RETURNED = "returned", "Payment returned"
     SCHEDULED = "scheduled", "Payment scheduled"
     RESCHEDULED = "rescheduled", "Scheduled payment changed"
     UNSCHEDULED = "unscheduled", "Scheduled payment cancelled"

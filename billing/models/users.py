@@ -103,6 +103,7 @@ class Role(models.TextChoices):
     """What a biller's own person may do; the permissions of each stand in ``billing.permissions``."""
 
     ADMINISTRATOR = "administrator", "Biller administrator"
+    SUPERVISOR = "supervisor", "CSR supervisor"
     CSR = "csr", "CSR"
     CSR_NO_CARDS = "csr_no_cards", "CSR without card entry"
     READ_ONLY = "read_only", "Read only"

@@ -68,7 +68,7 @@ class Target:
 class Message:
     """One thing to tell.
 
-    ``kind`` is one of ``payment``, ``paperless``, ``autopay``, ``scheduled``, ``pay_by_text``.
+    ``kind`` is one of ``payment``, ``paperless``, ``autopay``, ``scheduled``, ``reversal``, ``pay_by_text``.
     ``account`` is the account number as the biller's system writes it. ``facts`` by kind:
 
     * payment: ``amount`` (decimal text), ``currency``, ``tender`` (``card``, ``ach``, ``echeck``, ``cash``),
@@ -78,6 +78,9 @@ class Message:
     * autopay: ``enrolled`` (bool), ``service_location`` (text)
     * scheduled: ``status`` (``scheduled``, ``changed``, ``cancelled``), ``scheduled_payment`` (its id), ``on`` (ISO date),
       ``amount`` (decimal text), ``currency``, ``invoice`` (the bill's number), ``service_location`` (text)
+    * reversal: ``kind`` (``void``, ``refund``, ``return``, ``chargeback``, ``won``: money that went back, or came again after
+      a dispute), ``amount`` (decimal text), ``currency``, ``payment_guid`` and ``approval_code`` of the payment, ``code`` (the
+      bank's, may be empty), ``service_location`` (text)
     * pay_by_text: ``status`` (``pending``, ``enrolled``, ``unenrolled``, ``number_changed``), ``phone`` (E.164), ``old_phone``
       (E.164, where the number changed), ``service_location`` (text)
     """

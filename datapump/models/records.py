@@ -22,6 +22,7 @@ class RecordType(models.IntegerChoices):
     PAPERLESS = 2, "Paperless"
     AUTOPAY = 3, "AutoPay"
     SCHEDULED = 4, "Scheduled payment"
+    REVERSAL = 5, "Reversal"
     PAY_BY_TEXT = 11, "Pay by text"
     PENDING = 12, "Pending"
 

@@ -20,6 +20,8 @@ _SWITCH = {
     RecordType.PAPERLESS: ("paperless", Purpose.PAPERLESS),
     RecordType.AUTOPAY: ("autopay", Purpose.AUTOPAY),
     RecordType.SCHEDULED: ("scheduled_payments", Purpose.AUTOPAY),
+    # The switch of the payments that they undo; told in words, where such are told.
+    RecordType.REVERSAL: ("payments", Purpose.AUTOPAY),
     RecordType.PENDING: ("pay_by_text_changes", Purpose.AUTOPAY),
     RecordType.PAY_BY_TEXT: ("pay_by_text_changes", Purpose.AUTOPAY),
 }
@@ -44,8 +46,11 @@ def write(
     before: str = "",
     after: str = "",
     optional_setting: OptionalSetting = OptionalSetting.INSERTED,
+    id: uuid.UUID | None = None,  # noqa: A002 — the field's own name
 ) -> int:
     """Write one record, inside the caller's transaction; gives 1, or 0 where the biller does not want to hear of it.
+
+    ``id`` is that of what it tells, where that must be told once; else it gets one of its own.
 
     The caller holds the customer's row, so that records of one customer are written in the order in which their changes
     take effect: that is the order of delivery.
@@ -54,9 +59,9 @@ def write(
         actor=actor,
         type=type,
         optional_setting=optional_setting,
-        source="SELECT uuidv7() AS id, %s::bigint AS biller_id, %s::bigint AS customer_id, %s::jsonb AS facts,"
-        " %s AS before, %s AS after",
-        params=[biller_id, customer_id, json.dumps(facts, default=str), before, after],
+        source="SELECT coalesce(%s::uuid, uuidv7()) AS id, %s::bigint AS biller_id, %s::bigint AS customer_id,"
+        " %s::jsonb AS facts, %s AS before, %s AS after",
+        params=[id, biller_id, customer_id, json.dumps(facts, default=str), before, after],
     )
 
 

@@ -32,9 +32,12 @@ from payments.models import (
     InstrumentKind,
     Payment,
     PaymentState,
+    Reversal,
+    ReversalKind,
+    ReversalState,
     Tender,
 )
-from payments.operations import authorizations, charges, outside_payments
+from payments.operations import authorizations, charges, outside_payments, refunds
 
 # What a client reads instead of our numbers.
 CHANNELS = {Channel(value): Channel(value).name.lower() for value in Channel.values}
@@ -183,9 +186,38 @@ class AuthorizationShape(Shape):
     expired = serializers.BooleanField(help_text="It had expired when it was deposited, which costs the biller more.")
 
 
-class PaymentDetail(PaymentShape):
-    """A payment with what it settles, and its authorization where it was authorized first."""
+class ReversalShape(Shape):
+    """Money of a payment that went back, or is on its way."""
 
+    id = serializers.UUIDField()
+    kind = serializers.ChoiceField(choices=ReversalKind.choices)
+    state = serializers.ChoiceField(choices=ReversalState.choices)
+    amount = Money(help_text="Without what of it is the fee.")
+    fee = Money(help_text="What went back of the convenience fee.")
+    loss = Money(help_text="What went back beyond the payment, at the biller's cost.")
+    currency = serializers.CharField()
+    reason = serializers.CharField()
+    code = serializers.CharField(help_text="The bank's or the network's own; empty for refunds.")
+    made_by = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    settled_at = serializers.DateTimeField(allow_null=True)
+    failure = serializers.CharField(help_text="Why it did not come about, in words; empty where it did.")
+
+
+class RefundRequest(Shape):
+    """How much of a payment goes back, and why."""
+
+    amount = Money(help_text="In the payment's currency, without the fee; zero gives back the fee alone.")
+    with_fee = serializers.BooleanField(
+        required=False, default=False, help_text="Give back what is left of the convenience fee as well."
+    )
+    reason = serializers.CharField(max_length=200, help_text="The payer reads it.")
+
+
+class PaymentDetail(PaymentShape):
+    """A payment with what it settles, what went back, and its authorization where it was authorized first."""
+
+    reversals = ReversalShape(many=True)
     allocations = AllocationShape(many=True)
     authorization = AuthorizationShape(allow_null=True)
 
@@ -351,6 +383,45 @@ class DepositView(ApiView):
         return once(self, operation="deposit", given={"payment": str(pk)}, act=act)
 
 
+class RefundView(ApiView):
+    """What goes back of a payment."""
+
+    @extend_schema(
+        operation_id="payments_refund",
+        request=RefundRequest,
+        parameters=[HEADER, REPLAYED],
+        responses={
+            201: OpenApiResponse(ReversalShape, description="Given back; or voided, where it had not settled."),
+            202: OpenApiResponse(
+                ReversalShape,
+                description="The processor has not said yet whether it gave the money back: ask for the payment until the "
+                "reversal is done or failed. Do not send another one.",
+            ),
+            402: OpenApiResponse(ReversalShape, description="It did not come about; nothing went back."),
+        },
+        tags=["payments"],
+    )
+    def post(self, request: Request, pk: uuid.UUID) -> Response:
+        """Give a payment back, whole or in part: what it paid is open again."""
+        given = self.body(RefundRequest, request)
+        payment = self.find(Payment.objects.select_related("biller", "route"), pk=pk)
+        given["amount"] = money.parse(str(given["amount"]), payment.currency)
+
+        def act(key: str) -> Response:
+            made = refunds.refund(
+                payment=payment,
+                amount=given["amount"],
+                with_fee=given["with_fee"],
+                reason=given["reason"],
+                actor=self.actor,
+                request_key=hashlib.sha256(f"refund:{key}".encode()).hexdigest(),
+            )
+            status = {ReversalState.DONE: 201, ReversalState.PROCESSING: 202}.get(ReversalState(made.state), 402)
+            return Response(ReversalShape(made, context=self.context()).data, status=status)
+
+        return once(self, operation="refund", given={"payment": str(pk), **given}, act=act)
+
+
 class ReleaseView(ApiView):
     """The release of an authorized payment."""
 
@@ -383,7 +454,7 @@ class ReceiptView(PdfView):
 def _detailed() -> Any:
     allocations = Allocation.objects.select_related("item__invoice").order_by("pk")
     return Payment.objects.select_related("customer", "instrument", "authorization").prefetch_related(
-        Prefetch("allocations", queryset=allocations)
+        Prefetch("allocations", queryset=allocations), Prefetch("reversals", queryset=Reversal.objects.order_by("pk"))
     )
 
 

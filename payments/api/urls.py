@@ -12,6 +12,7 @@ urlpatterns = [
     path("payments/<uuid:pk>/", payments.PaymentView.as_view(), name="api-payment"),
     path("payments/<uuid:pk>/deposit/", payments.DepositView.as_view(), name="api-payment-deposit"),
     path("payments/<uuid:pk>/release/", payments.ReleaseView.as_view(), name="api-payment-release"),
+    path("payments/<uuid:pk>/refund/", payments.RefundView.as_view(), name="api-payment-refund"),
     path("payments/<uuid:pk>/receipt/", payments.ReceiptView.as_view(), name="api-payment-receipt"),
     path("scheduled-payments/", scheduled.ScheduledListView.as_view(), name="api-scheduled-payments"),
     path("scheduled-payments/<uuid:pk>/", scheduled.ScheduledView.as_view(), name="api-scheduled-payment"),

@@ -231,8 +231,14 @@ def payment(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
         "money": money_words(found),
         "late": late_words(found),
         "may_take": request.may(Permission.TAKE_PAYMENT),
+        "reversals": list(found.reversals.order_by("pk")),
+        "may_give_back": request.may(Permission.GIVE_BACK) and _can_go_back(found),
     }
     return render(request, "biller_portal/payments/payment.html", context)
+
+
+def _can_go_back(payment: Payment) -> bool:
+    return payment.route_id is not None and payment.state == PaymentState.POSTED
 
 
 def money_words(payment: Payment) -> str:
@@ -241,6 +247,9 @@ def money_words(payment: Payment) -> str:
     if payment.fee:
         amount += f" (a fee of {formats.money(payment.fee, payment.currency)} included)"
     match payment.state:
+        case PaymentState.POSTED if payment.undone:
+            back = formats.money(payment.undone, payment.currency)
+            return f"{amount} was taken and is booked; {back} of it went back."
         case PaymentState.POSTED:
             return f"{amount} was taken and is booked."
         case PaymentState.FAILED:
@@ -251,7 +260,7 @@ def money_words(payment: Payment) -> str:
                 " deposited or released."
             )
         case PaymentState.REVERSED:
-            return f"{amount} was taken and has been given back."
+            return f"{amount} was taken and went back. What it had paid is open again."
     unknown = f"It is not known yet whether {amount} was taken. The processor is asked until it is."
     return f"{unknown} Do not take the payment again."
 

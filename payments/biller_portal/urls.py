@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from payments.biller_portal import cases, enrolments, methods, pay, payments, prepaid, scheduled, unresolved
+from payments.biller_portal import cases, enrolments, methods, pay, payments, prepaid, refunds, scheduled, unresolved
 
 _ACCOUNT = "accounts/<int:customer_id>"
 
@@ -15,6 +15,7 @@ urlpatterns = [
     path("payments/<uuid:payment_id>/receipt/pdf/", payments.receipt_pdf, name="biller-payment-receipt-pdf"),
     path("payments/<uuid:payment_id>/deposit/", payments.deposit, name="biller-payment-deposit"),
     path("payments/<uuid:payment_id>/release/", payments.release, name="biller-payment-release"),
+    path("payments/<uuid:payment_id>/refund/", refunds.refund, name="biller-payment-refund"),
     path(f"{_ACCOUNT}/payments/", payments.AccountPayments.as_view(), name="biller-account-payments"),
     path(f"{_ACCOUNT}/enrolments/", enrolments.enrolled, name="biller-account-enrolments"),
     path(f"{_ACCOUNT}/autopay/", enrolments.autopay, name="biller-account-autopay"),

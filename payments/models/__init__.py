@@ -19,6 +19,7 @@ from payments.models.payments import (
 )
 from payments.models.processor_events import ProcessorEvent
 from payments.models.reports import UnresolvedReport
+from payments.models.reversals import Reversal, ReversalDebit, ReversalKind, ReversalState
 from payments.models.routes import AnswerCode, Route
 from payments.models.scheduled_payments import ScheduledPayment, ScheduledState
 
@@ -45,6 +46,10 @@ __all__ = [
     "Payment",
     "PaymentState",
     "ProcessorEvent",
+    "Reversal",
+    "ReversalDebit",
+    "ReversalKind",
+    "ReversalState",
     "Route",
     "ScheduledPayment",
     "ScheduledState",

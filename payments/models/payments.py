@@ -8,7 +8,7 @@ from typing import Self
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from billing import formats
@@ -110,11 +110,20 @@ class Payment(models.Model):
         null=True, help_text="The first payment of those that one attempt moves together; empty where it goes alone."
     )
 
+    undone = models.DecimalField(
+        max_digits=14, decimal_places=2, null=True, help_text="How much of the amount went back; empty where none did."
+    )
+
     objects = PaymentQuerySet.as_manager()
 
     class Meta:
         constraints = [
             models.CheckConstraint(condition=Q(amount__gt=0, fee__gte=0), name="payment_is_positive"),
+            models.CheckConstraint(
+                # Nothing more than was paid can go back (PAY-32).
+                condition=Q(undone__isnull=True) | Q(undone__gte=0, undone__lte=F("amount")),
+                name="payment_undone_within_amount",
+            ),
             models.CheckConstraint(
                 condition=~Q(state="posted") | Q(posting_id__isnull=False), name="posted_payment_has_posting"
             ),
@@ -204,6 +213,9 @@ class Attempt(models.Model):
     approval_code = models.CharField(max_length=60, blank=True)
     processor_reference = models.CharField(max_length=60, blank=True)
     message = models.CharField(max_length=200, blank=True)
+    voided = models.BooleanField(
+        null=True, help_text="Of a refund: whether the charge was taken back before it settled."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     sent_at = models.DateTimeField(null=True, help_text="When it was last sent; the settle time counts from here.")
     answered_at = models.DateTimeField(null=True)

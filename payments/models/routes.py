@@ -30,6 +30,9 @@ class Route(models.Model):
     options = models.JSONField(default=dict, blank=True, help_text="The driver's own settings.")
     secret = EncryptedTextField(bound_to=("guid",), blank=True)
     active = models.BooleanField(default=True)
+    reversals_read_until = models.DateTimeField(
+        null=True, editable=False, help_text="Returns and chargebacks before it were read."
+    )
 
     objects = TenantQuerySet["Route"].as_manager()
 

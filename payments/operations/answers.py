@@ -75,7 +75,10 @@ def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.d
     given = sets.keyed(
         (
             answer.key,
-            [int(answer.result), answer.approval_code[:60], answer.processor_reference[:60], answer.message[:200]],
+            [
+                *(int(answer.result), answer.approval_code[:60], answer.processor_reference[:60], answer.message[:200]),
+                *([True] if answer.voided else []),
+            ],
         )
         for answer in answers
     )
@@ -85,7 +88,7 @@ def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.d
             UPDATE payments_attempt a
             SET state = 'answered', result = (g.given -> a.id::text ->> 0)::smallint + {ANSWERED_OFFSET},
                 approval_code = g.given -> a.id::text ->> 1, processor_reference = g.given -> a.id::text ->> 2,
-                message = g.given -> a.id::text ->> 3, answered_at = %s
+                message = g.given -> a.id::text ->> 3, voided = (g.given -> a.id::text ->> 4)::boolean, answered_at = %s
             FROM (SELECT %s::jsonb AS given) g
             WHERE a.id = ANY(%s::uuid[]) AND a.biller_id = %s AND a.state = 'open'
             """,

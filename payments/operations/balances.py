@@ -179,7 +179,12 @@ _MAY_BE_MISSING = """
             WHEN r.state = 'delivered' THEN r.delivered_at > b.asked_at - make_interval(mins => %(minutes)s)
             WHEN r.id IS NULL OR r.state IN ('skipped', 'withheld')
                 THEN p.settled_at > b.asked_at - make_interval(days => %(days)s)
-            ELSE true END))"""
+            ELSE true END))
+    UNION ALL
+    -- What went back is told in words, which a person at the biller enters.
+    SELECT FROM payments_reversal v
+    WHERE v.customer_id = c.id
+      AND (v.state = 'processing' OR v.settled_at > b.asked_at - make_interval(days => %(days)s))"""
 
 
 def may_be_missing(*, customer: Customer, now: datetime.datetime) -> bool:

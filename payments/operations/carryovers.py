@@ -17,7 +17,8 @@ from typing import Any
 from django.utils import timezone
 
 from billing.operations.invoice_files import Carriers, Returned, contained
-from payments.operations import scheduled_payments
+from payments.models import Reversal
+from payments.operations import reversals, scheduled_payments
 
 # Whether the biller's system had heard of payment p, whose record is r, by a moment. Where no record will ever be
 # sent, it hears by other means, and is taken to know at once.
@@ -25,6 +26,16 @@ _UNHEARD = """
     CASE WHEN r.state IN ('waiting', 'sending', 'retrying', 'failed') THEN true
          WHEN r.state = 'delivered' THEN r.delivered_at > %(made_on)s
          ELSE p.settled_at > %(made_on)s END"""
+# Whether the biller's system had heard by a moment of what went back, as reversal v with the record r: as of payments.
+_HEARD_BACK = """
+    CASE WHEN r.state IN ('waiting', 'sending', 'retrying', 'failed') THEN false
+         WHEN r.state = 'delivered' THEN r.delivered_at <= %(made_on)s
+         ELSE v.settled_at <= %(made_on)s END"""
+
+# Whether a new bill with the old balance contains item i; what is due because money went back, if its maker knew of that.
+_CONTAINED = f"""({contained("i")} OR (i.kind = 'returned' AND EXISTS (
+    SELECT FROM payments_reversaldebit d JOIN payments_reversal v ON v.id = d.reversal_id
+    LEFT JOIN datapump_record r ON r.id = v.id WHERE d.item_id = i.id AND {_HEARD_BACK})))"""
 
 
 def carry(cursor: Any, carriers: Carriers, /) -> None:
@@ -49,6 +60,8 @@ def carry(cursor: Any, carriers: Carriers, /) -> None:
         _fill(cursor, moves)
         _move(cursor, carriers, moves, given)
     _transfer_heard_credits(cursor, carriers)
+    _transfer_heard_debits(cursor, carriers)
+    _charge_unheard_reversals(cursor, carriers, given)
     carriers.afterwards.append(lambda: scheduled_payments.follow(cursor, carriers))
 
 
@@ -67,8 +80,8 @@ def _find_posted(cursor: Any, carriers: Carriers, moves: str, given: dict[str, A
             UNION
             SELECT c.customer_id, c.invoice_id, c.item_id, c.amount, i.id
             FROM {carriers.table} c JOIN billing_item i ON i.customer_id = c.customer_id
-            WHERE c.is_new AND (i.open <> 0 OR i.kind = 'adjustment') AND i.allocated > 0
-              AND i.invoice_id IS DISTINCT FROM c.invoice_id AND {contained("i")}
+            WHERE c.is_new AND (i.open <> 0 OR i.kind IN ('adjustment', 'returned')) AND i.allocated > 0
+              AND i.invoice_id IS DISTINCT FROM c.invoice_id AND {_CONTAINED}
         ) c
         JOIN payments_allocation a ON a.item_id = c.from_item_id AND a.state = 'posted'
         JOIN payments_payment p ON p.id = a.payment_id AND p.state = 'posted'
@@ -102,7 +115,7 @@ def _find_pending(cursor: Any, carriers: Carriers, moves: str, given: dict[str, 
         SELECT 3, 'pending', c.customer_id, c.invoice_id, c.item_id, greatest(c.amount, 0), a.payment_id, i.id, a.id, a.amount
         FROM {carriers.table} c
         JOIN billing_item i ON i.customer_id = c.customer_id AND i.open <> 0 AND i.reserved > 0
-                           AND i.invoice_id IS DISTINCT FROM c.invoice_id AND {contained("i")}
+                           AND i.invoice_id IS DISTINCT FROM c.invoice_id AND {_CONTAINED}
         JOIN payments_allocation a ON a.item_id = i.id AND a.state = 'pending'
         WHERE c.is_new
         """,
@@ -195,6 +208,54 @@ def _transfer_heard_credits(cursor: Any, carriers: Carriers) -> None:
     cursor.execute(f"INSERT INTO {carriers.corrections} SELECT customer_id, -open FROM {heard}")
 
 
+def _transfer_heard_debits(cursor: Any, carriers: Carriers) -> None:
+    """Close what was due because of money that went back, where the new bill was made by a system that knew of it."""
+    cursor.execute(
+        f"""
+        WITH known AS (
+            SELECT i.id, i.customer_id, i.open, c.invoice_id
+            FROM {carriers.table} c
+            JOIN payments_reversal v ON v.customer_id = c.customer_id AND v.state = 'done'
+            JOIN payments_reversaldebit d ON d.reversal_id = v.id
+            JOIN billing_item i ON i.id = d.item_id AND i.open > 0 AND i.reserved = 0
+            LEFT JOIN datapump_record r ON r.id = v.id
+            WHERE c.is_new AND {_HEARD_BACK}
+        ), closed AS (
+            UPDATE billing_item i SET transferred = i.transferred + k.open, transferred_to_id = k.invoice_id
+            FROM known k WHERE i.id = k.id
+        )
+        INSERT INTO {carriers.corrections} SELECT customer_id, -open FROM known
+        """,
+        {"made_on": carriers.made_on},
+    )
+
+
+def _charge_unheard_reversals(cursor: Any, carriers: Carriers, given: dict[str, Any]) -> None:
+    """Make due what went back of payments that the biller's system knew of, where it did not know that they went back.
+
+    Its new bill counts on that money, so that what was open again here is not in it.
+    """
+    cursor.execute(
+        f"""
+        SELECT v.id, v.customer_id, v.amount - coalesce(d.charged, 0)
+        FROM {carriers.table} c
+        JOIN payments_reversal v ON v.customer_id = c.customer_id AND v.state = 'done' AND v.kind <> 'won'
+        JOIN payments_payment p ON p.id = v.payment_id
+        LEFT JOIN datapump_record r ON r.id = v.id
+        LEFT JOIN datapump_record m ON m.id = p.id
+        LEFT JOIN (SELECT t.reversal_id, sum(i.amount) AS charged FROM payments_reversaldebit t
+                   JOIN billing_item i ON i.id = t.item_id GROUP BY 1) d ON d.reversal_id = v.id
+        WHERE c.is_new AND NOT ({_HEARD_BACK}) AND NOT ({_UNHEARD.replace("r.", "m.")}) AND v.amount > coalesce(d.charged, 0)
+        ORDER BY v.id
+        """,
+        given,
+    )
+    for reversal_id, customer_id, amount in cursor.fetchall():
+        reversal = Reversal.objects.get(pk=reversal_id)
+        reversals.debit(reversal=reversal, amount=amount, posting_id=carriers.posting_id)
+        cursor.execute(f"INSERT INTO {carriers.corrections} VALUES (%s, %s)", [customer_id, amount])
+
+
 def put_back(cursor: Any, returned: Returned, /) -> str:
     """Move what was carried to a withdrawn file's invoices back to the older bills (:class:`PutBack`).
 
@@ -278,6 +339,18 @@ def _why_not(cursor: Any, returned: Returned, backs: str) -> str:
         """
     )
     (used,) = cursor.fetchone()
+    cursor.execute(
+        f"""
+        SELECT count(*) FROM {backs} b JOIN payments_payment p ON p.id = b.payment_id WHERE p.undone IS NOT NULL
+        UNION ALL
+        SELECT count(*) FROM {returned.table} w JOIN payments_reversal v ON v.customer_id = w.customer_id
+        JOIN payments_reversaldebit d ON d.reversal_id = v.id JOIN billing_item i ON i.id = d.item_id
+        JOIN billing_posting g ON g.id = i.posting_id AND g.key = %s
+        """,
+        [f"invoices:{returned.file_id}"],
+    )
+    if sum(count for (count,) in cursor.fetchall()):
+        return "Money of one of its customers went back since, or was counted on by one of its bills."
     if used:
         return "The rest of a payment that was credited to one of its bills has been used since."
     cursor.execute(

@@ -24,8 +24,9 @@ from payments.models import (
     Checkpoint,
     Payment,
     PaymentState,
+    Reversal,
 )
-from payments.operations import answers, reservations, scheduled_outcomes, settlements
+from payments.operations import answers, reservations, reversals, scheduled_outcomes, settlements
 from payments.operations.routes import open_route
 
 _USUAL_WINDOW = datetime.timedelta(days=7)
@@ -193,6 +194,14 @@ def abandon(*, attempt: Attempt, why: str, actor: Actor, now: datetime.datetime)
         return False
     payments = _payments_of(attempt)
     Checkpoint.objects.filter(payment_id__in=payments).delete()
+    if attempt.command == Command.REFUND:
+        reversal = Reversal.objects.get(attempt=attempt)
+        failure = str(answers.words_for(Result.NO_ANSWER))
+        reversals.fail(
+            reversal=reversal, result=Result.NO_ANSWER, failure=failure, actor=Actor.system("recover"), now=now
+        )
+        _close_unknown(attempt, why, now)
+        return True
     held = attempt.command == Command.DEPOSIT
     Payment.objects.filter(pk__in=payments, state=PaymentState.PROCESSING).update(
         state=PaymentState.AUTHORIZED if held else PaymentState.FAILED,
@@ -206,9 +215,7 @@ def abandon(*, attempt: Attempt, why: str, actor: Actor, now: datetime.datetime)
         scheduled_outcomes.not_paid(
             [str(pk) for pk in payments], not_reached=settlements.NOT_REACHED, actor=actor, now=now
         )
-    Case.objects.filter(attempt=attempt, kind=CaseKind.UNKNOWN_OUTCOME, state=CaseState.OPEN).update(
-        state=CaseState.DONE, closed_at=now, closed_by="", outcome=why[:200]
-    )
+    _close_unknown(attempt, why, now)
     audit.record(
         actor=actor,
         event="payment.deposit_given_up" if held else "payment.failed",
@@ -218,6 +225,12 @@ def abandon(*, attempt: Attempt, why: str, actor: Actor, now: datetime.datetime)
         facts={"amount": str(attempt.amount), "reason": why[:200]},
     )
     return True
+
+
+def _close_unknown(attempt: Attempt, why: str, now: datetime.datetime) -> None:
+    Case.objects.filter(attempt=attempt, kind=CaseKind.UNKNOWN_OUTCOME, state=CaseState.OPEN).update(
+        state=CaseState.DONE, closed_at=now, closed_by="", outcome=why[:200]
+    )
 
 
 def _payments_of(attempt: Attempt) -> list[uuid.UUID]:

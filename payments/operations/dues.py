@@ -9,7 +9,7 @@ from decimal import Decimal
 from billing.models import Biller, Customer, Item, ItemKind
 from billing.money import ZERO
 
-OWED = (ItemKind.BILL, ItemKind.ADJUSTMENT)
+OWED = (ItemKind.BILL, ItemKind.ADJUSTMENT, ItemKind.RETURNED)
 
 
 @dataclass(frozen=True, slots=True)

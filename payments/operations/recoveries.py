@@ -34,7 +34,7 @@ from payments.gateways.base import (
     Result,
 )
 from payments.models import Attempt, AttemptState, CaseKind, Route
-from payments.operations import settlements
+from payments.operations import refunds, settlements
 from payments.operations.cases import abandon, open_case
 from payments.operations.routes import open_route
 from payments.operations.runs import LEASE
@@ -334,12 +334,17 @@ def _resend(biller: Biller, gateway: Gateway, attempts: Sequence[Attempt], actor
 
 
 def _references(attempts: Sequence[Attempt]) -> dict[uuid.UUID, str]:
-    """Give, by payment, the processor's references of the authorizations that deposits are about."""
+    """Give, by payment, the processor's references of the authorizations and charges that deposits and refunds are about."""
+    refunded = {
+        attempt.payment_id: refunds.reference_of(attempt.payment)
+        for attempt in attempts
+        if attempt.command == Command.REFUND
+    }
     deposited = [attempt.payment_id for attempt in attempts if attempt.command == Command.DEPOSIT]
     held = Attempt.objects.filter(
         payment__in=deposited, command=Command.AUTHORIZE, state=AttemptState.APPLIED, result=Result.PASS
     )
-    return dict(held.values_list("payment_id", "processor_reference"))
+    return dict(held.values_list("payment_id", "processor_reference")) | refunded
 
 
 def _message(attempt: Attempt, biller: Biller, references: Mapping[uuid.UUID, str]) -> ChargeRequest:

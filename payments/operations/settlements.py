@@ -31,7 +31,7 @@ from datapump.operations import records
 from payments.gateways.base import Answer, Command, Result
 from payments.models import Channel, Payment
 from payments.models.payments import ANSWERED_OFFSET, confirmation_of
-from payments.operations import deadlocks, reservations, scheduled_outcomes
+from payments.operations import deadlocks, reservations, reversals, scheduled_outcomes
 from payments.operations.answers import record_answers, words_for
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -146,10 +146,15 @@ def _take_effect(
         applied = _with_groups(cursor, [_Applied(*row) for row in cursor.fetchall()])
         if not applied:
             return Settled()
+        # A group's checkpoints go with it, a refund's with its one payment.
         cursor.execute(
             "DELETE FROM payments_checkpoint WHERE payment_id = ANY(%s::uuid[])",
             [sets.array(one.payment_id for one in applied)],
         )
+        for one in applied:
+            if one.command == Command.REFUND:
+                reversals.finish(attempt_id=one.attempt_id, result=one.result, actor=actor, now=now)
+        applied = [one for one in applied if one.command != Command.REFUND]
         passed = [one for one in applied if one.result == Result.PASS and one.command != Command.AUTHORIZE]
         held = [one for one in applied if _still_held(one)]
         failed = [one for one in applied if one.result != Result.PASS and not _still_held(one)]

@@ -47,6 +47,7 @@ RIGHTS: Mapping[str, frozenset[Who]] = {
     "run": _ADMINISTRATORS,
     "reveal": _ADMINISTRATORS,
     "close_case": _ADMINISTRATORS,
+    "give_back": _ADMINISTRATORS,
     "change_settings": _ADMINISTRATORS,
 }
 
@@ -274,6 +275,13 @@ _BILLER_PORTAL = [
     _biller("biller-payment-receipt-pdf", "view", GET, "payment_id"),
     _biller("biller-payment-deposit", "take_payment", POST, picks={"payment_id": lambda at: at.account.held.pk}),
     _biller("biller-payment-release", "take_payment", BOTH, picks={"payment_id": lambda at: at.account.held.pk}),
+    _biller(
+        "biller-payment-refund",
+        "give_back",
+        BOTH,
+        "payment_id",
+        given=lambda _: {"amount": "1.00", "reason": "Paid twice", "request_key": "refund:walk"},
+    ),
     _biller("biller-cases", "view", BOTH, given=lambda _: {"save": "Mine"}),
     _biller("biller-case", "view", GET, "case_id"),
     _biller(
@@ -615,6 +623,9 @@ _API = [
     _api("payment-receipt", pick=PICKS["payment_id"]),
     _api("payment-deposit", "POST", scope="payments", pick=lambda at: at.account.held.pk),
     _api("payment-release", "POST", scope="payments", pick=lambda at: at.account.held.pk),
+    _api(
+        "payment-refund", "POST", pick=PICKS["payment_id"], given=lambda _: {"amount": "1.00", "reason": "Paid twice"}
+    ),
     _api(
         "scheduled-payments",
         "GET HEAD POST",

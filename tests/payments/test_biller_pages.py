@@ -171,6 +171,48 @@ def test_a_csr_authorizes_now_and_takes_the_money_later_or_releases_it(
     assert "Authorize now" not in client.get(review(other, "20.00")).content.decode()
 
 
+@pytest.mark.spec("PAY-33")
+def test_a_supervisor_gives_money_back_and_a_csr_does_not(client: Client, biller: Biller, processor: Processor) -> None:
+    card = owing(biller, processor)
+    client.post(review(card), {})
+    payment = Payment.objects.get(state="posted")
+    url = page("biller-payment-refund", payment.pk)
+    csr = client_of(make_staff(biller, Role.CSR))
+    with nothing_changes():
+        assert csr.get(url).status_code == csr.post(url, {"amount": "1.00", "reason": "Why"}).status_code == 403
+        assert "Give money back" not in csr.get(page("biller-payment", payment.pk)).content.decode()
+    supervisor = client_of(make_staff(biller, Role.SUPERVISOR))
+    assert "Give money back" in supervisor.get(page("biller-payment", payment.pk)).content.decode()
+    form = supervisor.get(url)
+    key = form.context["form"].initial["request_key"]
+    assert "At most $84.10." in form.content.decode()
+    for amount, reason, words in (
+        ("84.11", "Paid twice", "Enter $84.10 or less"),
+        ("0", "Paid twice", "Enter $0.01 or more"),
+        ("10.00", " ", "This field is required."),
+        ("ten", "Paid twice", "Enter an amount"),
+    ):
+        with nothing_changes():
+            refused = supervisor.post(url, {"amount": amount, "reason": reason, "request_key": key})
+        assert refused.status_code == 422
+        assert words in refused.content.decode(), (amount, reason, refused.context["form"].errors)
+    given = {"amount": "10.00", "reason": "Paid twice", "request_key": key}
+    processor.control(settlement_seconds=0.001)
+    shown = supervisor.post(url, given, follow=True).content.decode()
+    assert "$10.00 was given back. What it had paid is open again." in shown
+    assert "$84.10 was taken and is booked; $10.00 of it went back." in shown
+    assert "What went back" in shown and "Refunded" in shown and "Paid twice" in shown
+    with nothing_changes():
+        supervisor.post(url, given)  # the same form, sent twice
+    assert str(Item.objects.get(customer=card.customer).open) == "10.00"
+    shown = supervisor.post(
+        url, {**given, "amount": "74.10", "request_key": "refund:other"}, follow=True
+    ).content.decode()
+    assert "$84.10 was taken and went back. What it had paid is open again." in shown
+    assert "Give money back" not in shown
+    processor.control(settlement_seconds=43200.0)
+
+
 def test_one_bill_alone_can_be_paid(client: Client, biller: Biller, processor: Processor) -> None:
     card = owing(biller, processor)
     newer = make_invoice(card.customer, "30.00")

@@ -20,8 +20,8 @@ from billing.operations import invoice_files
 from datapump.models import Configuration, Record
 from payments.books import findings
 from payments.gateways.base import Answer, Result
-from payments.models import Allocation, Carryover, Channel, Instrument, Payment
-from payments.operations import carryovers, charges, collections, settlements
+from payments.models import Allocation, Attempt, Carryover, Channel, Instrument, Payment, Reversal
+from payments.operations import carryovers, charges, collections, refunds, settlements
 from payments.operations.collections import Options
 from tests.factories import NOON, TODAY, make_autopay, make_biller, make_instrument, make_route
 from tests.invoice_files import ACTOR, Bill, checksums, load, receive, withdraw, write
@@ -719,3 +719,92 @@ def test_balances_are_what_was_billed_less_what_was_paid(lives: list[list[Any]],
                 else:
                     untold.append((number, payment, Decimal(amount)))
     books_hold()
+
+
+# ---- Money that went back, and the biller's system did not know
+
+
+def give_back(payment: Payment, amount: str, at: datetime.datetime = BEFORE) -> Reversal:
+    Attempt.objects.filter(payment=payment, command="charge").update(processor_reference="ref")
+    begun = refunds.start(
+        payment_id=payment.pk, amount=Decimal(amount), with_fee=False, reason="Why", actor=ACTOR,
+        request_key=f"back-{next(_keys)}", now=at,
+    )  # fmt: skip
+    assert not isinstance(begun, Reversal)
+    reversal, request = begun
+    settlements.settle(biller=payment.biller, answers=[Answer(request.key, Result.PASS)], actor=ACTOR, now=at)
+    reversal.refresh_from_db()
+    return reversal
+
+
+def owed(customer: Customer) -> list[tuple[str, str]]:
+    return [(one.kind, str(one.open)) for one in Item.objects.filter(customer=customer).exclude(open=0).order_by("pk")]
+
+
+@pytest.mark.spec("MSP-24", "PAY-32")
+def test_a_refund_that_was_not_delivered_is_due_beside_the_new_bill(biller: Biller) -> None:
+    """The biller's system made a bill of 80.00 believing that the 100.00 were paid."""
+    customer = first_bill(biller)
+    heard(payment := pay(customer, "100.00"))
+    reversal = give_back(payment, "40.00")
+    next_bill(biller, "80.00")
+    assert owed(customer) == [("bill", "80.00"), ("returned", "40.00")]
+    assert (shape("7001"), balance(customer)) == ({"allocated": "60.00", "transferred": "40.00"}, "120.00")
+    books_hold()
+    # Its next bill was made without knowing still; then it heard, and the one after that has it all.
+    next_bill(biller, "160.00", "7003")
+    assert (owed(customer), balance(customer)) == ([("returned", "40.00"), ("bill", "160.00")], "200.00")
+    Record.objects.filter(pk=reversal.pk).update(state="delivered", delivered_at=MADE)
+    next_bill(biller, "280.00", "7004")
+    assert (owed(customer), balance(customer)) == ([("bill", "280.00")], "280.00")
+    books_hold()
+
+
+@pytest.mark.spec("MSP-24", "PAY-32")
+def test_a_refund_that_was_delivered_is_in_the_new_bill(biller: Biller) -> None:
+    customer = first_bill(biller)
+    heard(payment := pay(customer, "100.00"))
+    heard_back = give_back(payment, "40.00")
+    Record.objects.filter(pk=heard_back.pk).update(state="delivered", delivered_at=MADE)
+    next_bill(biller, "120.00")
+    assert (owed(customer), balance(customer)) == ([("bill", "120.00")], "120.00")
+    books_hold()
+
+
+@pytest.mark.spec("MSP-24", "PAY-32")
+def test_of_a_payment_and_its_refund_that_were_both_not_delivered_the_rest_counts(biller: Biller) -> None:
+    customer = first_bill(biller)
+    payment = pay(customer, "100.00")
+    give_back(payment, "40.00")
+    next_bill(biller)
+    assert (shape("7002"), balance(customer)) == ({"allocated": "60.00", "open": "120.00"}, "120.00")
+    books_hold()
+
+
+@pytest.mark.spec("PAY-32")
+def test_a_credit_that_a_newer_bill_took_up_is_due_when_its_payment_goes_back(biller: Biller) -> None:
+    customer = first_bill(biller)
+    heard(payment := pay(customer, "130.00"))
+    file = next_bill(biller, "50.00")
+    assert owed(customer) == [("bill", "50.00")]
+    reversal = give_back(payment, "130.00", AFTER)
+    assert str(reversal.charged) == "30.00"
+    assert owed(customer) == [("bill", "100.00"), ("bill", "50.00"), ("returned", "30.00")]
+    assert balance(customer) == "180.00"
+    books_hold()
+    withdraw(file)
+    assert owed(customer) == [("bill", "100.00"), ("credit", "-30.00"), ("returned", "30.00")]
+    assert balance(customer) == "100.00"
+    books_hold()
+
+
+@pytest.mark.spec("MSP-23", "PAY-32")
+def test_a_file_whose_bills_count_on_money_that_went_back_is_not_withdrawn(biller: Biller) -> None:
+    customer = first_bill(biller)
+    heard(payment := pay(customer, "100.00"))
+    give_back(payment, "40.00")
+    file = next_bill(biller, "80.00")
+    before = checksums()
+    with pytest.raises(invoice_files.NotWithdrawable, match="went back since"):
+        withdraw(file)
+    assert (checksums(), balance(customer)) == (before, "120.00")

@@ -100,6 +100,9 @@ class MultiSpeak:
         if kind == "scheduled":
             content = f"<comments>{envelopes.scheduled(messages[0], plan)}</comments>"
             return _envelope("WriteAccountHistoryComments", content, messages, target, plan)
+        if kind == "reversal":
+            content = f"<comments>{envelopes.reversal(messages[0], plan)}</comments>"
+            return _envelope("WriteAccountHistoryComments", content, messages, target, plan)
         if kind == "pay_by_text":
             content = f"<comments>{envelopes.pay_by_text(messages[0], plan)}</comments>"
             return _envelope("WriteAccountHistoryComments", content, messages, target, plan)
@@ -113,7 +116,7 @@ class MultiSpeak:
         """Read the answer by the rules of ``reader``."""
         if messages and messages[0].kind == "payment":
             return reader.read_payments(messages, status, body)
-        comments = messages and messages[0].kind in ("autopay", "scheduled", "pay_by_text")
+        comments = messages and messages[0].kind in ("autopay", "scheduled", "reversal", "pay_by_text")
         operation = "WriteAccountHistoryComments" if comments else "ModifyCBDataForCustomer"
         return reader.read_errors(messages, status, body, operation)
 

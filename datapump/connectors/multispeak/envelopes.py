@@ -148,12 +148,7 @@ def payment(message: Message, plan: Plan) -> Payment:
             f"MultiSpeak has no payment of the kind {facts.get('tender')!r}",
             message_id=message.id,
         )
-    written = str(facts.get("amount", ""))
-    if not _AMOUNT.fullmatch(written) or not (amount := Decimal(written)):
-        raise Refused(
-            "the amount is not a sum above zero with at most two decimal places",
-            message_id=message.id,
-        )
+    amount = _positive(message)
     approval_code = _required(message, "approval_code", "the payment has no approval code")
     if options.transaction_id_is_payment_guid:
         transaction_id = _required(message, "payment_guid", "the payment has no GUID")
@@ -253,17 +248,56 @@ def scheduled(message: Message, plan: Plan) -> str:
         day = date.fromisoformat(str(facts.get("on")))
     except ValueError:
         raise Refused("the record does not say on which day the payment is scheduled", message_id=message.id) from None
-    written = str(facts.get("amount", ""))
+    amount = _positive(message)
+    invoice = _required(message, "invoice", "the record names no bill")
+    return _comment(message, _short(message, f"{word} {day:%m%d%Y} {amount:.2f} {invoice}"), plan)
+
+
+def _positive(message: Message) -> Decimal:
+    written = str(message.facts.get("amount", ""))
     if not _AMOUNT.fullmatch(written) or not (amount := Decimal(written)):
         raise Refused("the amount is not a sum above zero with at most two decimal places", message_id=message.id)
-    invoice = _required(message, "invoice", "the record names no bill")
-    comment = f"{word} {day:%m%d%Y} {amount:.2f} {invoice}"
+    return amount
+
+
+def _short(message: Message, comment: str) -> str:
     if len(comment) > LONGEST_COMMENT:
         raise Refused(
-            f"the comment would have {len(comment)} characters, {LONGEST_COMMENT} at most are read: the bill's number is too long",
+            f"the comment would have {len(comment)} characters, {LONGEST_COMMENT} at most are read: its number is too long",
             message_id=message.id,
         )
-    return _comment(message, comment, plan)
+    return comment
+
+
+REVERSAL_WORDS = {
+    "void": "PAY_VOID",
+    "refund": "PAY_REFUND",
+    "return": "PAY_RETURN",
+    "chargeback": "PAY_CHGBK",
+    "won": "PAY_CHGBK_WON",
+}
+"""The word of our format for how money of a payment went back."""
+
+
+def reversal(message: Message, plan: Plan) -> str:
+    """Write one ``historyComment`` in our own format, since MultiSpeak has no payment below zero: ``PAY_REFUND 08152024 156.25``
+    and the transaction id that the payment was told with. The day is the biller's.
+
+    :raises Refused: it cannot be said, or not in 70 characters.
+
+    Source: PAY-33, MSP-7
+    """
+    facts = message.facts
+    word = REVERSAL_WORDS.get(str(facts.get("kind")))
+    if word is None:
+        raise Refused("the record does not say how the money went back", message_id=message.id)
+    amount = _positive(message)
+    if plan.options.transaction_id_is_payment_guid:
+        paid = _required(message, "payment_guid", "the payment has no GUID")
+    else:
+        paid = _required(message, "approval_code", "the payment has no approval code")
+    day = message.occurred_at.astimezone(plan.zone)
+    return _comment(message, _short(message, f"{word} {day:%m%d%Y} {amount:.2f} {paid}"), plan)
 
 
 TEXT_WORDS = {"pending": "PENDING", "enrolled": "ON", "unenrolled": "OFF", "number_changed": "NUMBER"}

@@ -25,6 +25,7 @@ CHANNELS: Mapping[int | None, str] = {
 }  # fmt: skip
 """Payment source ids in words."""
 
+_REVERSALS = ("void", "refund", "return", "chargeback", "won")
 _TENDERS = ("card", "ach", "echeck", "cash")
 _AMOUNT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,2}0*)?", re.ASCII)
 # What databases and XML at the other end cannot keep, and halves of characters, which UTF-8 cannot carry.
@@ -95,10 +96,27 @@ def _scheduled(message: Message) -> dict[str, Any]:
     return {"status": status, "amount": _amount(message), **_texts(message, "on", "invoice", "service_location")}
 
 
+def _reversal(message: Message) -> dict[str, Any]:
+    facts = message.facts
+    if facts.get("kind") not in _REVERSALS:
+        raise Refused("the record does not say how the money went back", message_id=message.id)
+    if not facts.get("payment_guid"):
+        raise Refused("the payment has no GUID", message_id=message.id)
+    return {
+        "reversal_id": message.id,
+        "payment_id": facts["payment_guid"],
+        "kind": facts["kind"],
+        "amount": _amount(message),
+        "currency": facts.get("currency", ""),
+        "code": facts.get("code") or "",
+    }
+
+
 EVENTS: Mapping[str, Event] = {
     "payment": Event("payment.posted", _payment),
     "paperless": Event("paperless.changed", _enrolled),
     "autopay": Event("autopay.changed", _autopay),
+    "reversal": Event("payment.reversed", _reversal),
     "scheduled": Event("scheduled_payment.changed", _scheduled),
     "pay_by_text": Event("pay_by_text.changed", _pay_by_text),
 }

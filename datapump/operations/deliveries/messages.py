@@ -19,6 +19,7 @@ KINDS: Mapping[int, str] = {
     RecordType.PAPERLESS: "paperless",
     RecordType.AUTOPAY: "autopay",
     RecordType.SCHEDULED: "scheduled",
+    RecordType.REVERSAL: "reversal",
     RecordType.PAY_BY_TEXT: "pay_by_text",
 }
 
@@ -100,6 +101,6 @@ def message(record: Claimed) -> Message:
                 "obd": channel == OUTBOUND_CALL,
                 "kiosk": facts.get("kiosk", ""),
             }
-        case RecordType.AUTOPAY | RecordType.SCHEDULED | RecordType.PAY_BY_TEXT:
+        case RecordType.AUTOPAY | RecordType.SCHEDULED | RecordType.REVERSAL | RecordType.PAY_BY_TEXT:
             facts["service_location"] = record.wire.service_location
     return Message(record.id, record.kind, record.wire.account, record.created_at, facts)

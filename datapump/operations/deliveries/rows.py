@@ -27,6 +27,7 @@ _PENDING = int(RecordType.PENDING)
 _COMMENTS = (
     RecordType.AUTOPAY,
     RecordType.SCHEDULED,
+    RecordType.REVERSAL,
     RecordType.PAY_BY_TEXT,
 )  # told as comments, which name a service location
 

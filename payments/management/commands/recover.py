@@ -14,7 +14,7 @@ from billing.errors import DomainError
 from billing.models import Biller
 from payments.gateways.base import GatewayError
 from payments.management.arguments import billers_named
-from payments.operations import cleanings, recoveries
+from payments.operations import cleanings, recoveries, returns
 
 
 class Command(BaseCommand):
@@ -23,6 +23,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--biller", default="all", help="The biller's slug, or 'all'.")
         parser.add_argument("--rfr", action="store_true", help="Read the processors' response files.")
+        parser.add_argument("--returns", action="store_true", help="Read returns and chargebacks, and nothing else.")
         parser.add_argument(
             "--recover-payment", action="store_true", help="Only record payments that were charged and not recorded."
         )
@@ -59,6 +60,15 @@ class Command(BaseCommand):
         if options["recover_payment"]:
             done = recoveries.finish_answered(biller=biller, actor=actor)
             self.stdout.write(f"{biller}: {done.posted} payments of {done.posted_total} recorded, {done.failed} failed")
+            return
+        if options["returns"]:
+            try:
+                told = returns.read(biller=biller, actor=actor, now=timezone.now())
+            except GatewayError as error:
+                raise CommandError(f"{biller}: returns could not be read: {error}") from None
+            self.stdout.write(
+                f"{biller}: {told.taken} returns and chargebacks booked, {told.unknown} of charges that are not known"
+            )
             return
         if options["rfr"]:
             try:

@@ -1,0 +1,31 @@
+"""The record that tells the biller’s system of money that went back."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies: ClassVar = [
+        ("datapump", "0011_prepaid"),
+    ]
+
+    operations: ClassVar = [
+        migrations.AlterField(
+            model_name="record",
+            name="type",
+            field=models.PositiveSmallIntegerField(
+                choices=[
+                    (1, "Payment"),
+                    (2, "Paperless"),
+                    (3, "AutoPay"),
+                    (4, "Scheduled payment"),
+                    (5, "Reversal"),
+                    (11, "Pay by text"),
+                    (12, "Pending"),
+                ]
+            ),
+        ),
+    ]

@@ -1,0 +1,156 @@
+"""Returns: what banks and card networks took back of our charges, read from the processors and booked.
+
+Source: PAY-32
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db import transaction
+
+from billing import audit
+from billing.actors import Actor
+from billing.failpoints import failpoint
+from billing.models import Biller
+from billing.money import ZERO
+from payments.gateways import base
+from payments.gateways.base import Command
+from payments.models import (
+    Attempt,
+    AttemptState,
+    CaseKind,
+    Payment,
+    PaymentState,
+    Reversal,
+    ReversalKind,
+    Route,
+)
+from payments.operations import cases, deadlocks, reversals
+from payments.operations.routes import open_route
+
+_log = logging.getLogger(__name__)
+
+# What is told late, or by a clock that is behind, is asked for again; it is taken once.
+_OVERLAP = datetime.timedelta(days=1)
+# How far back the first reading goes: further than banks and networks may.
+_FIRST = datetime.timedelta(days=180)
+_KINDS = {
+    base.ReversalKind.RETURN: ReversalKind.RETURN,
+    base.ReversalKind.CHARGEBACK: ReversalKind.CHARGEBACK,
+    base.ReversalKind.CHARGEBACK_WON: ReversalKind.WON,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a reading of returns and chargebacks came to: how many are new, how many of them no charge of ours is known for."""
+
+    taken: int = 0
+    unknown: int = 0
+
+    def __add__(self, other: Read) -> Read:
+        return Read(self.taken + other.taken, self.unknown + other.unknown)
+
+
+def read(*, biller: Biller, actor: Actor, now: datetime.datetime) -> Read:
+    """Read what the biller's processors say was returned and charged back, and book what is new; any number of times.
+
+    :raises payments.gateways.base.GatewayError: a processor did not say; what was read before stays booked.
+    """
+    done = Read()
+    for route in Route.objects.filter(biller=biller).order_by("pk"):
+        since = (route.reversals_read_until or now - _FIRST) - _OVERLAP
+        until = now
+        for told in open_route(route).reversals(since):
+            failpoint("reversals.told")
+            taken = take(route=route, told=told, actor=actor, now=now)
+            if taken is None:
+                # Its charge is not booked yet: it is asked for again when that is known.
+                until = min(until, told.happened_at)
+                continue
+            done += taken
+        Route.objects.filter(pk=route.pk).update(reversals_read_until=until)
+    return done
+
+
+def take(*, route: Route, told: base.Reversal, actor: Actor, now: datetime.datetime) -> Read | None:
+    """Book one return or chargeback unless that was done before; gives nothing where its charge is not booked yet.
+
+    Of a charge that moved several payments each gives back its part, in their order. One of a charge that we hold for not made
+    opens a case: nothing is booked for it.
+    """
+    return deadlocks.repeated(lambda: _take(route, told, actor, now))
+
+
+@transaction.atomic(durable=True)
+def _take(route: Route, told: base.Reversal, actor: Actor, now: datetime.datetime) -> Read | None:
+    if Reversal.objects.filter(route=route, reference=told.reference).exists():
+        return Read()
+    attempt = _charge(route, told.key)
+    if attempt is None:
+        if route.reversals_read_until is None or told.happened_at >= route.reversals_read_until:
+            _log.warning("route %s tells of %s %s for a charge that is not known", route.pk, told.kind, told.reference)
+            audit.record(
+                actor=actor,
+                event="reversal.unknown",
+                biller_id=route.biller_id,
+                subject=f"route:{route.pk}",
+                facts={"kind": told.kind.value, "reference": told.reference, "amount": str(told.amount)},
+            )
+            return Read(unknown=1)
+        return Read()
+    if attempt.state == AttemptState.ABANDONED:
+        cases.open_case(
+            attempt=attempt,
+            kind=CaseKind.CONFLICTING_ANSWER,
+            reason=f"The processor tells of a {told.kind.value} ({told.amount}) of this charge, which is held for not made.",
+        )
+        return Read()
+    paid = (
+        Payment.objects.filter(group_id=attempt.payment_id)
+        if attempt.covers > 1
+        else Payment.objects.filter(pk=attempt.payment_id)
+    )
+    payments = list(paid.select_related("biller").order_by("pk").select_for_update(of=("self",), no_key=True))
+    # Somebody else may have booked it while this waited for the payments.
+    if Reversal.objects.filter(route=route, reference=told.reference).exists():
+        return Read()
+    if any(one.state not in {PaymentState.POSTED, PaymentState.REVERSED} for one in payments):
+        return None
+    for payment, part in _parts(payments, told):
+        reversal = Reversal.objects.create(
+            biller_id=payment.biller_id, customer_id=payment.customer_id, payment=payment, route=route,
+            kind=_KINDS[told.kind], amount=part, currency=payment.currency, reason=told.reason[:200], code=told.code[:64],
+            reference=told.reference[:64], requestor=actor.requestor, made_by=actor.label[:120], created_at=now,
+        )  # fmt: skip
+        reversals.book(reversal=reversal, payment=payment, actor=actor, now=now)
+    return Read(taken=1)
+
+
+def _charge(route: Route, key: str) -> Attempt | None:
+    try:
+        found = uuid.UUID(key)
+    except ValueError:
+        return None
+    moved = Attempt.objects.filter(
+        command__in=[Command.CHARGE, Command.DEPOSIT], route=route, biller_id=route.biller_id
+    )
+    return moved.filter(pk=found).first()
+
+
+def _parts(payments: Sequence[Payment], told: base.Reversal) -> list[tuple[Payment, Decimal]]:
+    """Part what moved among the payments of one charge: each up to what it has left, the rest with the first of them."""
+    left, parts = told.amount, {payment.pk: ZERO for payment in payments}
+    for payment in payments:
+        back = reversals.gone_back(payment)
+        room = back.total if told.kind == base.ReversalKind.CHARGEBACK_WON else payment.total - back.amount - back.fee
+        parts[payment.pk] = min(left, room)
+        left -= parts[payment.pk]
+    parts[payments[0].pk] += left
+    return [(payment, parts[payment.pk]) for payment in payments if parts[payment.pk]]
