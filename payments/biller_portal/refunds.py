@@ -47,6 +47,7 @@ class RefundForm(forms.Form):
             label="Why",
             max_length=200,
             help_text="The payer reads it.",
+            error_messages={"required": "Say why it is given back"},
             widget=forms.TextInput(attrs={"autocomplete": "off"}),
         )
         self.fields["request_key"] = forms.CharField(max_length=60, widget=forms.HiddenInput)

@@ -137,6 +137,33 @@ def test_card_is_authorized_and_deposited_later_or_released(town: Town, processo
     assert sum(processor.charges().values()) == 1
 
 
+@pytest.mark.spec("PAY-33")
+def test_payment_is_given_back_once_for_each_key_and_never_beyond_itself(town: Town, processor: Processor) -> None:
+    paid = pay(town).json()
+    processor.control(settlement_seconds=0.001)
+
+    def refund(key: str, amount: str, **others: Any) -> Answer:
+        body = {"amount": amount, "reason": "Paid twice", **others}
+        return town.machine.send("POST", f"payments/{paid['id']}/refund/", body, idempotency_key=key)
+
+    first = refund("back-1", "4.10")
+    assert first.status_code == 201
+    assert {name: first.json()[name] for name in ("kind", "state", "amount", "fee", "reason", "failure")} == {
+        "kind": "refund", "state": "done", "amount": "4.10", "fee": "0.00", "reason": "Paid twice", "failure": "",
+    }  # fmt: skip
+    assert refund("back-1", "4.10").json() == first.json()
+    assert error(refund("back-1", "4.11"))[0] == 409
+    before = books()
+    assert error(refund("back-2", "80.01")) == (422, "refund_refused", "amount")
+    assert error(refund("back-3", "1.00", reason=""))[0] == 422
+    assert books() == before
+    shown = town.machine.get(f"payments/{paid['id']}/").json()
+    assert (shown["state"], [one["id"] for one in shown["reversals"]]) == ("posted", [first.json()["id"]])
+    assert refund("back-4", "80.00").status_code == 201
+    assert town.machine.get(f"payments/{paid['id']}/").json()["state"] == "reversed"
+    processor.control(settlement_seconds=43200.0)
+
+
 def test_key_with_other_input_is_refused(town: Town) -> None:
     make_invoice(town.customer, "20.00")
     pay(town)
