@@ -386,6 +386,8 @@ class DepositView(ApiView):
 class RefundView(ApiView):
     """What goes back of a payment."""
 
+    scope = Scope.REFUNDS
+
     @extend_schema(
         operation_id="payments_refund",
         request=RefundRequest,

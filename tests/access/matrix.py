@@ -624,7 +624,11 @@ _API = [
     _api("payment-deposit", "POST", scope="payments", pick=lambda at: at.account.held.pk),
     _api("payment-release", "POST", scope="payments", pick=lambda at: at.account.held.pk),
     _api(
-        "payment-refund", "POST", pick=PICKS["payment_id"], given=lambda _: {"amount": "1.00", "reason": "Paid twice"}
+        "payment-refund",
+        "POST",
+        scope="refunds",
+        pick=PICKS["payment_id"],
+        given=lambda _: {"amount": "1.00", "reason": "Paid twice"},
     ),
     _api(
         "scheduled-payments",
