@@ -30,13 +30,16 @@ from billing.actors import Actor
 from billing.models import Biller, Chunk, Invoice, InvoiceFile, Item, Run, Setting
 from datapump.models import Configuration, Purpose, Record
 from payments.books import findings
-from payments.models import Attempt, Case, Channel, Instrument, Payment, Route, ScheduledPayment
+from payments.gateways.base import GatewayError
+from payments.models import Attempt, Case, Channel, Instrument, Payment, Reversal, Route, ScheduledPayment
 from payments.operations import (
     charges,
     collections,
     deposits,
     groups,
     recoveries,
+    refunds,
+    returns,
     scheduled_collections,
     scheduled_payments,
 )
@@ -83,6 +86,8 @@ POINTS = {
         "settle.applied",
         "scheduled.settled",
     ),
+    "give_back": ("refund.checkpointed", "refund.answered", "settle.recorded", "settle.applied"),
+    "read_returns": ("reversals.told",),
     "recover": ("recover.looked_up", "recover.resending", "settle.recorded", "settle.posted", "settle.applied"),
     "deliver": steps.DELIVER_POINTS,
 }
@@ -129,6 +134,10 @@ class World:
         self.household = draw.choice([1, 1, 2, 3])
         # This share of the customers, the last ones, has no AutoPay and schedules a payment for today.
         self.scheduling = draw.choice([0.0, 0.3, 0.6])
+
+        # This share of what AutoPay collected is given back, half of it or all, and this share is returned by banks.
+        self.given_back = draw.choice([0.0, 0.3, 0.6])
+        self.returned = draw.choice([0.0, 0.2])
 
     def build(self) -> None:
         """Make the biller, its customers with AutoPay, and set the two outside systems to lose answers."""
@@ -271,6 +280,32 @@ class World:
         for _chunk in deposits.work(run=run, actor=ACTOR):
             pass
 
+    def give_back(self) -> None:
+        """Give some payments back, each under one key, whoever asks how often."""
+        collected = Payment.objects.filter(
+            biller=self.biller, channel=Channel.AUTOPAY, state__in=["posted", "reversed"]
+        )
+        for payment in collected.select_related("biller", "route").order_by("pk"):
+            lot = random.Random(f"{self.seed}-{payment.customer_id}").random()
+            if lot >= self.given_back:
+                continue
+            amount = payment.amount if lot < self.given_back / 2 else (payment.amount / 2).quantize(payment.amount)
+            # Another worker is at it, or the bank was first.
+            with contextlib.suppress(refunds.RefundRefused):
+                refunds.refund(
+                    payment=payment, amount=amount, reason="Paid twice", actor=ACTOR, request_key=f"back-{payment.pk}"
+                )
+
+    def read_returns(self) -> None:
+        with contextlib.suppress(GatewayError):
+            returns.read(biller=self.biller, actor=ACTOR, now=timezone.now())
+
+    def let_banks_return(self) -> None:
+        """Have banks return some of what AutoPay charged."""
+        for row in self.processor.book(self.route.merchant)["rows"]:
+            if row["command"] == "charge" and row["times_charged"] and self.random.random() < self.returned:
+                self.processor.reverse(self.route.merchant, row["key"], "return")
+
     def recover(self) -> None:
         nothing = datetime.timedelta(0)
         recoveries.recover(biller=self.biller, actor=ACTOR, least_age=nothing, pause=nothing)
@@ -294,11 +329,16 @@ class World:
             ("deposit", self.deposit),
             ("collect", self.collect),
             ("pay_scheduled", self.pay_scheduled),
+            ("give_back", self.give_back),
             ("deliver", self.deliver),
             ("recover", self.recover),
+            ("read_returns", self.read_returns),
+            ("give_back", self.give_back),
             ("deposit", self.deposit),
             ("deliver", self.deliver),
         ):
+            if step == "read_returns":
+                self.let_banks_return()
             for _ in range(self.random.randint(1, 2)):
                 plans = [self._plan(step) for _ in range(self.random.choice([1, 1, 2, 3]))]
                 self._work_in_processes(step, work, plans)
@@ -360,12 +400,14 @@ class World:
         self._work_in_processes("heal", self.load, [""])
         self._work_in_processes("heal", self.collect, [""])
         self._work_in_processes("heal", self.pay_scheduled, [""])
+        self._work_in_processes("heal", self.read_returns, [""])
         while not self._quiet():
             if time.monotonic() > deadline:
                 raise AssertionError("the world does not come to rest: " + self.state())
             time.sleep(0.1)
             steps.pass_time(self.biller)
             self._work_in_processes("heal", self.recover, [""])
+            self._work_in_processes("heal", self.read_returns, [""])
             self._work_in_processes("heal", self.deposit, [""])
             self._work_in_processes("heal", self.pay_scheduled, [""])
             self._work_in_processes("heal", self.deliver, [""])
@@ -393,8 +435,11 @@ class World:
             str(pk) for pk in Case.objects.filter(biller=self.biller, state="open").values_list("attempt_id", flat=True)
         }
         book = {row["key"]: row for row in self.processor.book(self.route.merchant)["rows"] if row["times_charged"]}
+        wrong += self._judge_backs(book, cases)
         charged_customers: dict[int, int] = {}
         for key, row in book.items():
+            if row["command"] == "refund":
+                continue
             if row["times_charged"] > 1:
                 wrong.append(f"charge {key} was made {row['times_charged']} times")
             attempt = attempts.get(key)
@@ -406,7 +451,7 @@ class World:
                 charged_customers[payment.customer_id] = (
                     charged_customers.get(payment.customer_id, 0) + row["times_charged"]
                 )
-                if payment.state != "posted" and key not in cases:
+                if payment.state not in {"posted", "reversed"} and key not in cases:
                     wrong.append(f"charge {key} is {payment.state} here, and no case is open")
             total = sum((payment.amount for payment in moved), Decimal("0.00"))
             if Decimal(row["amount"]) != total:
@@ -414,11 +459,11 @@ class World:
         wrong += [f"customer {pk} was charged {n} times for one bill" for pk, n in charged_customers.items() if n > 1]
         for key, attempt in attempts.items():
             took = attempt.state == "applied" and attempt.result == 0 and attempt.command != "authorize"
-            if payments[attempt.payment_id].state == "posted" and key not in book and took:
+            if payments[attempt.payment_id].state in {"posted", "reversed"} and key not in book and took:
                 wrong.append(f"payment {attempt.payment_id} is posted and was never charged")
         if self.deduplicates and cases:
             wrong.append(f"{len(cases)} cases although the processor recognises repeats")
-        wrong += steps.judge_cis(self.cis, [p for p in payments.values() if p.state == "posted"])
+        wrong += steps.judge_cis(self.cis, [p for p in payments.values() if p.state in {"posted", "reversed"}])
         wrong += self._judge_load()
         wrong += self._judge_scheduled(cases)
         with tenancy.acting_for([self.biller.pk]), transaction.atomic():
@@ -427,6 +472,36 @@ class World:
         if unfinished:
             wrong.append(f"{unfinished} records are not delivered")
         return wrong
+
+    def _judge_backs(self, book: dict[str, Any], cases: set[str]) -> list[str]:
+        """What the processor gave back and saw returned is what we booked, each once, and the CIS heard of it."""
+        ours = list(Reversal.objects.filter(biller=self.biller).select_related("payment"))
+        by_attempt = {str(one.attempt_id): one for one in ours if one.attempt_id}
+        wrong = []
+        for key, row in book.items():
+            if row["command"] != "refund":
+                continue
+            one = by_attempt.get(key)
+            if row["times_charged"] > 1:
+                wrong.append(f"refund {key} was made {row['times_charged']} times")
+            if one is None or (one.state != "done" and key not in cases):
+                wrong.append(f"refund {key} was made and is {one and one.state} here")
+            elif Decimal(row["amount"]) != one.total:
+                wrong.append(f"refund {key} is {row['amount']}, ours {one.total}")
+        wrong += [
+            f"refund {key} was never made" for key, one in by_attempt.items() if one.state == "done" and key not in book
+        ]
+        totals = self.processor.book(self.route.merchant)["totals"]
+        theirs = sum((Decimal(row["reversed"]) for row in totals), Decimal(0))
+        returned = sum((one.total for one in ours if one.attempt_id is None), Decimal(0))
+        # What a case holds for not made cannot be returned here.
+        if theirs != returned and not cases:
+            wrong.append(f"banks returned {theirs}, we booked {returned}")
+        words = {"void": "PAY_VOID", "refund": "PAY_REFUND", "return": "PAY_RETURN"}
+        told = sorted((words[one.kind], str(one.payment_id)) for one in ours if one.state == "done" and one.amount)
+        comments = [row["comment"].split() for row in self.cis.book()["comments"]]
+        heard = sorted({(said[0], said[-1]) for said in comments if said[0].startswith("PAY_")})
+        return wrong + [f"the CIS heard {heard}, not {told}"] * (heard != told)
 
     def _judge_load(self) -> list[str]:
         loaded = list(Invoice.objects.filter(biller=self.biller, withdrawn=False).values_list("amount", flat=True))
