@@ -197,9 +197,7 @@ def abandon(*, attempt: Attempt, why: str, actor: Actor, now: datetime.datetime)
     if attempt.command == Command.REFUND:
         reversal = Reversal.objects.get(attempt=attempt)
         failure = str(answers.words_for(Result.NO_ANSWER))
-        reversals.fail(
-            reversal=reversal, result=Result.NO_ANSWER, failure=failure, actor=Actor.system("recover"), now=now
-        )
+        reversals.fail(reversal=reversal, result=Result.NO_ANSWER, failure=failure, actor=actor, now=now)
         _close_unknown(attempt, why, now)
         return True
     held = attempt.command == Command.DEPOSIT

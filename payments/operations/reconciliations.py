@@ -38,6 +38,8 @@ from payments.models import (
     Instrument,
     Payment,
     PaymentState,
+    Reversal,
+    ReversalKind,
     Route,
     Tender,
 )
@@ -269,8 +271,9 @@ def _find_again(
     if request is not None and request.command in {Command.VERIFY, Command.AUTHORIZE}:
         tally.held += request.command == Command.AUTHORIZE
         return
-    if request is not None and request.command in _MOVES_MONEY and _uuid(answer.key) is not None:
-        made = _begin(biller, route, answer, request, actor, now)
+    if request is not None and request.command in {*_MOVES_MONEY, Command.REFUND} and _uuid(answer.key) is not None:
+        begin = _begin_refund if request.command == Command.REFUND else _begin
+        made = begin(biller, route, answer, request, actor, now)
         if made:
             failpoint("reconcile.begun")
             tally.settled += settlements.settle(biller=biller, answers=[answer], actor=actor, now=now)
@@ -382,7 +385,7 @@ def _identity(request: ChargeRequest) -> dict[str, uuid.UUID]:
     return {"id": lost}
 
 
-def _attempt(payment: Payment, route: Route, answer: Answer, request: ChargeRequest, now: datetime.datetime) -> None:
+def _attempt(payment: Payment, route: Route, answer: Answer, request: ChargeRequest, now: datetime.datetime) -> Attempt:
     at = answer.answered_at or now
     attempt = Attempt.objects.create(
         pk=uuid.UUID(answer.key),
@@ -397,6 +400,7 @@ def _attempt(payment: Payment, route: Route, answer: Answer, request: ChargeRequ
         sent_at=at,
     )
     Checkpoint.objects.create(payment=payment, attempt=attempt, biller_id=payment.biller_id)
+    return attempt
 
 
 def _held(route: Route, request: ChargeRequest) -> Payment | None:
@@ -427,6 +431,39 @@ def _begin_deposit(
     if not moved:
         return False
     _attempt(payment, route, answer, request, now)
+    return True
+
+
+@transaction.atomic(durable=True)
+def _begin_refund(
+    biller: Biller, route: Route, answer: Answer, request: ChargeRequest, actor: Actor, now: datetime.datetime
+) -> bool:
+    """Write a refund that our book has lost as it stood before the answer; False where nobody can tell of which payment."""
+    charge = Attempt.objects.filter(
+        route=route,
+        biller=biller,
+        command__in=_MOVES_MONEY,
+        state=AttemptState.APPLIED,
+        result=Result.PASS,
+        processor_reference=request.reference,
+    ).first()
+    if charge is None or not request.reference:
+        return False
+    # A charge of a group says only by the payment that went along which of them was given back.
+    asked = _uuid(request.payment) if charge.covers > 1 else charge.payment_id
+    if asked is None:
+        return False
+    payment = Payment.objects.filter(pk=asked, biller=biller).select_for_update(of=("self",), no_key=True).first()
+    if payment is None or payment.leading_id != charge.payment_id:
+        return False
+    attempt = _attempt(payment, route, answer, request, now)
+    amount = min(request.amount, payment.amount - (payment.undone or ZERO))
+    Reversal.objects.create(
+        biller=biller, customer_id=payment.customer_id, payment=payment, route=route, attempt=attempt,
+        kind=ReversalKind.REFUND, amount=amount, loss=request.amount - amount, currency=payment.currency,
+        reason="Found again in the processor's book.", requestor=Requestor.SYSTEM, made_by=actor.label[:120],
+        created_at=answer.answered_at or now,
+    )  # fmt: skip
     return True
 
 
@@ -466,6 +503,8 @@ def record_unbooked(*, case: Case, customer: Customer, evidence: str, actor: Act
     _check(case, evidence)
     route = Route.objects.filter(biller_id=case.biller_id, pk=case.facts.get("route") or 0).first()
     amount, currency = Decimal(case.facts.get("amount") or 0), case.facts.get("currency", "")
+    if case.facts.get("command") == Command.REFUND:
+        raise CaseRefused("This gave money back, it took none. Write down what you found out.", field="outcome")
     if _uuid(case.key) is None or route is None or amount <= 0 or currency != case.biller.currency:
         raise CaseRefused("The processor says too little of this charge for it to be recorded here.", field="outcome")
     if customer.biller_id != case.biller_id:

@@ -147,6 +147,7 @@ def start(
         transaction_type=attempt.transaction_type,
         account=payment.customer.shown_number,
         reference=reference,
+        payment=str(payment.pk),
     )
 
 

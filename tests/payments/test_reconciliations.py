@@ -24,7 +24,7 @@ from billing.models import Biller, Customer, Installation, Item, Run
 from billing.operations import billers
 from datapump.models import Record
 from payments.gateways.base import Answer, ChargeRequest, Command
-from payments.models import Attempt, Case, Channel, Instrument, Payment, Route
+from payments.models import Attempt, Case, Channel, Instrument, Payment, Reversal, Route
 from payments.operations import (
     authorizations,
     cases,
@@ -32,6 +32,7 @@ from payments.operations import (
     collections,
     reconciliations,
     recoveries,
+    refunds,
     restores,
     runs,
 )
@@ -194,6 +195,33 @@ def test_after_a_restore_nobody_is_charged_twice_and_the_books_agree(biller: Bil
     assert processor.charges(merchant) == charged
     assert before_it.customer_id in set(Payment.objects.values_list("customer_id", flat=True))
     books_hold()
+
+
+@pytest.mark.spec("PAY-10", "PAY-33")
+def test_a_refund_that_the_restored_book_lacks_is_found_again_and_not_taken_for_a_charge(
+    biller: Biller, processor: Processor
+) -> None:
+    merchant = Route.objects.get().merchant
+    card = owing(biller, processor, autopay=False)
+    paid = pay(card, "one")
+    with restored_afterwards():
+        lost = refunds.refund(
+            payment=Payment.objects.select_related("biller", "route").get(pk=paid.pk), amount=Decimal("40.00"),
+            reason="Paid twice", actor=DANA, request_key="back",
+        )  # fmt: skip
+        assert lost.state == "done"
+    long_ago()
+    processor.close_response_file(merchant)
+    found = reconcile(biller)
+    assert (found.why_not, found.cases, found.recorded, found.recorded_total) == ("", 0, 1, Decimal("40.00"))
+    again = Reversal.objects.get()
+    assert (again.state, again.kind, str(again.amount), str(again.attempt_id)) == (
+        "done", "refund", "40.00", str(lost.attempt_id),
+    )  # fmt: skip
+    assert (str(Item.objects.get().open), str(Customer.objects.get().balance)) == ("40.00", "40.00")
+    books_hold()
+    reconciliations.reconcile(biller=biller, actor=SYSTEM, now=timezone.now(), since=found_since(biller))
+    assert Reversal.objects.count() == 1
 
 
 def found_since(biller: Biller) -> datetime.datetime:

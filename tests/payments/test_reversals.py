@@ -366,7 +366,9 @@ def test_a_return_of_what_we_hold_for_not_made_is_a_case(biller: Biller, process
     payment = charges.pay(
         customer=customer, amount=Decimal("84.10"), instrument=card, channel=Channel.CSR, actor=DANA, request_key="one"
     )
-    cases.abandon(attempt=Attempt.objects.select_related("payment").get(), why="Believed", now=timezone.now())
+    cases.abandon(
+        attempt=Attempt.objects.select_related("payment").get(), why="Believed", actor=DANA, now=timezone.now()
+    )
     processor.reverse(route.merchant, charge_of(payment), "return")
     assert read(biller) == (0, 0)
     assert Case.objects.get().kind == "conflict"
