@@ -41,6 +41,7 @@ from payments.models import (
     Checkpoint,
     CloudPayment,
     Payment,
+    ProcessorEvent,
     ScheduledPayment,
 )
 from sms.models import PENDING_FOR, Announcement, Line, PayLink, Phone, Programme, SmsMode, Text, Wording
@@ -111,6 +112,9 @@ def make_everything(n: int) -> None:
     )
     Case.objects.create(biller=biller, customer=customer, attempt=attempt, kind="unknown", reason="No answer.")
     make_autopay(customer, instrument)
+    ProcessorEvent.objects.create(
+        biller=biller, route=route, event_id=f"evt_{n}", kind="charge.failed", happened_at=timezone.now()
+    )
     AnswerCode.objects.create(driver="simulator", code=f"9{n:02d}", result=7)
     notice = Notice.objects.create(biller=biller, customer=customer, kind="receipt", key=f"receipt:{n}")
     NoticeDelivery.objects.create(
