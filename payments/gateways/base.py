@@ -266,8 +266,11 @@ class Gateway(Protocol):
         """
         ...
 
-    def response_files(self) -> Iterator[ResponseFile]:
+    def response_files(self, since: datetime | None = None) -> Iterator[ResponseFile]:
         """Give every file of results that the processor holds for the merchant, oldest first (PAY-10).
+
+        ``since`` asks for files that reach back so far, of a processor that makes them as they are asked for; it may give
+        older ones too.
 
         :raises OutcomeUnknown: the processor did not answer, or a file is damaged; files given before are good.
         :raises Misconfigured: the credentials are wrong.

@@ -211,7 +211,7 @@ class SimulatorGateway:
                     raise OutcomeUnknown(f"the processor did not say what became of {key}")
                 yield Absent(key) if found is None else found
 
-    def response_files(self) -> Iterator[ResponseFile]:
+    def response_files(self, since: datetime | None = None) -> Iterator[ResponseFile]:
         """Read every response file that the processor holds, oldest first."""
         listed = _read_object(self._ask("GET", "/v1/response-files").body).get("files")
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):

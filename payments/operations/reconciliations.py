@@ -158,7 +158,7 @@ def _compare(
     named: set[uuid.UUID] = set()
     covered_from: datetime.datetime | None = None
     covered_until: datetime.datetime | None = None
-    for file in gateway.response_files():
+    for file in gateway.response_files(begin):
         if file.covers_until <= begin:
             continue
         if covered_until is None or file.covers_from > covered_until:

@@ -355,7 +355,7 @@ def test_a_days_list_names_charges_refunds_deposits_and_releases_once_it_is_an_h
     gateway = open_stripe(stripe)
     token, bad = stripe.token(ACCOUNT, "approve"), stripe.token(ACCOUNT, "soft_decline")
     with time_machine.travel(datetime(2026, 11, 20, 12, 0, tzinfo=UTC), tick=True):
-        requests = [charge(token), charge(bad), charge(token, command=Command.AUTHORIZE)]
+        requests = [charge(token, payment="pay-1"), charge(bad), charge(token, command=Command.AUTHORIZE)]
         requests += [charge(token, command=Command.AUTHORIZE)]
         done = [answer_of(gateway, request) for request in requests]
         returned = charge(stripe.token(ACCOUNT, "approve", "bank"), tender="bank")
@@ -370,6 +370,18 @@ def test_a_days_list_names_charges_refunds_deposits_and_releases_once_it_is_an_h
         early = list(gateway.response_files())
     with time_machine.travel(datetime(2026, 11, 22, 12, 0, tzinfo=UTC), tick=False):
         files = list(gateway.response_files())
+        longer = list(gateway.response_files(datetime(2026, 11, 14, 9, 0, tzinfo=UTC)))
+    # After a restore they reach back as far as is asked for, and say what each message was about.
+    assert longer[0].covers_from == datetime(2026, 11, 14, tzinfo=UTC)
+    assert longer[-3:] == files
+    about = {one.key: one.request for file in files for one in file.answers if one.request}
+    assert {key: (one.command, one.account, one.payment, one.currency) for key, one in about.items()} == {
+        requests[0].key: (Command.CHARGE, requests[0].account, "pay-1", "USD"),
+        requests[2].key: (Command.AUTHORIZE, requests[2].account, "", "USD"),
+        requests[3].key: (Command.AUTHORIZE, requests[3].account, "", "USD"),
+        later[1].key: (Command.DEPOSIT, requests[2].account, "", "USD"),
+    }
+    assert about[later[1].key].reference == done[2].processor_reference
     assert [(file.covers_from, file.covers_until) for file in files] == [
         (datetime(2026, 11, day, tzinfo=UTC), datetime(2026, 11, day + 1, 0 if day < 22 else 11, tzinfo=UTC))
         if day < 22

@@ -10,10 +10,11 @@ Source: PAY-10, PAY-23.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from payments.gateways.base import Answer, ResponseFile
+from payments.gateways.base import Answer, ChargeRequest, Command, ResponseFile
 from payments.gateways.stripe import answers
 from payments.gateways.stripe.answers import DEPOSIT_KEY, KEY, RELEASE_KEY, Json, part, text
 from payments.gateways.stripe.pages import Ask, pages
@@ -23,10 +24,13 @@ LAG = timedelta(hours=1)
 _MOVED = ["charge.captured", "payment_intent.canceled"]
 
 
-def read(ask: Ask, api: Any, *, merchant: str, codes: Mapping[str, int], now: datetime) -> Iterator[ResponseFile]:
-    """Give the files of the last days, oldest first."""
+def read(
+    ask: Ask, api: Any, *, merchant: str, codes: Mapping[str, int], now: datetime, since: datetime | None = None
+) -> Iterator[ResponseFile]:
+    """Give the files of the last days, or of those since a moment, oldest first."""
     ends = (now - LAG).astimezone(UTC).replace(microsecond=0)
-    day = datetime.combine(ends.date() - timedelta(days=DAYS - 1), time(), tzinfo=UTC)
+    first = since.astimezone(UTC).date() if since else ends.date() - timedelta(days=DAYS - 1)
+    day = datetime.combine(first, time(), tzinfo=UTC)
     while day < ends:
         until = min(day + timedelta(days=1), ends)
         yield ResponseFile(
@@ -41,7 +45,7 @@ def read(ask: Ask, api: Any, *, merchant: str, codes: Mapping[str, int], now: da
 def _answers(ask: Ask, api: Any, codes: Mapping[str, int], created: Mapping[str, int]) -> Iterator[Answer]:
     for intent in _oldest_first(ask, api.payment_intents.list, {"created": created, "expand": ["data.latest_charge"]}):
         if (key := _named(intent, KEY)) and not _is_returned(intent):
-            yield answers.read_intent(intent, key, codes)
+            yield _with_request(answers.read_intent(intent, key, codes), intent)
     for refund in _oldest_first(ask, api.refunds.list, {"created": created}):
         if key := _named(refund, KEY):
             yield answers.read_refund(refund, key, codes)
@@ -53,9 +57,40 @@ def _answers(ask: Ask, api: Any, codes: Mapping[str, int], created: Mapping[str,
             continue
         intent = _intent(ask, api, name)
         if captured and (key := _named(intent, DEPOSIT_KEY)):
-            yield answers.read_deposit(intent, key)
+            yield _with_request(answers.read_deposit(intent, key), intent, deposited=True)
         elif not captured and (key := _named(intent, RELEASE_KEY)):
             yield answers.read_release(intent, key)
+
+
+def _with_request(answer: Answer, intent: Json, *, deposited: bool = False) -> Answer:
+    """Put beside an answer what its message said, as far as Stripe keeps it: by that a lost charge is known again."""
+    if answer.amount is None:
+        return answer
+    command = Command.DEPOSIT if deposited else Command.CHARGE
+    if not deposited and _only_held(intent):
+        command = Command.AUTHORIZE
+    request = ChargeRequest(
+        key=answer.key,
+        command=command,
+        amount=answer.amount,
+        currency=text(intent, "currency").upper(),
+        token="",
+        tender="bank" if answers.is_bank(intent) else "card",
+        transaction_type="",
+        account=_named(intent, "account"),
+        reference=text(intent, "id") if deposited else "",
+        payment=_named(intent, "payment"),
+    )
+    return replace(answer, request=request)
+
+
+def _only_held(intent: Json) -> bool:
+    """Say whether an intent was an authorization when it was created, whatever became of it since."""
+    return (
+        text(intent, "capture_method") == "manual"
+        or text(intent, "status") == "requires_capture"
+        or bool(_named(intent, DEPOSIT_KEY) or _named(intent, RELEASE_KEY))
+    )
 
 
 def _intent(ask: Ask, api: Any, name: str) -> Json:

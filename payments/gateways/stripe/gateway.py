@@ -186,7 +186,11 @@ class StripeGateway:
             "payment_method": method,
             "payment_method_types": [TYPES[request.tender]],
             "confirm": True,
-            "metadata": {KEY: request.key, "account": request.account},
+            "metadata": {
+                KEY: request.key,
+                "account": request.account,
+                **({"payment": request.payment} if request.payment else {}),
+            },
             "description": f"Account {request.account}",
             "transfer_group": request.key,
             "expand": ["latest_charge"],
@@ -322,10 +326,10 @@ class StripeGateway:
         if unknown is not None:
             raise unknown
 
-    def response_files(self) -> Iterator[ResponseFile]:
-        """Give what Stripe lists of each of the last days, as files that end an hour ago."""
+    def response_files(self, since: datetime | None = None) -> Iterator[ResponseFile]:
+        """Give what Stripe lists of each of the last days, or of those since a moment, as files that end an hour ago."""
         yield from files.read(
-            self._list, self._api, merchant=self._merchant, codes=self._codes, now=datetime.now(tz=UTC)
+            self._list, self._api, merchant=self._merchant, codes=self._codes, now=datetime.now(tz=UTC), since=since
         )
 
     def reversals(self, since: datetime) -> Iterator[Reversal]:
