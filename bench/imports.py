@@ -133,7 +133,9 @@ def _biller() -> Any:
     from billing.models import Biller
 
     number = Biller.objects.count() + 1
-    return Biller.objects.create(number=number, name=f"Bench {number}", slug=f"bench-{number}", time_zone="UTC")
+    return Biller.objects.create(
+        number=number, name=f"Bench {number}", slug=f"bench-{number}", time_zone="UTC", collect_rule="due"
+    )
 
 
 def _switch(biller: Any, case: int) -> None:

@@ -10,7 +10,7 @@ import datetime
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -27,6 +27,7 @@ SENTENCES: dict[str, Any] = {
     "accounts.adjusted": _("Adjusted %(count)s accounts by %(total)s in all: %(reason)s"),
     "api_token.made": _("Made the API key %(name)s"),
     "api_token.revoked": _("Revoked the API key %(name)s"),
+    "autopay.collection_chosen": _("Chose when AutoPay collects: %(rule)s"),
     "autopay.ended": _("Turned AutoPay off"),
     "autopay.enrolled": _("Turned AutoPay on with %(method)s; first collection %(first)s"),
     "biller.charging_started": _("Allowed charging again"),
@@ -57,6 +58,8 @@ SENTENCES: dict[str, Any] = {
     "endpoint.secret_changed": _("Changed the secret of the endpoint for %(purpose)s"),
     "endpoint.tested": _("Sent a test to the endpoint for %(purpose)s: %(result)s"),
     "instrument.added": _("Added %(method)s"),
+    "instrument.confirmed": _("Confirmed %(method)s, which the bank had declined"),
+    "instrument.declined": _("The bank declined %(method)s for good: nothing charges it until it is confirmed"),
     "instrument.defaulted": _("Made %(method)s the default method"),
     "instrument.removed": _("Removed %(method)s"),
     "invoice_file.loaded": _("Loaded invoice file %(name)s: %(count)s invoices, %(total)s"),
@@ -167,6 +170,28 @@ def record(
                 facts=facts or {},
             )
         ]
+    )
+
+
+def record_each(
+    *, actor: Actor, event: str, biller_id: int, entries: Iterable[tuple[int, str, dict[str, Any]]]
+) -> None:
+    """Append an entry of one event for each customer, subject and facts, in one statement; see :func:`record`."""
+    if not connection.in_atomic_block:
+        raise RuntimeError(f"{event} must be recorded in the transaction that made it true.")
+    AuditEntry.objects.bulk_create(
+        AuditEntry(
+            biller_id=biller_id,
+            customer_id=customer_id,
+            event=event,
+            requestor=actor.requestor,
+            actor=actor.label[:120],
+            user_id=actor.user_id,
+            address=actor.address,
+            subject=subject,
+            facts=facts,
+        )
+        for customer_id, subject, facts in entries
     )
 
 

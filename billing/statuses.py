@@ -100,7 +100,7 @@ STATUSES: dict[str, dict[str, Status]] = {
     "instrument": {
         "active": Status(_("Ready to use"), _G, "check-circle"),
         "one_time": Status(_("Used once"), _Q, "minus-circle"),
-        "bad": Status(_("Not usable"), _X, "x-circle", _("Not usable – %(detail)s")),
+        "bad": Status(_("Declined by the bank"), _X, "x-circle"),
         "expired": Status(_("Expired"), _W, "exclamation-triangle"),
         "removed": Status(_("Removed"), _Q, "no-symbol"),
     },

@@ -53,6 +53,11 @@ BEAT: dict[str, Entry] = {
     "Collect what is due": Entry(
         "payments.tasks.collect_due", crontab(minute="7", hour="*"), "Plans each biller's usual collect run of the day."
     ),
+    "Collect every open bill": Entry(
+        "payments.tasks.rebill_due",
+        crontab(minute="22", hour="*"),
+        "Plans runs over every open bill for billers who want that: Mondays active accounts, on the first of a month others.",
+    ),
     "Make scheduled payments": Entry(
         "payments.tasks.pay_scheduled",
         crontab(minute="2", hour="*"),

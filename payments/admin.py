@@ -11,6 +11,7 @@ from django.db import models
 from django.http import HttpRequest
 
 from billing.admin.pages import Audited, ReadOnly
+from payments import results
 from payments.gateways.base import GatewayError, Misconfigured
 from payments.gateways.registry import DRIVERS, open_gateway
 from payments.models import (
@@ -26,6 +27,7 @@ from payments.models import (
     Instrument,
     Payment,
     ProcessorEvent,
+    RetryLimit,
     Reversal,
     ReversalDebit,
     Route,
@@ -39,10 +41,6 @@ if TYPE_CHECKING:
     _AnswerCodeForm = forms.ModelForm[AnswerCode]
 else:
     _RouteForm = _AnswerCodeForm = forms.ModelForm
-
-# The engine's own marks (PAY-1, PAY-2), and what begins them.
-RESERVED = frozenset({777, 888, 999})
-HIGHEST_RESULT = 899
 
 
 def _drivers() -> list[tuple[str, str]]:
@@ -73,6 +71,9 @@ class RouteForm(_RouteForm):
         """Open the driver with what was given."""
         given = super().clean() or self.cleaned_data
         if self.errors:
+            return given
+        if "currency" in given and given["currency"] != given["biller"].currency:
+            self.add_error("currency", f"{given['biller']} is paid in {given['biller'].currency}.")
             return given
         options = given.get("options") or {}
         if not isinstance(options, dict) or {"merchant", "secret", "on_exchange"} & set(options):
@@ -139,9 +140,17 @@ class AnswerCodeForm(_AnswerCodeForm):
     def clean_result(self) -> int:
         """Refuse the marks by which the engine knows what it has not been told yet."""
         result: int = self.cleaned_data["result"]
-        if not 0 <= result <= HIGHEST_RESULT or result in RESERVED:
-            raise forms.ValidationError(f"Enter a result from 0 to {HIGHEST_RESULT}, but not 777 or 888.")
+        if not 0 <= result <= results.HIGHEST or result in results.MARKS:
+            raise forms.ValidationError(f"Enter a result from 0 to {results.HIGHEST}, but not 777 or 888.")
         return result
+
+    def clean(self) -> dict[str, Any]:
+        """Want words for a result of one's own: pages show every result in words."""
+        given = super().clean() or self.cleaned_data
+        result = given.get("result")
+        if result is not None and result not in results.WORDS and not given.get("words"):
+            self.add_error("words", f"Say what {result} means: it is a result of your own.")
+        return given
 
 
 @admin.register(AnswerCode)
@@ -149,10 +158,23 @@ class AnswerCodeAdmin(Audited):
     """What processors' answer codes mean to us (PAY-4); a code that is not here means what its driver says."""
 
     form = AnswerCodeForm
-    list_display = ("driver", "code", "result", "words")
+    list_display = ("driver", "code", "meaning", "words")
     list_filter = ("driver",)
     search_fields = ("code",)
     ordering = ("driver", "code")
+
+    @admin.display(description="Result", ordering="result")
+    def meaning(self, code: AnswerCode) -> str:
+        """Say the result in words."""
+        return results.in_words(code.result)
+
+
+@admin.register(RetryLimit)
+class RetryLimitAdmin(Audited):
+    """How often the card networks let a method be declined before no other try is allowed (PAY-5)."""
+
+    list_display = ("brand", "per_day", "per_month")
+    ordering = ("brand",)
 
 
 @admin.register(Payment)
@@ -173,16 +195,49 @@ class PaymentAdmin(ReadOnly):
     list_select_related = ("biller", "customer")
     list_filter = ("biller",)
     search_fields = ("id", "customer", "email", "posting_id")
+    readonly_fields = ("outcome",)
+    hidden = ("result",)
+
+    def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> Any:
+        """Show the result in words."""
+        return [*super().get_fields(request, obj), "outcome"]
+
+    @admin.display(description="Result", ordering="result")
+    def outcome(self, payment: Payment) -> str:
+        """Say the result in words."""
+        return results.in_words(payment.result)
 
 
 @admin.register(Attempt)
 class AttemptAdmin(ReadOnly):
     """Messages about money to processors."""
 
-    list_display = ("id", "created_at", "biller", "route", "command", "amount", "state", "result", "sent_at", "lookups")
+    list_display = (
+        "id",
+        "created_at",
+        "biller",
+        "route",
+        "command",
+        "amount",
+        "state",
+        "outcome",
+        "sent_at",
+        "lookups",
+    )
     list_select_related = ("biller", "route")
     list_filter = ("biller",)
     search_fields = ("id", "payment")
+    readonly_fields = ("outcome",)
+    hidden = ("result",)
+
+    def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> Any:
+        """Show the result in words."""
+        return [*super().get_fields(request, obj), "outcome"]
+
+    @admin.display(description="Result", ordering="result")
+    def outcome(self, attempt: Attempt) -> str:
+        """Say the result in words."""
+        return results.in_words(attempt.result)
 
 
 @admin.register(Checkpoint)
@@ -287,7 +342,18 @@ class CaseAdmin(ReadOnly):
 class InstrumentAdmin(ReadOnly):
     """Methods on file, without their tokens."""
 
-    list_display = ("id", "biller", "customer", "kind", "brand", "last4", "expires_on", "state", "is_default")
+    list_display = (
+        "id",
+        "biller",
+        "customer",
+        "kind",
+        "brand",
+        "last4",
+        "expires_on",
+        "state",
+        "is_default",
+        "declined_at",
+    )
     list_select_related = ("biller", "customer")
     list_filter = ("kind", "state", "biller")
     search_fields = ("id", "customer")

@@ -14,6 +14,7 @@ from django.db.models import Count, Min, Q, QuerySet, Sum
 
 from billing.models import Biller, Chunk, ChunkState, LedgerAccount, Run, RunKind
 from billing.models.tenants import TenantQuerySet
+from payments import results
 from payments.gateways.base import Command
 from payments.models import (
     Attempt,
@@ -252,7 +253,10 @@ def autopay_forecast(*, biller: Biller, start: datetime.date, end: datetime.date
 
 @dataclass(frozen=True, slots=True)
 class RunTotals:
-    """A run as its chunks add up; ``unknown`` was sent and has no result yet, ``held`` are accounts whose balance was not known."""
+    """A run as its chunks add up; ``unknown`` was sent and has no result yet, ``held`` are accounts whose balance was not known.
+
+    ``limited`` are bills whose method was declined too often to be charged again yet.
+    """
 
     chunks: int
     chunks_done: int
@@ -265,6 +269,7 @@ class RunTotals:
     declined: int
     declined_total: Decimal
     held: int = 0
+    limited: int = 0
 
     @property
     def unknown(self) -> int:
@@ -291,7 +296,7 @@ def run_totals(run: Run) -> RunTotals:
             name: Sum(name, default=_ZERO if name.endswith("total") else 0)
             for name in (
                 *("expected", "expected_total", "sent_count", "sent_total", "passed_count", "passed_total"),
-                *("declined_count", "declined_total", "held_count"),
+                *("declined_count", "declined_total", "held_count", "limited_count"),
             )
         },
     )
@@ -307,6 +312,7 @@ def run_totals(run: Run) -> RunTotals:
         declined=sums["declined_count"],
         declined_total=sums["declined_total"],
         held=sums["held_count"],
+        limited=sums["limited_count"],
     )
 
 
@@ -365,6 +371,11 @@ class Failures:
     words: str
     count: int
     amount: Decimal
+
+    @property
+    def code(self) -> str:
+        """The result code in words for staff."""
+        return results.in_words(self.result)
 
 
 def run_failures(run: Run) -> list[Failures]:

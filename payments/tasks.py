@@ -15,7 +15,7 @@ from django.utils import timezone
 from billing import tenancy
 from billing.actors import Actor
 from billing.errors import DomainError
-from billing.models import Biller, Chunk, Run, RunKind, RunState
+from billing.models import Biller, Chunk, CustomerStatus, Run, RunKind, RunState
 from payments import transmissions
 from payments.gateways.base import GatewayError
 from payments.models import (
@@ -42,6 +42,8 @@ from payments.operations import (
 
 # A task hands over after so long, so that a worker can be stopped and billers take turns.
 TURN_SECONDS = 60.0
+# The biller's business day on which active accounts are rebilled: Monday. Others are on the first of a month.
+REBILL_WEEKDAY = 0
 
 
 # How each kind of run is worked off.
@@ -67,15 +69,46 @@ def work_run(run_id: int, **_: Any) -> None:
 
 @shared_task
 def collect_due(**_: Any) -> None:
-    """Plan today's usual run for each biller, and wake workers for every run that has not ended."""
+    """Plan today's usual run for each biller, and wake workers for every run that has not ended.
+
+    A biller with several processors gets a run for each, side by side: one that is down keeps no other waiting (PAY-8).
+    """
     with tenancy.acting_for(tenancy.EVERY_BILLER):
         billers = list(Biller.objects.filter(charging_stopped=False))
     now = timezone.now()
     for biller in billers:
-        with tenancy.acting_for([biller.pk]), contextlib.suppress(DomainError):
-            options = collections.Options.usual(biller.business_date(now))
-            collections.plan(biller=biller, options=options, actor=Actor.system("beat"), now=now)
+        with tenancy.acting_for([biller.pk]):
+            _collect(biller, now)
     wake_runs()
+
+
+@shared_task
+def rebill_due(now: datetime.datetime | None = None, **_: Any) -> None:
+    """Plan runs over every open bill for billers who want that: weekly for active accounts, monthly for others (PAY-6)."""
+    now = now or timezone.now()
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        wanting = Q(rebill_weekly=True) | Q(rebill_monthly=True)
+        billers = list(Biller.objects.filter(wanting, charging_stopped=False))
+    for biller in billers:
+        today = biller.business_date(now)
+        statuses: list[CustomerStatus] = []
+        if biller.rebill_weekly and today.weekday() == REBILL_WEEKDAY:
+            statuses.append(CustomerStatus.ACTIVE)
+        if biller.rebill_monthly and today.day == 1:
+            statuses += [CustomerStatus.INACTIVE, CustomerStatus.CLOSED]
+        with tenancy.acting_for([biller.pk]):
+            for status in statuses:
+                _collect(biller, now, status=status.value, rebill=True)
+    wake_runs()
+
+
+def _collect(biller: Biller, now: datetime.datetime, **chosen: Any) -> None:
+    """Plan a collect run for each of the biller's routes, or one where there is but one."""
+    routes: list[int | None] = list(Route.objects.usable(biller).values_list("pk", flat=True))
+    for route_id in routes if len(routes) > 1 else [None]:
+        options = collections.Options.usual(biller.business_date(now), route_id=route_id, **chosen)
+        with contextlib.suppress(DomainError):
+            collections.plan(biller=biller, options=options, actor=Actor.system("beat"), now=now)
 
 
 @shared_task

@@ -20,7 +20,7 @@ from billing.models import Adjustment, AuditEntry, Customer, CustomerStatus, Ite
 from billing.money import ZERO
 from billing.permissions import Permission
 from payments.models import AutoPayEnrolment, Payment, PaymentState, ScheduledPayment
-from payments.operations import balances, prepayments
+from payments.operations import balances, declines, prepayments
 from payments.operations.balances import Standing
 from sms.models import Mode, SmsMode
 
@@ -211,6 +211,9 @@ def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
     )
     context |= _live(context)
     context["facts"] = _facts(context, owed, today)
+    if (autopay := context["autopay"]) is not None:
+        standing = declines.standing(instrument=autopay.instrument, now=timezone.now())
+        context["held_back"] = declines.words(autopay.instrument, standing)
     return render(request, "biller_portal/accounts/overview.html", context)
 
 

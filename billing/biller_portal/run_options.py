@@ -9,6 +9,7 @@ from django import forms
 
 from billing.biller_portal.access import BillerRequest
 from billing.forms import DayField, MoneyField
+from billing.models import CustomerStatus
 from payments.models import Route
 from payments.operations import collections, deposits, scheduled_collections
 
@@ -76,8 +77,8 @@ class OptionsForm(RunForm):
     end = DayField(label="Last collection date", required=False)
     status = forms.ChoiceField(
         label="Accounts",
-        choices=[("active", "Active accounts"), ("inactive", "Inactive and closed accounts")],
-        initial="active",
+        choices=[(status.value, f"{status.label} accounts") for status in CustomerStatus],
+        initial=CustomerStatus.ACTIVE.value,
     )
     route = _route_field()
     tender = forms.ChoiceField(

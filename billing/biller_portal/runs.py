@@ -22,12 +22,12 @@ from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.links import url_if_any
 from billing.biller_portal.run_options import DepositForm, OptionsForm, ScheduledForm
 from billing.errors import DomainError
-from billing.models import Chunk, Run, RunKind, RunState
+from billing.models import Chunk, CustomerStatus, Run, RunKind, RunState
 from billing.permissions import Permission
-from payments.biller_portal.payments import result_in_words
 from payments.models import Route
 from payments.operations import collections, deposits, runs, scheduled_collections
 from payments.reports import Failures, RunTotals, late_deposits, run_failures, run_totals
+from payments.results import in_words
 from payments.tasks import work_run
 
 LIVE = (RunState.PLANNED, RunState.WORKING)
@@ -230,6 +230,7 @@ def run(request: BillerRequest, run_id: int) -> HttpResponse:
         "here": reverse("biller-run", args=[found.pk]),
         "held": _held(totals),
         "held_for": _held_for(found) if totals.held else "",
+        "limited": _limited(totals),
     }
     return render(request, "biller_portal/runs/run.html", context)
 
@@ -302,10 +303,12 @@ def _facts(found: Run) -> list[tuple[str, object]]:
     if found.kind == RunKind.COLLECT and given:
         options = collections.options_of(found)
         window = f"{formats.day(options.start)} to {formats.day(options.end)}"
+        if not found.biller.balance_forward:
+            window = f"From {formats.day(options.start)} on"
         route = Route.objects.filter(pk=options.route_id).first() if options.route_id else None
         facts += [
             ("Collection dates", "Any" if options.rebill else window),
-            ("Accounts", "Active" if options.status == "active" else "Inactive and closed"),
+            ("Accounts", CustomerStatus(options.status).label),
             ("Route", str(route) if route else "Every route"),
             ("Tender", {"card": "Cards", "ach": "Bank accounts"}.get(options.tender, "Cards and bank accounts")),
             ("Least amount", str(options.minimum) if options.minimum is not None else "As the payment rules say"),
@@ -335,13 +338,13 @@ def _facts(found: Run) -> list[tuple[str, object]]:
 
 def _results(totals: RunTotals, failures: Sequence[Failures]) -> list[tuple[str, str, int, Decimal]]:
     """Give what a run did by result code: in words, as payers read it, number, money; what passed first, what has none last."""
-    rows = [(result_in_words(0), "", totals.passed, totals.passed_total)] if totals.passed else []
+    rows = [(in_words(0), "", totals.passed, totals.passed_total)] if totals.passed else []
     rows += [
-        (result_in_words(one.result) if one.result is not None else "No code", one.words, one.count, one.amount)
+        (in_words(one.result) if one.result is not None else "No code", one.words, one.count, one.amount)
         for one in failures
     ]
     if totals.unknown:
-        rows.append((result_in_words(999), "", totals.unknown, totals.unknown_total))
+        rows.append((in_words(999), "", totals.unknown, totals.unknown_total))
     return rows
 
 
@@ -350,6 +353,13 @@ def _held(totals: RunTotals) -> str:
         return ""
     accounts = "account was" if totals.held == 1 else "accounts were"
     return f"{formats.number(totals.held)} {accounts} not charged: what is owed could not be asked"
+
+
+def _limited(totals: RunTotals) -> str:
+    if not totals.limited:
+        return ""
+    bills = "bill was" if totals.limited == 1 else "bills were"
+    return f"{formats.number(totals.limited)} {bills} not charged: the method was declined too often"
 
 
 def _held_for(found: Run) -> str:
@@ -381,6 +391,7 @@ def _stats(found: Run, totals: RunTotals, currency: str) -> list[dict[str, Any]]
         *late,
         stat("Declined", totals.declined, totals.declined_total, "bad"),
         *([stat("Held", totals.held, None, "warning")] if totals.held else []),
+        *([stat("Declined too often", totals.limited, None, "warning")] if totals.limited else []),
         stat("No result yet", totals.unknown, totals.unknown_total, "warning" if found.state not in LIVE else ""),
     ]
 

@@ -120,10 +120,19 @@ class RulesForm(forms.Form):
     retry_days = forms.CharField(
         label="Try again after a soft decline",
         required=False,
-        help_text="Days after the first try, such as 3, 5. Empty: AutoPay does not try again.",
+        help_text="Days after the first decline, such as 3, 5. Empty: AutoPay does not try again.",
         widget=forms.TextInput(attrs={"class": "width-10", "inputmode": "numeric"}),
     )
 
+    rebill_weekly = forms.BooleanField(
+        label="Every Monday, try every open bill of active accounts again",
+        required=False,
+        help_text="Whatever its collection date: also what was declined for good once its method is confirmed or replaced.",
+    )
+    rebill_monthly = forms.BooleanField(
+        label="On the first of every month, try every open bill of inactive and closed accounts",
+        required=False,
+    )
     return_hosts = forms.CharField(
         label="Hosts that CloudPay may lead back to",
         required=False,
@@ -160,6 +169,8 @@ class RulesForm(forms.Form):
                 "collect_days",
                 "minimum_collected",
                 "retry_days",
+                "rebill_weekly",
+                "rebill_monthly",
                 "return_hosts",
             ]
         )
@@ -192,6 +203,8 @@ def rules(request: BillerRequest) -> HttpResponse:
         "prepaid_most": biller.prepaid_most,
         "prepaid_threshold": biller.prepaid_threshold,
         "retry_days": ", ".join(str(day) for day in biller.retry_days),
+        "rebill_weekly": biller.rebill_weekly,
+        "rebill_monthly": biller.rebill_monthly,
         "return_hosts": ", ".join(biller.return_hosts),
     }
     form = RulesForm(request.POST or None, biller=biller, initial=initial)

@@ -128,13 +128,23 @@ class Biller(models.Model):
         validators=[MinValueValidator(Decimal("0.00"))],
         help_text="A prepaid balance below it makes a notice, where the customer chose no other. Empty: no notice.",
     )
-    collect_rule = models.CharField(max_length=12, choices=CollectRule, default=CollectRule.DUE)
+    collect_rule = models.CharField(max_length=12, choices=CollectRule, default=CollectRule.FINALIZED)
     collect_days = models.PositiveSmallIntegerField(default=0)
     retry_days = ArrayField(
         models.PositiveSmallIntegerField(),
         default=list,
         blank=True,
-        help_text="Days after a soft decline on which AutoPay tries again, such as 3,5. Empty: never.",
+        help_text="Days after the first soft decline on which AutoPay tries again, such as 3,5. Empty: never.",
+    )
+    rebill_weekly = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="On Mondays AutoPay tries every open bill of active accounts again, whatever its collection date.",
+    )
+    rebill_monthly = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="On the first of a month AutoPay tries every open bill of inactive and closed accounts.",
     )
     guest_secret = models.CharField(max_length=8, choices=GuestSecret, default=GuestSecret.ZIP)
     wire_account_template = models.CharField(

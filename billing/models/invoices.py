@@ -202,7 +202,8 @@ class Item(models.Model):
 
     ``allocated`` was settled by payments, ``transferred`` moved to a newer invoice that carries it, ``reserved`` is held for
     payments on their way; all three have the sign of ``amount``. ``open`` is what is left. ``collect_on`` is the day on
-    which AutoPay would take it; a decline moves or clears it.
+    which AutoPay would take it; a decline moves or clears it. ``declined_on`` is the business day of the first decline, from
+    which the days of trying again are counted.
     """
 
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
@@ -264,6 +265,7 @@ class Item(models.Model):
     due_on = models.DateField(null=True, blank=True)
     collect_on = models.DateField(null=True, blank=True)
     collect_tries = models.PositiveSmallIntegerField(default=0, db_default=0)
+    declined_on = models.DateField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = ItemQuerySet.as_manager()

@@ -23,6 +23,7 @@ class NoticeKind(models.TextChoices):
     PAYMENT_FAILED = "payment_failed", "Payment failed"
     REFUNDED = "refunded", "Payment given back"
     RETURNED = "returned", "Payment returned"
+    METHOD_DECLINED = "method_declined", "Payment method declined"
     SCHEDULED = "scheduled", "Payment scheduled"
     RESCHEDULED = "rescheduled", "Scheduled payment changed"
     UNSCHEDULED = "unscheduled", "Scheduled payment cancelled"

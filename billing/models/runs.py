@@ -103,6 +103,9 @@ class Chunk(models.Model):
     )
     held_count = models.PositiveIntegerField(default=0, db_default=0, help_text="Accounts that were not charged.")
     held_for = models.CharField(max_length=300, blank=True, default="", db_default="")
+    limited_count = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Bills whose method was declined too often to be charged again yet."
+    )
     declined_count = models.PositiveIntegerField(default=0, db_default=0)
     declined_total = models.DecimalField(
         max_digits=16,

@@ -66,6 +66,8 @@ class Rules:
     collect_rule: str
     collect_days: int
     retry_days: Sequence[int]
+    rebill_weekly: bool
+    rebill_monthly: bool
     guest_secret: str
     prepaid_least: Decimal
     prepaid_most: Decimal
@@ -132,6 +134,8 @@ def change_rules(*, biller: Biller, rules: Rules, actor: Actor) -> list[str]:
             "collect_rule": rules.collect_rule,
             "collect_days": rules.collect_days,
             "retry_days": days,
+            "rebill_weekly": rules.rebill_weekly,
+            "rebill_monthly": rules.rebill_monthly,
             "guest_secret": rules.guest_secret,
             "prepaid_least": rules.prepaid_least,
             "prepaid_most": rules.prepaid_most,

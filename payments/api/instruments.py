@@ -110,7 +110,7 @@ class InstrumentsView(ApiView):
         return self.show(InstrumentShape, _read(self, made.pk), status=201)
 
     def _route(self, pk: int | None) -> Route:
-        routes = Route.objects.filter(biller=self.biller, active=True)
+        routes = Route.objects.usable(self.biller)
         if pk is not None:
             found = routes.filter(pk=pk).first()
             if found is None:

@@ -23,10 +23,11 @@ from billing.errors import DomainError
 from billing.forms import WordsField
 from billing.models import Customer
 from billing.permissions import Permission
-from payments.biller_portal.payments import attempt_status, result_in_words
+from payments.biller_portal.payments import attempt_status
 from payments.gateways.base import Command
 from payments.models import AttemptState, Case, CaseKind, CaseState, Route
 from payments.operations import cases, reconciliations
+from payments.results import in_words
 
 
 class CaseFilters(lists.Filters):
@@ -247,7 +248,7 @@ def _context(request: BillerRequest, found: Case, **more: Any) -> dict[str, Any]
         ("“Not taken” from", formats.moment(until) if until is not None and until > timezone.now() else ""),
         ("Look-ups", formats.number(attempt.lookups)),
         ("Last look-up", formats.moment(attempt.looked_up_at) if attempt.looked_up_at else ""),
-        ("Result", result_in_words(attempt.result)),
+        ("Result", in_words(attempt.result)),
         ("The processor’s reference", attempt.processor_reference),
     ]
     return {

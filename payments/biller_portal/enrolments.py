@@ -17,7 +17,7 @@ from billing.actors import Requestor
 from billing.biller_portal.access import BillerRequest, biller_page
 from billing.biller_portal.accounts import DOORS, customer_or_404, frame
 from billing.errors import DomainError
-from billing.models import Customer
+from billing.models import CollectRule, Customer
 from billing.permissions import Permission
 from payments.biller_portal.methods import on_file
 from payments.models import AutoPayEnrolment, ScheduledPayment
@@ -71,9 +71,18 @@ def enrolled(request: BillerRequest, customer_id: int) -> HttpResponse:
         consent=_consent(current) if current else [],
         earlier=[one for one in every if one.ended_at is not None],
         scheduled=_scheduled(customer),
+        collection=_collection(customer),
         next_on=enrolments.first_collection(customer=customer, now=timezone.now()) if current else None,
     )
     return render(request, "biller_portal/accounts/enrolments.html", context)
+
+
+def _collection(customer: Customer) -> str:
+    """Say when AutoPay collects the account's bills."""
+    rule = CollectRule(customer.collect_rule or customer.biller.collect_rule)
+    days = customer.collect_days if customer.collect_rule else customer.biller.collect_days
+    words = f"{days or 0} days before its due date" if rule == CollectRule.BEFORE_DUE else rule.label.lower()
+    return f"A bill is collected {words}{'' if customer.collect_rule else ', as the payment rules say'}."
 
 
 def _scheduled(customer: Customer) -> list[ScheduledPayment]:
@@ -140,6 +149,58 @@ def autopay(request: BillerRequest, customer_id: int) -> HttpResponse:
         may_enter=request.may(Permission.ENTER_CARD),
     )
     return render(request, "biller_portal/accounts/autopay.html", context, status=422 if form.is_bound else 200)
+
+
+class CollectionForm(forms.Form):
+    """When AutoPay collects the account's bills."""
+
+    rule = forms.ChoiceField(label="AutoPay collects a bill", required=False, widget=forms.RadioSelect)
+    days = forms.IntegerField(
+        label="Days before the due date",
+        min_value=0,
+        max_value=60,
+        required=False,
+        help_text="For “Days before its due date”.",
+        widget=forms.NumberInput(attrs={"class": "width-4"}),
+    )
+
+    def __init__(self, *args: Any, customer: Customer, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        usual = CollectRule(customer.biller.collect_rule).label.lower()
+        rule = cast("forms.ChoiceField", self.fields["rule"])
+        rule.choices = [("", f"As the payment rules say: {usual}"), *CollectRule.choices]
+
+    def clean(self) -> dict[str, Any]:
+        """Want days where they count."""
+        given = super().clean() or self.cleaned_data
+        if given.get("rule") == CollectRule.BEFORE_DUE and given.get("days") is None and "days" not in self.errors:
+            self.add_error("days", "Enter a number of days")
+        return given
+
+
+@biller_page(Permission.CHANGE_ENROLMENT)
+def collection(request: BillerRequest, customer_id: int) -> HttpResponse:
+    """Choose when AutoPay collects the account's bills (PAY-12)."""
+    customer = customer_or_404(request, customer_id)
+    back = reverse("biller-account-enrolments", args=[customer.pk])
+    initial = {"rule": customer.collect_rule, "days": customer.collect_days}
+    form = CollectionForm(request.POST if request.method == "POST" else None, customer=customer, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        given = form.cleaned_data
+        try:
+            changed = enrolments.choose_collection(
+                customer=customer,
+                rule=CollectRule(given["rule"]) if given["rule"] else None,
+                days=given["days"] or 0,
+                actor=request.actor,
+            )
+        except DomainError as refused:
+            form.add_error(refused.field if refused.field in form.fields else None, str(refused))
+        else:
+            messages.success(request, "Saved." if changed else "Nothing was different, so nothing was changed.")
+            return redirect(back)
+    context = frame(request, customer, "biller-account-enrolments", form=form, back_url=back)
+    return render(request, "biller_portal/accounts/collection.html", context, status=422 if form.is_bound else 200)
 
 
 @biller_page(Permission.CHANGE_ENROLMENT)

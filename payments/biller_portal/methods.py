@@ -1,4 +1,4 @@
-"""Methods on file of an account: added through the processor's own fields, made the default, removed."""
+"""Methods on file of an account: added through the processor's own fields, made the default, confirmed, removed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from payments.customer_portal.card_entry import TOKEN_LONGEST, kinds_for, route_
 from payments.gateways.base import GatewayError, HostedFields
 from payments.hosted_pages import hosted_fields
 from payments.models import Instrument, Route
-from payments.operations import instruments
+from payments.operations import declines, instruments
 
 # A CSR on the telephone enters a card every few minutes; whoever tries stolen ones enters many.
 CARD_ENTRY = throttles.Limit("csr-card-entry", 60, datetime.timedelta(minutes=30))
@@ -87,7 +87,8 @@ def add_from(
 
 def on_file(customer: Customer) -> list[dict[str, Any]]:
     """Give an account's methods with how each stands: ready, expired, blocked, not usable."""
-    today = customer.biller.business_date(timezone.now())
+    now = timezone.now()
+    today = customer.biller.business_date(now)
     found = []
     for one in (
         Instrument.objects.filter(customer=customer).on_file().select_related("route").order_by("-is_default", "-pk")
@@ -95,7 +96,8 @@ def on_file(customer: Customer) -> list[dict[str, Any]]:
         state = "expired" if one.state == "active" and one.expired(today) else one.state
         blocked = customer.blocks(one.kind)
         usable = state == "active" and not blocked and one.route.active
-        found.append({"method": one, "state": state, "blocked": blocked, "usable": usable})
+        why = declines.words(one, declines.standing(instrument=one, now=now))
+        found.append({"method": one, "state": state, "blocked": blocked, "usable": usable, "why": why})
     return found
 
 
@@ -155,6 +157,19 @@ def make_default(request: BillerRequest, customer_id: int, instrument_id: uuid.U
     try:
         instruments.make_default(instrument=instrument, actor=request.actor)
         messages.success(request, f"{instrument} is the default method.")
+    except DomainError as refused:
+        messages.error(request, str(refused))
+    return redirect("biller-account-methods", customer.pk)
+
+
+@require_POST
+@biller_page(Permission.CHANGE_ENROLMENT)
+def confirm(request: BillerRequest, customer_id: int, instrument_id: uuid.UUID) -> HttpResponse:
+    """Say for the customer that a method which the bank declined is good."""
+    customer, instrument = _method_or_404(request, customer_id, instrument_id)
+    try:
+        instruments.confirm(instrument=instrument, actor=request.actor)
+        messages.success(request, f"{instrument} is confirmed and may be charged again.")
     except DomainError as refused:
         messages.error(request, str(refused))
     return redirect("biller-account-methods", customer.pk)

@@ -25,7 +25,7 @@ from billing.papers.answers import answer
 from billing.permissions import Permission
 from datapump.models import Record
 from payments import receipts
-from payments.gateways.base import GatewayError, Result
+from payments.gateways.base import GatewayError
 from payments.models import (
     AllocationState,
     Attempt,
@@ -37,41 +37,9 @@ from payments.models import (
     Route,
     Tender,
 )
-from payments.models.payments import ANSWERED_OFFSET, CHECKPOINT
 from payments.operations import authorizations
 from payments.reports import UNRESOLVED_AFTER, confirmation_bounds
-
-# Every result code in words for staff (PAY-1).
-RESULTS: dict[int, str] = {
-    Result.PASS: "Passed",
-    Result.NO_ANSWER: "No answer – nothing reached the processor",
-    Result.AVS_FAIL: "Address does not match",
-    Result.LOCATION_FAIL: "Country does not match",
-    Result.ZIP_FAIL: "ZIP code does not match",
-    Result.BAD_CARD: "Bad card or account",
-    Result.SERVICE_UNAVAILABLE: "Service not available",
-    Result.SOFT_DECLINE: "Soft decline – may be tried again",
-    Result.HARD_DECLINE: "Hard decline",
-    Result.UNDER_MINIMUM: "Under the minimum",
-    Result.INVALID_COMMAND: "Invalid command",
-    Result.FAIL_SELECT_ITEMS: "Items could not be selected",
-    Result.CVV_BAD: "Security code does not match",
-    Result.NO_CREDIT_BALANCE: "No credit to refund",
-    Result.LOGICAL_PROBLEM: "Logical problem",
-    Result.FORMAT_ERROR: "Format error",
-    Result.INVALID_CONTENT: "Invalid content",
-    Result.TECHNICAL_PROBLEM: "Technical problem",
-    777: "Deposit pending",
-    888: "Authorization pending",
-    CHECKPOINT: "Checkpoint – no answer recorded",
-}
-
-
-def result_in_words(code: int) -> str:
-    """Say a result code in words, such as "8 Hard decline" or "1008 Hard decline, not applied yet" (PAY-1, PAY-2)."""
-    if code >= ANSWERED_OFFSET:
-        return f"{code} {RESULTS.get(code - ANSWERED_OFFSET, 'Code of the biller')}, not applied yet"
-    return f"{code} {RESULTS.get(code, 'Code of the biller')}"
+from payments.results import in_words
 
 
 def attempt_status(attempt: Attempt) -> str:
@@ -148,6 +116,7 @@ _IN_THE_FILE: tuple[lists.Column[Payment], ...] = (
     lists.Column("route", "Route", "route", shown=False),
     lists.Moment("settled", "Settled", "settled_at", shown=False),
     lists.Column("approval_code", "Approval code", "approval_code", shown=False),
+    lists.Column("result", "Result", lambda one: in_words(one.result), shown=False),
     lists.Column("deposit", "Deposit", late_words, shown=False),
     lists.Column("payment", "Payment", "id", shown=False),
 )
@@ -208,7 +177,7 @@ def payment(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
     """Draw one payment: what was paid with what, what it settled, each attempt, and what the biller's system heard."""
     found = payment_or_404(request, payment_id)
     attempts = [
-        {"attempt": one, "status": attempt_status(one), "result": result_in_words(one.result)}
+        {"attempt": one, "status": attempt_status(one), "result": in_words(one.result)}
         for one in Attempt.objects.filter(payment=found.leading_id).select_related("route").order_by("sequence")
     ]
     allocations = found.allocations.exclude(state=AllocationState.VOID).select_related("item__invoice").order_by("pk")
@@ -277,6 +246,7 @@ def _facts(payment: Payment) -> list[tuple[str, object]]:
         ("Made", formats.moment(payment.created_at)),
         *_held(payment),
         ("Settled", formats.moment(payment.settled_at) if payment.settled_at else ""),
+        ("Result", in_words(payment.result)),
         ("Approval code", payment.approval_code),
         ("Route", str(payment.route) if payment.route else ""),
         ("Receipt to", payment.email),

@@ -21,11 +21,12 @@ from billing.forms import WordsField
 from billing.models import Run
 from billing.permissions import Permission
 from payments.biller_portal.cases import DecideForm
-from payments.biller_portal.payments import attempt_status, result_in_words
+from payments.biller_portal.payments import attempt_status
 from payments.gateways.base import GatewayError
 from payments.models import Attempt, AttemptState, Case, CaseState
 from payments.operations import cases, cleanings, recoveries
 from payments.reports import AGES, KINDS, Unresolved, unresolved_attempts, unresolved_by_command
+from payments.results import in_words
 
 # So many are named where all of one kind are given up at once.
 NAMED = 20
@@ -83,7 +84,7 @@ class UnresolvedList(StaffPage, lists.ListPage[Attempt]):
         lists.Amount("amount", "Amount", "amount", currency="biller.currency"),
         lists.Column("command", "Command", "command", shown=False),
         lists.Tag("status", "Status", attempt_status, noun="attempt"),
-        lists.Column("result", "Result", lambda one: result_in_words(one.result)),
+        lists.Column("result", "Result", lambda one: in_words(one.result)),
         lists.Number("lookups", "Look-ups", "lookups"),
         lists.Moment("looked_up", "Last look-up", "looked_up_at"),
         lists.Column("route", "Route", "route"),
@@ -165,7 +166,7 @@ def _context(request: BillerRequest, found: Attempt, form: DecideForm) -> dict[s
         ("Look-ups", formats.number(found.lookups)),
         ("Last look-up", formats.moment(found.looked_up_at) if found.looked_up_at else ""),
         ("“Not taken” from", formats.moment(until) if early and until is not None else ""),
-        ("Result", result_in_words(found.result)),
+        ("Result", in_words(found.result)),
         ("The processor’s reference", found.processor_reference),
         ("What came of it", found.message),
     ]

@@ -20,6 +20,7 @@ urlpatterns = [
     path(f"{_ACCOUNT}/enrolments/", enrolments.enrolled, name="biller-account-enrolments"),
     path(f"{_ACCOUNT}/autopay/", enrolments.autopay, name="biller-account-autopay"),
     path(f"{_ACCOUNT}/autopay/end/", enrolments.end_autopay, name="biller-account-autopay-end"),
+    path(f"{_ACCOUNT}/collection/", enrolments.collection, name="biller-account-collection"),
     path(f"{_ACCOUNT}/paperless/", enrolments.paperless, name="biller-account-paperless"),
     path(f"{_ACCOUNT}/schedule/", scheduled.schedule, name="biller-account-schedule"),
     path(f"{_ACCOUNT}/schedule/cancel/", scheduled.cancel, name="biller-account-schedule-cancel"),
@@ -29,6 +30,7 @@ urlpatterns = [
     path(
         f"{_ACCOUNT}/methods/<uuid:instrument_id>/default/", methods.make_default, name="biller-account-method-default"
     ),
+    path(f"{_ACCOUNT}/methods/<uuid:instrument_id>/confirm/", methods.confirm, name="biller-account-method-confirm"),
     path(f"{_ACCOUNT}/methods/<uuid:instrument_id>/remove/", methods.remove, name="biller-account-method-remove"),
     path(f"{_ACCOUNT}/pay/", pay.amount, name="biller-account-pay"),
     path(f"{_ACCOUNT}/pay/method/", pay.method, name="biller-account-pay-method"),

@@ -43,9 +43,9 @@ class Fields:
 
 
 def route_for(biller: Biller, kind: str) -> Route | None:
-    """Give the biller's first active route that takes this kind of method."""
+    """Give the biller's first active route that takes this kind of method in its currency: the default one (PAY-20)."""
     tender = _TENDERS[InstrumentKind(kind)]
-    return Route.objects.filter(biller=biller, active=True, tenders__contains=[tender]).order_by("pk").first()
+    return Route.objects.usable(biller).filter(tenders__contains=[tender]).first()
 
 
 def kinds_for(customer: Customer) -> list[str]:

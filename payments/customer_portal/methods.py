@@ -1,4 +1,4 @@
-"""The payer's methods of payment: what is on file for each account, adding, choosing the default one, removing."""
+"""The payer's methods of payment: what is on file for each account, adding, choosing the default one, confirming, removing."""
 
 from __future__ import annotations
 
@@ -113,6 +113,20 @@ def make_default(request: AccountRequest, instrument_id: uuid.UUID) -> HttpRespo
         messages.error(request, str(refused))
     else:
         messages.success(request, _("%(method)s is now offered first.") % {"method": str(instrument)})
+    return redirect("customer-methods")
+
+
+@require_POST
+@account_page
+def confirm(request: AccountRequest, instrument_id: uuid.UUID) -> HttpResponseBase:
+    """Say that a method which the bank declined is good."""
+    instrument = _found(request, instrument_id)
+    try:
+        instruments.confirm(instrument=instrument, actor=request.actor)
+    except DomainError as refused:
+        messages.error(request, str(refused))
+    else:
+        messages.success(request, _("%(method)s is confirmed and can be charged again.") % {"method": str(instrument)})
     return redirect("customer-methods")
 
 

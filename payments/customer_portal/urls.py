@@ -34,6 +34,7 @@ urlpatterns = [
     path("methods/", methods.methods, name="customer-methods"),
     path(f"{_ACCOUNT}methods/add/<str:kind>/", methods.add, name="customer-method-add"),
     path(f"{_ACCOUNT}methods/<uuid:instrument_id>/default/", methods.make_default, name="customer-method-default"),
+    path(f"{_ACCOUNT}methods/<uuid:instrument_id>/confirm/", methods.confirm, name="customer-method-confirm"),
     path(f"{_ACCOUNT}methods/<uuid:instrument_id>/remove/", methods.remove, name="customer-method-remove"),
     path("autopay/", enrolments.autopay, name="customer-autopay"),
     path(f"{_ACCOUNT}autopay/", enrolments.autopay_account, name="customer-autopay-account"),

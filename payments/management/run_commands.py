@@ -13,8 +13,11 @@ from billing import tenancy
 from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import Biller, Chunk, Run
+from payments.gateways.base import Result
 from payments.management.arguments import billers_named
-from payments.reports import run_totals
+from payments.models.payments import CHECKPOINT
+from payments.reports import run_failures, run_totals
+from payments.results import in_words
 
 
 class RunCommand(BaseCommand):
@@ -31,6 +34,9 @@ class RunCommand(BaseCommand):
         parser.add_argument("--biller", required=True, help="The biller's slug, or 'all'.")
         parser.add_argument("--limit", type=int, help="At most so many.")
         parser.add_argument("--dry-run", action="store_true", help="Count what the run would take; take nothing.")
+        parser.add_argument(
+            "--report", action="store_true", help="Say in the end what came of it, by result and money."
+        )
         parser.add_argument("--again", default="", help="A word that tells this run from an earlier one of today.")
 
     @abstractmethod
@@ -77,4 +83,20 @@ class RunCommand(BaseCommand):
             )
         self.after(biller, run)
         run = Run.objects.get(pk=run.pk)
+        if options["report"]:
+            self._report(biller, run)
         self.stdout.write(f"{biller}: run {run.pk} is {run.get_state_display().lower()}. {run.failure}".rstrip())
+
+    def _report(self, biller: Biller, run: Run) -> None:
+        """Say what came of a run, by result and money."""
+        totals = run_totals(run)
+        lines: list[tuple[str, int, object]] = [(in_words(Result.PASS), totals.passed, totals.passed_total)]
+        lines += [(one.code or one.words, one.count, one.amount) for one in run_failures(run)]
+        lines += [
+            (in_words(CHECKPOINT), totals.unknown, totals.unknown_total),
+            ("Not charged: declined too often", totals.limited, ""),
+            ("Not charged: what is owed could not be asked", totals.held, ""),
+        ]
+        for words, count, amount in lines:
+            if count:
+                self.stdout.write(f"{biller}: {words}: {count}{f' ({amount} {biller.currency})' if amount else ''}")

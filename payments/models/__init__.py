@@ -19,6 +19,7 @@ from payments.models.payments import (
 )
 from payments.models.processor_events import ProcessorEvent
 from payments.models.reports import UnresolvedReport
+from payments.models.retry_limits import RetryLimit
 from payments.models.reversals import Reversal, ReversalDebit, ReversalKind, ReversalState
 from payments.models.routes import AnswerCode, Route
 from payments.models.scheduled_payments import ScheduledPayment, ScheduledState
@@ -46,6 +47,7 @@ __all__ = [
     "Payment",
     "PaymentState",
     "ProcessorEvent",
+    "RetryLimit",
     "Reversal",
     "ReversalDebit",
     "ReversalKind",

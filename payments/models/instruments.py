@@ -27,7 +27,7 @@ class InstrumentState(models.TextChoices):
     ACTIVE = "active", "Active"
     ONE_TIME = "one_time", "Used once"
     REMOVED = "removed", "Removed"
-    BAD = "bad", "Not usable"
+    BAD = "bad", "Declined for good"
 
 
 class InstrumentQuerySet(CustomerOwnedQuerySet["Instrument"]):
@@ -43,7 +43,11 @@ class InstrumentQuerySet(CustomerOwnedQuerySet["Instrument"]):
 
 
 class Instrument(models.Model):
-    """One card or bank account of a customer, as a token that ends in its last four digits (PAY-17)."""
+    """One card or bank account of a customer, as a token that ends in its last four digits (PAY-17).
+
+    ``declined_at`` is when a charge of its token was last declined, at whichever account. After a hard decline it is ``bad``,
+    and nothing charges it until its payer or a CSR confirms or replaces it (PAY-5).
+    """
 
     id = models.UUIDField(primary_key=True, db_default=UUID7(), editable=False)
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, db_index=False)
@@ -58,6 +62,7 @@ class Instrument(models.Model):
     nickname = models.CharField(max_length=40, blank=True)
     state = models.CharField(max_length=8, choices=InstrumentState, default=InstrumentState.ACTIVE)
     is_default = models.BooleanField(default=False)
+    declined_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = InstrumentQuerySet.as_manager()
@@ -68,7 +73,10 @@ class Instrument(models.Model):
                 fields=["customer"], condition=Q(is_default=True, state="active"), name="one_default_instrument"
             ),
         ]
-        indexes = [models.Index(fields=["biller", "id"], name="instrument_by_biller")]
+        indexes = [
+            models.Index(fields=["biller", "id"], name="instrument_by_biller"),
+            models.Index(fields=["biller", "token"], name="instrument_by_token"),
+        ]
 
     def __str__(self) -> str:
         return f"{(self.brand or self.get_kind_display()).title()} •••• {self.last4}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
@@ -12,6 +13,14 @@ from django.db.models import Q
 from billing.models import Biller
 from billing.models.tenants import TenantQuerySet
 from billing.secrets import EncryptedTextField
+
+
+class RouteQuerySet(TenantQuerySet["Route"]):
+    """Routes, and which of them a biller's money may go."""
+
+    def usable(self, biller: Biller) -> Self:
+        """Narrow to the active routes of a biller in its currency, the default one first (PAY-20)."""
+        return self.filter(biller=biller, active=True, currency=biller.currency).order_by("pk")
 
 
 class Route(models.Model):
@@ -34,7 +43,7 @@ class Route(models.Model):
         null=True, editable=False, help_text="Returns and chargebacks before it were read."
     )
 
-    objects = TenantQuerySet["Route"].as_manager()
+    objects = RouteQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["biller", "name"], name="route_name_once")]
@@ -49,7 +58,11 @@ class AnswerCode(models.Model):
     driver = models.CharField(max_length=30)
     code = models.CharField(max_length=60)
     result = models.PositiveSmallIntegerField(validators=[MinValueValidator(0), MaxValueValidator(899)])
-    words = models.CharField(max_length=120, blank=True, help_text="What a payer is told.")
+    words = models.CharField(
+        max_length=120,
+        blank=True,
+        help_text="What a payer is told, and how pages call it, where the result is one of your own (18 and above).",
+    )
 
     class Meta:
         constraints = [

@@ -16,6 +16,7 @@ from billing.models import Biller
 from payments.gateways.base import Answer, Lost, Misconfigured, NotSent, OutcomeUnknown, Refused, Result
 from payments.models import CaseKind
 from payments.models.payments import ANSWERED_OFFSET
+from payments.results import own_words
 
 # What a payer is told of a result; always also that no money moved.
 WORDS: dict[int, str] = {
@@ -34,8 +35,8 @@ _OTHER_WORDS = gettext_noop("The payment could not be processed.")
 
 
 def words_for(result: int) -> str:
-    """Say a result in words for the payer, without what happened to the money."""
-    return WORDS.get(result, _OTHER_WORDS)
+    """Say a result in words for the payer, without what happened to the money; a biller's own in its administrator's words."""
+    return WORDS.get(result) or own_words(result) or _OTHER_WORDS
 
 
 def answers_of(results: Iterable[Answer | Lost]) -> list[Answer]:

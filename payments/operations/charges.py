@@ -38,19 +38,28 @@ from payments.models import (
     PaymentState,
     Tender,
 )
-from payments.operations import answers, balances, dues, prepayments, reservations, settlements
+from payments.operations import answers, balances, declines, dues, prepayments, reservations, settlements
 from payments.operations.routes import open_route
 
 # Through these doors nobody pays more than is owed; a CSR may take money on account.
 _PAYER_CHANNELS = frozenset({Channel.WEB, Channel.GUEST, Channel.TEXT, Channel.IVR})
 
 TENDER_OF = {InstrumentKind.CARD: Tender.CARD, InstrumentKind.BANK: Tender.ACH}
+# What the card networks are told of how a charge came about (PAY-19): entered by the payer on a page, agreed to in advance,
+# or said or written to somebody else (mail or telephone order).
 TRANSACTION_TYPE = {
+    Channel.UNSPECIFIED: "moto",
     Channel.WEB: "internet",
-    Channel.GUEST: "internet",
-    Channel.API: "internet",
+    Channel.CSR: "moto",
     Channel.AUTOPAY: "recurring",
     Channel.SCHEDULED: "recurring",
+    Channel.TEXT: "moto",
+    Channel.API: "internet",
+    Channel.IVR: "moto",
+    Channel.OUTBOUND_CALL: "moto",
+    Channel.KIOSK: "moto",
+    Channel.LOCKBOX: "moto",
+    Channel.GUEST: "internet",
 }
 
 
@@ -211,6 +220,8 @@ def start(
     # A load of invoices holds the customer while it carries old items forward: the items are looked for after it, so that
     # the bill that carries them is found.
     Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+    if declines.standing(instrument=instrument, now=now, lock=True).held:
+        raise MethodUnusable(declines.HELD, field="method")  # type: ignore[arg-type]
     # Locked in order of age, so that two payers of one account wait for each other instead of for both.
     held = list(
         Item.objects.filter(customer=customer)
@@ -267,7 +278,7 @@ def start(
         payment_id=payment_id,
         route_id=instrument.route_id,
         command=Command.CHARGE if hold is None else Command.AUTHORIZE,
-        transaction_type=transaction_type or TRANSACTION_TYPE.get(channel, "moto"),
+        transaction_type=transaction_type or TRANSACTION_TYPE[channel],
         amount=amount + fee,
         created_at=now,
         sent_at=now,

@@ -19,7 +19,7 @@ from billing.models import Biller, Chunk, CustomerStatus, Run, RunKind
 from billing.money import ZERO
 from payments.gateways.base import ChargeRequest, Command
 from payments.models import Channel
-from payments.operations import balances, groups, runs
+from payments.operations import balances, declines, groups, runs
 from payments.operations.groups import Bill, Charge
 from payments.operations.runs import CHUNK_SIZE
 
@@ -32,8 +32,10 @@ ASKING = 300.0
 class Options:
     """What a collect run takes (PAY-6).
 
-    ``start`` and ``end`` bound the collection date, both included. ``rebill`` takes any open bill whatever its date.
-    ``minimum`` of ``None`` is the biller's. ``limit`` is the most bills to take, for trying out.
+    ``start`` and ``end`` bound the collection date, both included; where each bill stands for itself (the biller's accounts
+    are open-item, no balance is carried forward) the start date alone does, and a bill is never taken before its day.
+    ``status`` is that of the accounts. ``rebill`` takes any open bill whatever its date. ``minimum`` of ``None`` is the
+    biller's. ``limit`` is the most bills to take, for trying out.
     """
 
     start: datetime.date
@@ -67,8 +69,10 @@ def plan(
     The same biller, day and options give the same run again, whatever became of it. A dry run is planned and closed at
     once: it reserves and charges nothing, and its chunks show what would be collected.
 
-    :raises payments.operations.runs.RunRefused: the biller's charging is stopped.
+    :raises payments.operations.runs.RunRefused: the biller's charging is stopped, or the window ends before it starts.
     """
+    if options.end < options.start and not options.rebill:
+        raise runs.RunRefused("The last collection date must be the first one or a later one.")
     return runs.plan(
         biller=biller,
         kind=RunKind.COLLECT,
@@ -107,23 +111,26 @@ class _Due:
 def _due(biller: Biller, options: Options, today: datetime.date) -> _Due:
     conditions = [
         "i.biller_id = %s AND i.kind = 'bill' AND i.open > 0 AND i.reserved = 0 AND i.open >= %s",
-        "c.id = i.customer_id AND c.status = ANY(%s)",
+        "c.id = i.customer_id AND c.status = %s",
         "e.customer_id = i.customer_id AND e.ended_at IS NULL",
         "n.id = e.instrument_id AND n.state = 'active' AND (n.expires_on IS NULL OR n.expires_on >= %s)",
         "NOT (n.kind = 'card' AND (c.blocks_card OR c.cis_blocks_card))",
         "NOT (n.kind = 'bank' AND (c.blocks_bank OR c.cis_blocks_bank))",
         "r.id = n.route_id AND r.active",
     ]
-    statuses = [options.status] if options.status == CustomerStatus.ACTIVE else ["inactive", "closed"]
     params: list[Any] = [
         biller.pk,
         options.minimum or biller.minimum_collected,
-        statuses,
+        options.status,
         today,
     ]
-    if not options.rebill:
+    if options.rebill:
+        # What was declined today is not asked again the same day.
+        conditions.append("(n.declined_at IS NULL OR n.declined_at < %s)")
+        params.append(datetime.datetime.combine(today, datetime.time.min, tzinfo=biller.zone))
+    else:
         conditions.append("i.collect_on BETWEEN %s AND %s")
-        params += [options.start, options.end]
+        params += [options.start, options.end if biller.balance_forward else today]
     if options.route_id is not None:
         conditions.append("n.route_id = %s")
         params.append(options.route_id)
@@ -193,16 +200,19 @@ def _checkpoint(biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime) 
             cursor,
             f"{which} AND i.customer_id BETWEEN %s AND %s AND i.id <> ALL(%s::bigint[])",
             [*params, chunk.first, chunk.last, list(grouping.elsewhere)],
+            now,
         )
         if grouping.besides:
-            claimed += _claim(cursor, f"{which} AND i.id = ANY(%s::bigint[])", [*params, list(grouping.besides)])
+            claimed += _claim(cursor, f"{which} AND i.id = ANY(%s::bigint[])", [*params, list(grouping.besides)], now)
         least = options.minimum or biller.minimum_collected
         bills, charges = groups.charges(_within_what_is_due(cursor, claimed, least), grouping.keys)
+        bills, charges, limited = _within_limits(cursor, biller, bills, charges, now)
         if bills:
             _insert(cursor, biller, run, chunk, bills, charges, now)
         cursor.execute(
-            "UPDATE billing_chunk SET sent_count = sent_count + %s, sent_total = sent_total + %s WHERE id = %s",
-            [len(bills), sum((bill.amount for bill in bills), ZERO), chunk.pk],
+            "UPDATE billing_chunk SET sent_count = sent_count + %s, sent_total = sent_total + %s, limited_count = %s"
+            " WHERE id = %s",
+            [len(bills), sum((bill.amount for bill in bills), ZERO), limited, chunk.pk],
         )
     requests: runs.Requests = {}
     for bill, amount, _covers in charges:
@@ -222,7 +232,7 @@ def _checkpoint(biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime) 
     return requests
 
 
-def _claim(cursor: Any, which: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+def _claim(cursor: Any, which: str, params: Sequence[Any], now: datetime.datetime) -> list[tuple[Any, ...]]:
     """Reserve bills and give what is needed to charge each, the customer's balance last.
 
     The update locks each bill and looks at it again: one that another payment took meanwhile is not among them.
@@ -233,9 +243,10 @@ def _claim(cursor: Any, which: str, params: Sequence[Any]) -> list[tuple[Any, ..
         FROM {_FROM}
         WHERE {which}
         RETURNING i.id, i.customer_id, i.open, n.id::text, n.kind, n.token, n.route_id,
-                  coalesce(nullif(c.display_number, ''), c.number), uuidv7()::text, uuidv7()::text, c.balance
+                  coalesce(nullif(c.display_number, ''), c.number), uuidv7()::text, uuidv7()::text,
+                  n.declined_at > %s, c.balance
         """,
-        params,
+        [*params, declines.lately(now)],
     )
     rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows
@@ -305,6 +316,34 @@ def _within_what_is_due(cursor: Any, rows: Sequence[tuple[Any, ...]], least: Dec
     return kept[::-1]
 
 
+def _within_limits(
+    cursor: Any, biller: Biller, bills: Sequence[Bill], charges: list[Charge], now: datetime.datetime
+) -> tuple[Sequence[Bill], list[Charge], int]:
+    """Leave out what is charged to a method that the card network lets nobody charge yet, and say how many bills that is.
+
+    Nothing is asked where no method of the chunk was declined lately, as nearly everywhere.
+    """
+    watched = {one.first.token for one in charges if one.first.declined}
+    if not watched:
+        return bills, charges, 0
+    standings = declines.standings(biller=biller, tokens=watched, now=now, lock=True)
+    left = {token: standing.left for token, standing in standings.items() if standing.left is not None}
+    allowed: list[Charge] = []
+    for one in charges:
+        token = one.first.token
+        if token in left:
+            left[token] -= 1
+            if left[token] < 0:
+                continue
+        allowed.append(one)
+    leading = {one.first.payment for one in allowed}
+    kept = [bill for bill in bills if (bill.group or bill.payment) in leading]
+    if len(kept) < len(bills):
+        free = {bill.item for bill in bills} - {bill.item for bill in kept}
+        cursor.execute("UPDATE billing_item SET reserved = 0 WHERE id = ANY(%s::bigint[])", [sets.array(sorted(free))])
+    return kept, allowed, len(bills) - len(kept)
+
+
 def _insert(
     cursor: Any,
     biller: Biller,
@@ -315,7 +354,7 @@ def _insert(
     now: datetime.datetime,
 ) -> None:
     # Each column is written once and used by several statements.
-    items, customers, amounts, instruments, kinds, _tokens, routes, _accounts, payments, attempts, _groups = (
+    items, customers, amounts, instruments, kinds, _tokens, routes, _accounts, payments, attempts, *_others = (
         sets.array(column) for column in zip(*bills, strict=True)
     )
     in_groups = sets.array(bill.group or "NULL" for bill in bills)

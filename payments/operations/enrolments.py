@@ -25,7 +25,7 @@ from payments.models import (
     Instrument,
     InstrumentState,
 )
-from payments.operations import groups
+from payments.operations import declines, groups
 
 CONSENT_VERSION = "2026-11"
 
@@ -58,6 +58,12 @@ class NotOneGroup(DomainError):
     """The accounts are not collected together."""
 
     default = _("These accounts are not billed together any more. Look at the page again.")  # type: ignore[assignment]
+
+
+class CollectionRefused(DomainError):
+    """AutoPay cannot collect like this."""
+
+    default = _("Enter a number of days from 0 to 60.")  # type: ignore[assignment]
 
 
 class PaperlessRefused(DomainError):
@@ -180,6 +186,7 @@ def _same_method(customer: Customer, instrument: Instrument, actor: Actor) -> In
         biller_id=customer.biller_id, customer=customer, route_id=instrument.route_id, kind=instrument.kind,
         token=instrument.token, brand=instrument.brand, last4=instrument.last4, holder=instrument.holder,
         expires_on=instrument.expires_on, state=instrument.state, is_default=not has_default,
+        declined_at=declines.last_of(biller_id=customer.biller_id, token=instrument.token),
     )  # fmt: skip
     audit.record(
         actor=actor,
@@ -206,7 +213,7 @@ def _enrol(
             raise AlreadyEnrolled(field="method")
         current.ended_at, current.ended_by = now, actor.label[:120]
         current.save(update_fields=["ended_at", "ended_by"])
-    _put_on_calendar(customer, today)
+    put_on_calendar(customer, today)
     begins = first_collection(customer=customer, now=now)
     before = AutoPayEnrolment.objects.filter(customer=customer).exists()
     enrolment = AutoPayEnrolment.objects.create(
@@ -296,6 +303,34 @@ def end_autopay(*, customer: Customer, actor: Actor, now: datetime.datetime | No
 
 
 @transaction.atomic(durable=True)
+def choose_collection(*, customer: Customer, rule: CollectRule | None, days: int, actor: Actor) -> bool:
+    """Choose when AutoPay collects an account's bills, ``None`` as its biller does; gives False where it was so already.
+
+    ``days`` are those before the due date, where that is the rule. Bills that have a collection date keep it (PAY-12).
+
+    :raises CollectionRefused: the days are none that are taken.
+    """
+    if not 0 <= days <= 60:
+        raise CollectionRefused(field="days")
+    customer = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+    wanted = (rule or "", days if rule == CollectRule.BEFORE_DUE else None)
+    if (customer.collect_rule, customer.collect_days) == wanted:
+        return False
+    customer.collect_rule, customer.collect_days = wanted
+    customer.save(update_fields=["collect_rule", "collect_days"])
+    words = rule.label if rule else "As the biller does"
+    audit.record(
+        actor=actor,
+        event="autopay.collection_chosen",
+        biller_id=customer.biller_id,
+        customer_id=customer.pk,
+        subject=f"customer:{customer.pk}",
+        facts={"rule": f"{words}: {days}" if rule == CollectRule.BEFORE_DUE else words},
+    )
+    return True
+
+
+@transaction.atomic(durable=True)
 def set_paperless(*, customer: Customer, enrolled: bool, actor: Actor) -> bool:
     """Turn paperless billing on or off; gives False where it was so already, and then nothing is written (MSP-13).
 
@@ -359,14 +394,14 @@ def _set_paperless(customer: Customer, enrolled: bool, actor: Actor) -> bool:
     return True
 
 
-def _put_on_calendar(customer: Customer, today: datetime.date) -> None:
-    """Give each open bill a collection date that is not in the past (PAY-12)."""
+def put_on_calendar(customer: Customer, today: datetime.date) -> None:
+    """Give each open bill of a customer whose row the caller holds a collection date that is not in the past (PAY-12)."""
     bills = Item.objects.filter(customer=customer, kind=ItemKind.BILL, open__gt=0).select_for_update(no_key=True)
     for item in bills.order_by("pk"):
         if (on := _collection_day(item, customer, today)) != item.collect_on:
             item.collect_on = on
-            item.collect_tries = 0
-            item.save(update_fields=["collect_on", "collect_tries"])
+            item.collect_tries, item.declined_on = 0, None
+            item.save(update_fields=["collect_on", "collect_tries", "declined_on"])
 
 
 def _collection_day(item: Item, customer: Customer, today: datetime.date) -> datetime.date:

@@ -122,7 +122,10 @@ def grouping(
 
 
 class Bill(NamedTuple):
-    """One bill that a run has claimed, with the payment and the attempt to make for it."""
+    """One bill that a run has claimed, with the payment and the attempt to make for it.
+
+    ``declined`` says that its method was declined lately, at whichever account.
+    """
 
     item: int
     customer: int
@@ -134,6 +137,7 @@ class Bill(NamedTuple):
     account: str
     payment: str
     attempt: str
+    declined: bool | None = None
     group: str | None = None
 
 

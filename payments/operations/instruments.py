@@ -1,8 +1,11 @@
-"""Methods of payment: added by a token from the processor's own page, removed, made the default."""
+"""Methods of payment: added by a token from the processor's own page, removed, made the default, confirmed."""
 
 from __future__ import annotations
 
+import datetime
+
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from billing import audit
@@ -17,6 +20,7 @@ from payments.models import (
     Route,
     ScheduledPayment,
 )
+from payments.operations import declines, enrolments
 from payments.operations.routes import open_route
 
 
@@ -36,6 +40,12 @@ class MethodInUse(DomainError):
     """AutoPay or a scheduled payment charges the method."""
 
     default = _("AutoPay uses this method. Choose another one for AutoPay or turn AutoPay off first.")  # type: ignore[assignment]
+
+
+class NotDeclined(DomainError):
+    """There is nothing to confirm."""
+
+    default = _("This method is not declined. Nothing needs to be confirmed.")  # type: ignore[assignment]
 
 
 def add(*, customer: Customer, route: Route, token: str, keep: bool, actor: Actor) -> Instrument:
@@ -81,6 +91,7 @@ def _keep(
             customer=customer,
             route=route,
             token=details.token,
+            declined_at=declines.last_of(biller_id=customer.biller_id, token=details.token),
         )
     instrument.kind, instrument.brand, instrument.last4 = (
         details.kind,
@@ -129,6 +140,27 @@ def make_default(*, instrument: Instrument, actor: Actor) -> None:
     instrument.is_default = True
     instrument.save(update_fields=["is_default"])
     _audit("instrument.defaulted", instrument, actor)
+
+
+@transaction.atomic(durable=True)
+def confirm(*, instrument: Instrument, actor: Actor, now: datetime.datetime | None = None) -> None:
+    """Let runs charge a method again that the bank had declined for good: its payer or a CSR says that it is good (PAY-5).
+
+    Open bills that AutoPay pays with it are collected from today on.
+
+    :raises NotDeclined: nothing keeps it from being charged.
+    """
+    customer = Customer.objects.select_for_update(no_key=True).select_related("biller").get(pk=instrument.customer_id)
+    instrument = Instrument.objects.get(pk=instrument.pk)
+    if instrument.state != InstrumentState.BAD:
+        raise NotDeclined
+    others = Instrument.objects.filter(customer=customer, is_default=True, state=InstrumentState.ACTIVE)
+    instrument.state = InstrumentState.ACTIVE
+    instrument.is_default = not others.exists()
+    instrument.save(update_fields=["state", "is_default"])
+    if AutoPayEnrolment.objects.filter(instrument=instrument, ended_at__isnull=True).exists():
+        enrolments.put_on_calendar(customer, customer.biller.business_date(now or timezone.now()))
+    _audit("instrument.confirmed", instrument, actor)
 
 
 def _audit(event: str, instrument: Instrument, actor: Actor) -> None:

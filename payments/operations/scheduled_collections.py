@@ -40,7 +40,7 @@ from payments.models import (
     ScheduledPayment,
 )
 from payments.models import ScheduledState as State
-from payments.operations import balances, charges, dues, runs, scheduled_outcomes
+from payments.operations import balances, charges, declines, dues, runs, scheduled_outcomes
 
 CHUNK_SIZE = 1_000
 # Seconds in which a chunk's balances are asked for; who could not be asked by then counts as not answered.
@@ -51,6 +51,7 @@ MOST_DAYS_LATE = 7
 _LATE = gettext_noop("It could not be made on its day, and that is too long ago.")
 _BLOCKED = gettext_noop("This account cannot be paid this way. Choose another method.")
 _UNUSABLE = gettext_noop("This method cannot be used. Choose another one.")
+_HELD = gettext_noop("This method was declined too often to be charged again yet. Choose another one.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,17 +199,23 @@ def _claim(
     waiting = found.filter(customer_id__in=list(customers)).order_by("pk").select_for_update(of=("self",))
     takes: list[_Take] = []
     closed: dict[State, list[tuple[uuid.UUID, str]]] = {State.NOTHING_DUE: [], State.FAILED: []}
-    for one in waiting.select_related("instrument__route"):
+    mine = list(waiting.select_related("instrument__route"))
+    left = _tries_left(biller, mine, now)
+    for one in mine:
         due = dues.reckon(biller, items[one.customer_id])
-        left = due.full - due.in_flight
+        free = due.full - due.in_flight
         if due.full <= 0:
             closed[State.NOTHING_DUE].append((one.pk, ""))
-        elif left <= 0:
+        elif free <= 0:
             continue  # all of it is on its way: what becomes of that decides, at the next run
         elif why := _why_not(one, customers[one.customer_id], run.business_date):
             closed[State.FAILED].append((one.pk, why))
+        elif left.get(one.instrument.token, 1) <= 0:
+            closed[State.FAILED].append((one.pk, _HELD))
         else:
-            amount = left if one.whole else min(one.amount, left)
+            amount = free if one.whole else min(one.amount, free)
+            if one.instrument.token in left:
+                left[one.instrument.token] -= 1
             account = customers[one.customer_id].shown_number
             takes.append(_Take(one, account, amount, _parts(items[one.customer_id], amount)))
     for state, those in closed.items():
@@ -217,6 +224,15 @@ def _claim(
         sent_count=F("sent_count") + len(takes), sent_total=F("sent_total") + sum(take.amount for take in takes)
     )
     return _take(biller, run, chunk, takes, now) if takes else {}
+
+
+def _tries_left(biller: Biller, mine: Sequence[ScheduledPayment], now: datetime.datetime) -> dict[str, int]:
+    """Give how often the card networks let those methods be charged that were declined lately, by token (PAY-5)."""
+    since = declines.lately(now)
+    methods = [one.instrument for one in mine]
+    tokens = [one.token for one in methods if one.declined_at is not None and one.declined_at > since]
+    found = declines.standings(biller=biller, tokens=tokens, now=now, lock=True)
+    return {token: standing.left for token, standing in found.items() if standing.left is not None}
 
 
 def _why_not(one: ScheduledPayment, customer: Customer, today: datetime.date) -> str:

@@ -62,6 +62,7 @@ def notify(ids: Sequence[uuid.UUID], kind: NoticeKind, *, now: datetime.datetime
                    jsonb_build_object('amount', s.amount::text, 'currency', s.currency, 'pay_on', s.pay_on, 'number', i.number,
                                       'whole', CASE WHEN s.whole THEN 'yes' END, 'followed', nullif(%s, ''),
                                       'method', jsonb_build_object('kind', n.kind, 'brand', nullif(n.brand, ''), 'last4', n.last4),
+                                      'declined', CASE WHEN n.state = 'bad' THEN 'yes' END,
                                       'reason', s.failure, 'consent', s.consent_text) AS facts,
                    NULL AS email
             FROM payments_scheduledpayment s

@@ -31,13 +31,13 @@ from datapump.operations import records
 from payments.gateways.base import Answer, Command, Result
 from payments.models import Channel, Payment
 from payments.models.payments import ANSWERED_OFFSET, confirmation_of
-from payments.operations import deadlocks, reservations, reversals, scheduled_outcomes
+from payments.operations import deadlocks, declines, reservations, reversals, scheduled_outcomes
 from payments.operations.answers import record_answers, words_for
 
 _Key = TypeVar("_Key", bound=Hashable)
 
 # The processor did nothing, for no fault of the payer: what it held or what is due may be asked for again.
-NOT_REACHED = (int(Result.NO_ANSWER), int(Result.SERVICE_UNAVAILABLE), int(Result.TECHNICAL_PROBLEM))
+NOT_REACHED = declines.NOT_ASKED
 
 # What a notice says of a payment, or of all payments of its group: the amount, and each with its account.
 _AMOUNT = "coalesce((SELECT sum(m.amount) FROM payments_payment m WHERE m.group_id = p.group_id), p.amount)::text"
@@ -354,6 +354,7 @@ def _fail(
 ) -> Settled:
     """Fail payments whose money did not move and let go of what they held; the caller holds their attempts."""
     ids = sets.array(one.payment_id for one in failures)
+    said = {result: str(words_for(result)) for result in {one.result for one in failures}}
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -364,32 +365,42 @@ def _fail(
             WHERE p.id = ANY(%s::uuid[]) AND p.state = 'processing'
             RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee, p.channel
             """,
-            [now, sets.keyed((one.payment_id, [one.result, str(words_for(one.result))]) for one in failures), ids],
+            [now, sets.keyed((one.payment_id, [one.result, said[one.result]]) for one in failures), ids],
         )
         payments = [Moved(*row) for row in cursor.fetchall()]
         if len(payments) != len(failures):
             raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
         _end_authorizations(failures, now)
         reservations.release([one.payment_id for one in failures])
-        retries = biller.retry_days
-        # Never reached: the next run may take the bill again. Soft: on the biller's retry days. Hard: not again (PAY-5).
+        # Never reached: the next run may take the bill again. Soft: on the biller's days after the first decline, whenever
+        # the tries between were made; a day that has passed is let go. Hard: not again (PAY-5).
         cursor.execute(
             """
             UPDATE billing_item i
-            SET collect_tries = i.collect_tries + 1,
-                collect_on = CASE WHEN p.result = ANY(%s) THEN %s::date + (%s::int[])[i.collect_tries + 1] END
-            FROM payments_payment p JOIN payments_allocation a ON a.payment_id = p.id
+            SET collect_tries = i.collect_tries + 1, declined_on = coalesce(i.declined_on, d.today),
+                collect_on = CASE WHEN p.result = %s THEN (
+                    SELECT min(coalesce(i.declined_on, d.today) + day) FROM unnest(%s::int[]) AS day
+                    WHERE coalesce(i.declined_on, d.today) + day > least(i.collect_on, d.today)
+                      AND coalesce(i.declined_on, d.today) + day >= d.today) END
+            FROM payments_payment p JOIN payments_allocation a ON a.payment_id = p.id, (SELECT %s::date AS today) d
             WHERE p.id = ANY(%s::uuid[]) AND a.item_id = i.id AND p.channel = %s AND p.result <> ALL(%s)
             """,
             [
-                [int(Result.SOFT_DECLINE)],
+                int(Result.SOFT_DECLINE),
+                biller.retry_days,
                 biller.business_date(now),
-                retries,
                 ids,
                 Channel.AUTOPAY,
                 list(NOT_REACHED),
             ],
         )
+    declines.note(
+        biller=biller,
+        payment_ids=[one.id for one in payments],
+        told=[one.customer_id for one in payments if one.channel in {Channel.AUTOPAY, Channel.SCHEDULED}],
+        actor=actor,
+        now=now,
+    )
     if scheduled := [one.id for one in payments if one.channel == Channel.SCHEDULED]:
         scheduled_outcomes.not_paid(scheduled, not_reached=NOT_REACHED, actor=actor, now=now)
     _count_in_chunks(payments, "declined")
@@ -399,6 +410,7 @@ def _fail(
             SELECT p.biller_id, p.customer_id, 'autopay-failed:' || p.id AS key,
                    jsonb_strip_nulls(jsonb_build_object(
                        'payment', p.id, 'amount', {_AMOUNT}, 'currency', p.currency, 'reason', p.failure,
+                       'declined', (SELECT 'yes' FROM payments_instrument i WHERE i.id = p.instrument_id AND i.state = 'bad'),
                        'group', {_GROUP})) AS facts,
                    NULL AS email
             FROM payments_payment p WHERE p.id = ANY(%s::uuid[]) AND p.channel = %s AND p.result <> ALL(%s)

@@ -239,6 +239,8 @@ _BILLER_PORTAL = [
     _biller("biller-account-methods", "view", GET, "customer_id"),
     _biller("biller-account-method-add", "enter_card", BOTH, "customer_id", given=lambda _: {"token": "tok_x"}),
     _biller("biller-account-method-default", "change_enrolment", POST, "customer_id instrument_id"),
+    _biller("biller-account-collection", "change_enrolment", BOTH, "customer_id", given=lambda _: {"rule": "due"}),
+    _biller("biller-account-method-confirm", "change_enrolment", POST, "customer_id instrument_id"),
     _biller("biller-account-method-remove", "change_enrolment", BOTH, "customer_id instrument_id"),
     _biller("biller-account-pay", "take_payment", BOTH, "customer_id", given=lambda _: {"choice": "other", "amount": "5"}),
     _biller(
@@ -502,6 +504,7 @@ _CUSTOMER_PORTAL = [
     _own_account("schedule-cancel", BOTH),
     _own_account("method-add", BOTH, fixed={"kind": "card"}, given=lambda _: {"token": "tok_x"}),
     _own_account("method-default", POST, "instrument_id"),
+    _own_account("method-confirm", POST, "instrument_id"),
     _own_account("method-remove", BOTH, "instrument_id"),
     _own_account(
         "autopay-account", BOTH, query=lambda at: f"method={at.account.spare.pk}", given=lambda _: {"agreed": "on"}

@@ -34,6 +34,7 @@ MAY: dict[str, set[str]] = {
     "django_celery_beat_periodictask": {"add", "change", "delete"},
     "mfa_authenticator": {"delete"},
     "payments_answercode": {"add", "change", "delete"},
+    "payments_retrylimit": {"add", "change", "delete"},
     "payments_route": {"add", "change"},
     "sms_line": {"add", "change"},
     "sms_programme": {"add", "change"},

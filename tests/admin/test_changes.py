@@ -14,6 +14,7 @@ from django.urls import reverse
 from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
 
 from billing import audit
+from billing.actors import Actor
 from billing.models import (
     AuditEntry,
     Biller,
@@ -30,6 +31,7 @@ from config import beat
 from config.celery import BEAT
 from datapump.models import Configuration
 from payments.models import AnswerCode, Payment, Route
+from payments.operations import instruments
 from tests.admin.worlds import MACHINE, make_administrator, make_everything
 from tests.factories import (
     TODAY,
@@ -268,6 +270,7 @@ def test_route_is_set_up_with_a_secret_that_is_never_shown_again(client: Client)
         ({"driver": "nobody"}, "driver", "Select a valid choice"),
         ({"tenders": ["cash"]}, "tenders", "Select a valid choice"),
         ({"tenders": []}, "tenders", "required"),
+        ({"currency": "CAD"}, "currency", "is paid in USD"),
     ],
 )
 def test_route_whose_driver_cannot_be_opened_is_refused(
@@ -284,6 +287,7 @@ def test_route_whose_driver_cannot_be_opened_is_refused(
 def test_answer_code_means_what_the_administrator_says(client: Client, processor: Processor) -> None:
     instrument = setting(processor, "hard_decline")
     assert pay(instrument, key="before").result == 8
+    instruments.confirm(instrument=instrument, actor=Actor.system("test"))
     wanted = {"driver": "simulator", "code": "303", "result": "7", "words": ""}
     assert client.post(reverse("admin:payments_answercode_add"), wanted).status_code == 302
     assert pay(instrument, key="after").result == 7
@@ -293,6 +297,26 @@ def test_answer_code_means_what_the_administrator_says(client: Client, processor
     assert [event for event, *_ in entries() if event.startswith("configuration")] == [
         "configuration.added", "configuration.removed"
     ]  # fmt: skip
+
+
+@pytest.mark.spec("PAY-4")
+def test_result_of_ones_own_has_words_that_payers_and_staff_read(client: Client, processor: Processor) -> None:
+    wanted = {"driver": "simulator", "code": "303", "result": "250", "words": ""}
+    answer = client.post(reverse("admin:payments_answercode_add"), wanted)
+    assert "250" in str(answer.context["adminform"].form.errors["words"])
+    assert AnswerCode.objects.count() == 0
+    said = {**wanted, "words": "Ask the bank for a new card."}
+    assert client.post(reverse("admin:payments_answercode_add"), said).status_code == 302
+    payment = pay(setting(processor, "hard_decline"))
+    assert (payment.result, payment.failure) == (250, "Ask the bank for a new card.")
+    # Neither soft nor hard: the method may be charged again.
+    assert payment.instrument is not None and payment.instrument.state == "active"
+    for page in ("payment", "attempt"):
+        listed = client.get(reverse(f"admin:payments_{page}_changelist")).content.decode()
+        assert "250 Ask the bank for a new card." in listed or page == "payment"
+        row = payment if page == "payment" else payment.attempts.get()
+        shown = client.get(reverse(f"admin:payments_{page}_change", args=[row.pk])).content.decode()
+        assert "250 Ask the bank for a new card." in shown
 
 
 @pytest.mark.spec("PAY-4")

@@ -28,12 +28,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ADDED = {
     "billing.Biller", "billing.Membership", "billing.PayerLink", "billing.Setting", "billing.User",
     "django_celery_beat.CrontabSchedule", "django_celery_beat.IntervalSchedule", "django_celery_beat.PeriodicTask",
-    "payments.AnswerCode", "payments.Route", "sms.Line", "sms.Programme", "sms.Wording",
+    "payments.AnswerCode", "payments.RetryLimit", "payments.Route", "sms.Line", "sms.Programme", "sms.Wording",
 }  # fmt: skip
 CHANGED = ADDED - {"billing.PayerLink"} | {"datapump.Configuration", "datapump.Endpoint"}
 DELETED = {
     "billing.Membership", "billing.PayerLink", "django_celery_beat.CrontabSchedule", "mfa.Authenticator",
     "django_celery_beat.IntervalSchedule", "django_celery_beat.PeriodicTask", "payments.AnswerCode",
+    "payments.RetryLimit",
     # Lifting a lock on somebody who typed a wrong password is removing the attempt.
     "axes.AccessAttempt", "axes.AccessFailureLog", "axes.AccessLog", "sms.Wording",
 }  # fmt: skip

@@ -42,6 +42,7 @@ from payments.models import (
     CloudPayment,
     Payment,
     ProcessorEvent,
+    RetryLimit,
     ScheduledPayment,
 )
 from sms.models import PENDING_FOR, Announcement, Line, PayLink, Phone, Programme, SmsMode, Text, Wording
@@ -116,6 +117,7 @@ def make_everything(n: int) -> None:
         biller=biller, route=route, event_id=f"evt_{n}", kind="charge.failed", happened_at=timezone.now()
     )
     AnswerCode.objects.create(driver="simulator", code=f"9{n:02d}", result=7)
+    RetryLimit.objects.create(brand=f"brand-{n}", per_day=3)
     notice = Notice.objects.create(biller=biller, customer=customer, kind="receipt", key=f"receipt:{n}")
     NoticeDelivery.objects.create(
         biller=biller, customer=customer, notice=notice, address="pat@example.com", state="sent"

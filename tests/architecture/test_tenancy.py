@@ -26,6 +26,7 @@ SHARED = {
     "billing_seal": "digests over the whole trail",
     "billing_installation": "which server the database is in, the same for every biller",
     "payments_answercode": "what a processor's codes mean, the same for every biller",
+    "payments_retrylimit": "what the card networks allow, the same for every biller",
 }
 # Keys that are unique over all billers, so that a refused insert could tell of another biller's row, and why they may be.
 ACROSS = {

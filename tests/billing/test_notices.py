@@ -93,6 +93,7 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
         "currency": "USD",
         "reason": "Insufficient funds",
     },
+    NoticeKind.METHOD_DECLINED: {"method": SCHEDULED["method"]},
     NoticeKind.SCHEDULED: {**SCHEDULED, "whole": "yes", "consent": "I authorize this."},
     NoticeKind.RESCHEDULED: {**SCHEDULED, "followed": "yes"},
     NoticeKind.UNSCHEDULED: SCHEDULED,

@@ -17,10 +17,11 @@ from django.utils import timezone
 
 from billing.actors import Actor
 from billing.models import AuditEntry, Biller, Chunk, Customer, Item, Role, Run, RunState, User
-from payments.biller_portal.payments import RESULTS, result_in_words
+from payments import results
 from payments.gateways.base import Result
 from payments.models import (
     Allocation,
+    AnswerCode,
     Attempt,
     Authorization,
     AutoPayEnrolment,
@@ -446,11 +447,20 @@ def test_paperless_is_turned_the_way_that_the_page_said(client: Client, biller: 
 
 @pytest.mark.spec("PAY-1", "PAY-2")
 def test_every_result_code_is_in_words() -> None:
-    assert set(RESULTS) == {*Result, 777, 888, 999}
-    assert result_in_words(8) == "8 Hard decline"
-    assert result_in_words(999) == "999 Checkpoint – no answer recorded"
-    assert result_in_words(1008) == "1008 Hard decline, not applied yet"
-    assert result_in_words(250) == "250 Code of the biller"
+    assert set(results.WORDS) == {*Result, 777, 888, 999}
+    assert results.in_words(8) == "8 Hard decline"
+    assert results.in_words(777) == "777 Deposit pending"
+    assert results.in_words(888) == "888 Authorization pending"
+    assert results.in_words(999) == "999 Checkpoint – no answer recorded"
+    assert results.in_words(1000) == "1000 Passed, not applied yet"
+    assert results.in_words(1008) == "1008 Hard decline, not applied yet"
+    assert results.in_words(1777) == "1777 Deposit pending, not applied yet"
+    assert results.in_words(1888) == "1888 Authorization pending, not applied yet"
+    assert results.in_words(250) == "250 Code of the biller"
+    AnswerCode.objects.create(driver="simulator", code="302", result=250, words="Ask the bank for a new card.")
+    assert results.in_words(250) == "250 Ask the bank for a new card."
+    assert results.in_words(1250) == "1250 Ask the bank for a new card., not applied yet"
+    assert results.in_words(None) == ""
 
 
 def test_payments_are_filtered_and_taken_away_as_a_file(client: Client, biller: Biller, processor: Processor) -> None:

@@ -146,7 +146,10 @@ def prepare(cursor: Any, job: Job) -> int:
         },
     )
     cursor.execute(f"ANALYZE {stage.bills} (line, customer_id, known, shared)")
-    return _pass_over_repeated(cursor, job)
+    repeated = _pass_over_repeated(cursor, job)
+    if not biller.balance_forward or job.layout.has(9003):
+        _keep_to_the_cycle(cursor, job)
+    return repeated
 
 
 def _pass_over_repeated(cursor: Any, job: Job) -> int:
@@ -170,6 +173,31 @@ def _pass_over_repeated(cursor: Any, job: Job) -> int:
     cursor.execute(f"SELECT count(*) FROM {repeated} WHERE NOT (other_amount OR other_issued OR other_due)")
     (count,) = cursor.fetchone()
     return int(count)
+
+
+def _keep_to_the_cycle(cursor: Any, job: Job) -> None:
+    """Let bills that stand for themselves be collected on the day of the account's first one of the cycle (PAY-12).
+
+    That is the first that AutoPay may yet take; where the new bill carries the old balance, ``_carry_forward`` does it.
+    """
+    stage = job.stage
+    cursor.execute(
+        f"""
+        UPDATE {stage.bills} b SET collect_on = greatest(x.collect_on, %(today)s)
+        FROM (
+            SELECT customer_id, min(collect_on) AS collect_on FROM (
+                SELECT customer_id, collect_on FROM {stage.bills} WHERE NOT forward AND amount > 0
+                UNION ALL
+                SELECT i.customer_id, i.collect_on FROM public.billing_item i
+                WHERE i.customer_id IN (SELECT customer_id FROM {stage.bills} WHERE known AND NOT forward)
+                  AND i.kind = 'bill' AND i.open > i.reserved AND i.collect_tries = 0 AND i.collect_on >= %(today)s::date - 1
+            ) of_account
+            GROUP BY customer_id
+        ) x
+        WHERE x.customer_id = b.customer_id AND NOT b.forward AND x.collect_on < b.collect_on
+        """,
+        {"today": job.today},
+    )
 
 
 def merge(cursor: Any, job: Job, *, carry: Carry, repeated: int, told: Callable[[int], None]) -> Merged:

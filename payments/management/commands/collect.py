@@ -25,9 +25,13 @@ class Command(RunCommand):
         super().add_arguments(parser)
         parser.add_argument("--start", type=day, default=1, help="First collection date, or days before today (1).")
         parser.add_argument("--end", type=day, default=0, help="Last collection date, or days before today (0).")
-        parser.add_argument(
-            "--inactive", action="store_true", help="Inactive and closed accounts instead of active ones."
-        )
+        accounts = parser.add_mutually_exclusive_group()
+        for status in CustomerStatus:
+            accounts.add_argument(
+                f"--{status.value}", dest="status", action="store_const", const=status.value,
+                help=f"Only {status.label.lower()} accounts{' (the default)' if status == CustomerStatus.ACTIVE else ''}.",
+            )  # fmt: skip
+        parser.set_defaults(status=CustomerStatus.ACTIVE.value)
         parser.add_argument("--route", help="Only methods of this route, by name.")
         parser.add_argument("--pay-type", choices=["card", "ach"], default="", help="Only this kind of method.")
         parser.add_argument("--rebill", action="store_true", help="Any open bill, whatever its collection date.")
@@ -39,7 +43,7 @@ class Command(RunCommand):
         return collections.Options(
             start=date_of(given["start"], today),
             end=date_of(given["end"], today),
-            status=CustomerStatus.INACTIVE if given["inactive"] else CustomerStatus.ACTIVE,
+            status=given["status"],
             route_id=route.pk if route else None,
             tender=given["pay_type"],
             rebill=given["rebill"],
