@@ -410,7 +410,7 @@ def test_card_tries_are_limited_by_account_and_survive_a_wiped_cache(town: Town,
 
 
 def test_payments_of_one_account_are_limited(town: Town, ana: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    card = town.on_file("hard_decline")
+    card = town.on_file("soft_decline")
     monkeypatch.setattr(card_entry, "PAYMENTS_OF_ACCOUNT", Limit("pay", 2, datetime.timedelta(hours=1)))
     for _ in range(2):
         assert pay(ana, pay_url(town), method=str(card.pk)).status_code == 302
