@@ -295,19 +295,19 @@ def test_an_address_that_was_used_or_is_over_pays_nothing(town: Town) -> None:
 
 
 def test_a_declined_card_may_be_followed_by_another_one_but_not_by_a_hundred(town: Town) -> None:
-    bad, good = town.on_file("hard_decline"), town.on_file()
+    bad, good = town.on_file("soft_decline"), town.on_file()
     opened = town.open()
     path = path_of(opened)
     client = Client()
     review = client.post(path, {"method": str(bad.pk), "email": ""})["Location"]
     failed = client.get(client.post(review)["Location"])
-    assert "The bank declined the payment." in text(failed)
+    assert "The bank declined the payment for now." in text(failed)
     # The same button once more tries nothing.
     assert client.post(review)["Location"] == path
     assert Payment.objects.count() == 1
     result = town.result(opened)
     assert (result["state"], result["may_be_paid"], result["payment"]["failure"]) == (
-        "failed", True, "The bank declined the payment."
+        "failed", True, "The bank declined the payment for now."
     )  # fmt: skip
     assert "Your payment did not go through" in text(client.get(path))
     for _ in range(cloud_payments.MOST_TRIES - 2):
