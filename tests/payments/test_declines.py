@@ -83,7 +83,7 @@ def watch(seen: list[str]) -> Callable[..., Any]:
     """Keep the statements that ask how often something may be tried."""
 
     def keep(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if "payments_retrylimit" in sql or "array_agg(a.created_at" in sql:
+        if "payments_retrylimit" in sql or "array_agg(t.created_at" in sql:
             seen.append(sql)
         return execute(sql, params, many, context)
 
