@@ -22,7 +22,7 @@ from billing.models import Biller
 from payments.gateways.base import GatewayError
 from payments.gateways.base import ProcessorEvent as Told
 from payments.models import Attempt, AttemptState, ProcessorEvent, Route
-from payments.operations import recoveries, settlements
+from payments.operations import recoveries, returns, settlements
 from payments.operations.routes import open_route
 from payments.operations.settlements import Settled
 
@@ -71,6 +71,8 @@ def apply(*, biller: Biller, actor: Actor) -> Settled:
         route = events[0].route
         try:
             settled += _ask(biller, route, {key for event in events for key in event.keys}, actor)
+            if any(event.reverses for event in events):
+                returns.read_route(route=route, actor=actor, now=timezone.now())
         except GatewayError:
             continue  # it does not answer; recovery asks as well
         failpoint("processor_events.asked")

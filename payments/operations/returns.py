@@ -61,21 +61,34 @@ class Read:
 def read(*, biller: Biller, actor: Actor, now: datetime.datetime) -> Read:
     """Read what the biller's processors say was returned and charged back, and book what is new; any number of times.
 
-    :raises payments.gateways.base.GatewayError: a processor did not say; what was read before stays booked.
+    :raises payments.gateways.base.GatewayError: a processor did not say; what it said before, and the others, are booked.
     """
-    done = Read()
+    done, silent = Read(), None
     for route in Route.objects.filter(biller=biller).order_by("pk"):
-        since = (route.reversals_read_until or now - _FIRST) - _OVERLAP
-        until = now
-        for told in open_route(route).reversals(since):
-            failpoint("reversals.told")
-            taken = take(route=route, told=told, actor=actor, now=now)
-            if taken is None:
-                # Its charge is not booked yet: it is asked for again when that is known.
-                until = min(until, told.happened_at)
-                continue
+        try:
+            done += read_route(route=route, actor=actor, now=now)
+        except base.GatewayError as error:
+            silent = error
+    if silent is not None:
+        raise silent
+    return done
+
+
+def read_route(*, route: Route, actor: Actor, now: datetime.datetime) -> Read:
+    """Read what one processor says was returned and charged back, and book what is new; any number of times.
+
+    :raises payments.gateways.base.GatewayError: it did not say; what was read before stays booked.
+    """
+    done, until = Read(), now
+    for told in open_route(route).reversals((route.reversals_read_until or now - _FIRST) - _OVERLAP):
+        failpoint("reversals.told")
+        taken = take(route=route, told=told, actor=actor, now=now)
+        if taken is None:
+            # Its charge is not booked yet: it is asked for again when that is known.
+            until = min(until, told.happened_at)
+        else:
             done += taken
-        Route.objects.filter(pk=route.pk).update(reversals_read_until=until)
+    Route.objects.filter(pk=route.pk).update(reversals_read_until=until)
     return done
 
 

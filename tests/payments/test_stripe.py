@@ -20,8 +20,18 @@ from billing.actors import Actor
 from billing.models import AuditEntry, Customer
 from payments import books, tasks
 from payments.gateways.base import ProcessorEvent as Told
-from payments.models import Attempt, Authorization, Case, Channel, Instrument, Payment, ProcessorEvent, Route
-from payments.operations import authorizations, charges, processor_events, recoveries
+from payments.models import (
+    Attempt,
+    Authorization,
+    Case,
+    Channel,
+    Instrument,
+    Payment,
+    ProcessorEvent,
+    Reversal,
+    Route,
+)
+from payments.operations import authorizations, charges, processor_events, recoveries, refunds
 from tests.access.headers import faults
 from tests.browsers import RULES
 from tests.factories import NOON, make_biller, make_customer, make_instrument, make_invoice, make_link, make_user
@@ -154,6 +164,32 @@ def test_an_event_waits_while_stripe_does_not_answer_and_recovery_does_without_i
     tasks.apply_processor_events()
     assert ProcessorEvent.objects.filter(applied_at=None).count() == 0
     assert town.stripe.charges(ACCOUNT) == {key: 1}
+
+
+@pytest.mark.spec("PAY-32", "PAY-33")
+def test_a_refund_is_made_at_stripe_and_an_event_of_a_dispute_has_it_read_at_once(town: Town) -> None:
+    payment = town.pay()
+    key = str(Attempt.objects.get().pk)
+    back = refunds.refund(
+        payment=Payment.objects.select_related("biller", "route").get(pk=payment.pk),
+        amount=Decimal("10.00"),
+        reason="Paid twice",
+        actor=PAYER,
+        request_key="back-1",
+    )
+    assert (back.state, back.kind) == ("done", "refund")
+    assert town.stripe.intent_of(ACCOUNT, key)["amount_received"] == 8410
+    town.stripe.reverse(ACCOUNT, key, "chargeback", 7410)
+    dispute = {"object": "dispute", "payment_intent": town.stripe.intent_of(ACCOUNT, key)["id"]}
+    for _ in range(2):
+        assert town.tell("charge.dispute.funds_withdrawn", dispute, event_id="evt_d") == 200
+        tasks.apply_processor_events()
+    taken = Reversal.objects.get(kind="chargeback")
+    assert (taken.state, str(taken.amount), taken.code) == ("done", "74.10", "10.4")
+    payment.refresh_from_db()
+    town.customer.refresh_from_db()
+    assert (payment.state, str(payment.undone), str(town.customer.balance)) == ("reversed", "84.10", "84.10")
+    assert [one for one in books.findings() if one.wrong] == []
 
 
 def test_what_is_not_signed_or_not_for_us_is_refused_and_nothing_is_kept(town: Town) -> None:
