@@ -243,7 +243,7 @@ SETTINGS = [
 @pytest.mark.spec("MSP-37")
 def test_what_is_open_with_its_credits_is_the_balance(client: Client, biller: Biller) -> None:
     customer = make_customer(biller, number="35909-001")
-    make_invoice(customer, "84.10", number="7001")
+    make_invoice(customer, "84.10", number="7001", due_on=timezone.now().date() + datetime.timedelta(days=2))
     lines = [
         Given(1, customer.number, Decimal("10.00"), "Meter test", "d1"),
         Given(2, customer.number, Decimal("-25.50"), "Outage in March", "c1"),
