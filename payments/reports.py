@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count, Min, Q, QuerySet, Sum
 
-from billing.models import Biller, Chunk, ChunkState, LedgerAccount, Run, RunKind
+from billing.models import Biller, Chunk, ChunkState, LedgerAccount, PostingKind, Run, RunKind
 from billing.models.tenants import TenantQuerySet
 from payments import results
 from payments.gateways.base import Command
@@ -61,7 +61,10 @@ def confirmation_bounds(text: str) -> tuple[uuid.UUID, uuid.UUID] | None:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """What the journal says came in on one business day by one route and tender; ``amount`` is without ``fees``."""
+    """What the journal says came in on one business day by one route and tender; ``amount`` is without ``fees``.
+
+    ``back`` is what went back that day of payments of any day, with their fees; what was won back is taken off.
+    """
 
     day: datetime.date
     route_id: int | None
@@ -71,6 +74,7 @@ class Total:
     amount: Decimal
     fees: Decimal
     currency: str
+    back: Decimal = _ZERO
 
     @property
     def taken(self) -> Decimal:
@@ -122,15 +126,16 @@ class DayCheck:
 def daily_totals(*, biller: Biller, start: datetime.date, end: datetime.date) -> list[Total]:
     """Give what came in by business day, route and tender, both days included, newest first; from the journal alone.
 
-    A day ends at the biller's cut-off (``Biller.business_date``); reversals count against the day they are booked on.
+    A day ends at the biller's cut-off (``Biller.business_date``); what goes back counts on the day on which it is booked.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT p.effective_on, e.route_id, coalesce(r.name, ''), e.tender, e.currency,
-                   coalesce(sum(CASE WHEN e.amount > 0 THEN e.count ELSE -e.count END)
-                            FILTER (WHERE e.account = %s), 0), sum(e.amount),
-                   coalesce(-sum(e.amount) FILTER (WHERE e.account = %s), 0.00)
+                   coalesce(sum(e.count) FILTER (WHERE e.account = %s AND p.kind <> %s), 0),
+                   coalesce(sum(e.amount) FILTER (WHERE p.kind <> %s), 0.00),
+                   coalesce(-sum(e.amount) FILTER (WHERE e.account = %s AND p.kind <> %s), 0.00),
+                   coalesce(-sum(e.amount) FILTER (WHERE e.account = %s AND p.kind = %s), 0.00)
             FROM billing_posting p
             JOIN billing_entry e ON e.posting_id = p.id AND e.account IN (%s, %s)
             LEFT JOIN payments_route r ON r.id = e.route_id
@@ -138,13 +143,14 @@ def daily_totals(*, biller: Biller, start: datetime.date, end: datetime.date) ->
             GROUP BY 1, 2, 3, 4, 5 ORDER BY 1 DESC, 3, 4
             """,
             [
-                *(LedgerAccount.CLEARING, LedgerAccount.FEES, LedgerAccount.CLEARING, LedgerAccount.FEES),
-                *(biller.pk, start, end),
+                *(LedgerAccount.CLEARING, PostingKind.REVERSAL, PostingKind.REVERSAL),
+                *(LedgerAccount.FEES, PostingKind.REVERSAL, LedgerAccount.CLEARING, PostingKind.REVERSAL),
+                *(LedgerAccount.CLEARING, LedgerAccount.FEES, biller.pk, start, end),
             ],
         )
         return [
-            Total(day, route_id, route, tender, count, amount, fees, currency)
-            for day, route_id, route, tender, currency, count, amount, fees in cursor.fetchall()
+            Total(day, route_id, route, tender, count, amount, fees, currency, back)
+            for day, route_id, route, tender, currency, count, amount, fees, back in cursor.fetchall()
         ]
 
 

@@ -87,9 +87,10 @@ def daily_totals(request: BillerRequest) -> HttpResponseBase:
     days = period(request, today - datetime.timedelta(days=13), today)
     totals = payment_reports.daily_totals(biller=biller, start=days.start, end=days.end) if days.good else []
     if request.GET.get("format") == "csv" and days.good:
-        heads = ("business_day", "route", "tender", "payments", "amount", "fees", "taken", "currency")
+        heads = ("business_day", "route", "tender", "payments", "amount", "fees", "taken", "went_back", "currency")
         rows = (
-            (one.day, one.route, one.tender, one.count, one.amount, one.fees, one.taken, one.currency) for one in totals
+            (one.day, one.route, one.tender, one.count, one.amount, one.fees, one.taken, one.back, one.currency)
+            for one in totals
         )
         return _csv("daily-totals", heads, rows)
     checks = payment_reports.day_checks(biller=biller, start=days.start, end=days.end) if days.good else []
@@ -100,6 +101,7 @@ def daily_totals(request: BillerRequest) -> HttpResponseBase:
         "amount": sum((one.amount for one in totals), ZERO),
         "fees": sum((one.fees for one in totals), ZERO),
         "taken": sum((one.taken for one in totals), ZERO),
+        "back": sum((one.back for one in totals), ZERO),
         "disagree": [one for one in checks if not one.agrees],
         "coming": sum(one.coming_count for one in checks),
         "told": sum((one.told for one in checks), ZERO),
@@ -123,11 +125,13 @@ def _by_day(
                 "amount": one.amount,
                 "fees": one.fees,
                 "taken": one.taken,
+                "back": one.back,
             }
             for one in totals
             if one.day == check.day
         ]
-        shown.append({"check": check, "lines": lines, "rows": len(lines) + 1})
+        back = sum((one.back for one in totals if one.day == check.day), ZERO)
+        shown.append({"check": check, "lines": lines, "rows": len(lines) + 1, "back": back})
     return shown
 
 

@@ -13,6 +13,7 @@ from billing.models import Biller
 from config.demo.doors import Simulators
 from datapump.connectors.webhooks.connector import Webhooks
 from datapump.models import Endpoint, Purpose, Record
+from payments.gateways.base import Command
 from payments.models import Attempt, AttemptState, Payment, PaymentState, Route
 
 SHOWN = 5
@@ -109,11 +110,13 @@ def _total(amounts: Iterable[Decimal]) -> Total:
 
 
 def _posted(billers: Sequence[Biller]) -> list[_Posted]:
+    # What went back since was paid all the same: the books of what came in have it.
+    paid = [PaymentState.POSTED, PaymentState.REVERSED]
     passed = Attempt.objects.filter(
-        biller__in=billers, state=AttemptState.APPLIED, result=0, payment__state=PaymentState.POSTED
-    )
+        biller__in=billers, state=AttemptState.APPLIED, result=0, payment__state__in=paid
+    ).exclude(command=Command.REFUND)
     keys = {payment: str(key) for key, payment in passed.values_list("pk", "payment_id")}
-    found = Payment.objects.filter(biller__in=billers, state=PaymentState.POSTED).order_by("created_at", "pk")
+    found = Payment.objects.filter(biller__in=billers, state__in=paid).order_by("created_at", "pk")
     endpoints = Endpoint.objects.filter(biller__in=billers, purpose=Purpose.PAYMENTS, connector=Webhooks.name)
     by_webhook = set(endpoints.values_list("biller_id", flat=True))
     return [

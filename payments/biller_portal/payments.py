@@ -21,6 +21,7 @@ from billing.biller_portal.accounts import AccountList, account_url, drawn
 from billing.biller_portal.links import url_if_any
 from billing.errors import DomainError
 from billing.models import AuditEntry, Customer
+from billing.money import ZERO
 from billing.papers.answers import answer
 from billing.permissions import Permission
 from datapump.models import Record
@@ -191,7 +192,7 @@ def payment(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
         "status_detail": _failure(found),
         "attempts": attempts,
         "allocations": settled,
-        "credit": found.amount - sum(one.amount for one in settled),
+        "credit": found.amount - (found.undone or ZERO) - sum(one.amount for one in settled),
         "facts": _facts(found),
         "together": list(Payment.objects.charged_with(found)),
         "record": record,

@@ -203,6 +203,7 @@ def test_a_supervisor_gives_money_back_and_a_csr_does_not(client: Client, biller
     assert "$10.00 was given back. What it had paid is open again." in shown
     assert "$84.10 was taken and is booked; $10.00 of it went back." in shown
     assert "What went back" in shown and "Refunded" in shown and "Paid twice" in shown
+    assert "Credit on the account" not in shown
     with nothing_changes():
         supervisor.post(url, given)  # the same form, sent twice
     assert str(Item.objects.get(customer=card.customer).open) == "10.00"

@@ -139,8 +139,8 @@ def test_the_page_and_its_file_say_what_the_journal_says() -> None:
     assert "which ends at 9:00 pm" in shown and "The books agree. Journal and payments: 1, " in shown
     file = client.get(reverse("biller-reports"), {**query, "format": "csv"})
     assert file.content.decode().splitlines() == [
-        "\ufeffbusiness_day,route,tender,payments,amount,fees,taken,currency",
-        "2026-11-10,Cards,card,1,10.00,0.00,10.00,USD",
+        "\ufeffbusiness_day,route,tender,payments,amount,fees,taken,went_back,currency",
+        "2026-11-10,Cards,card,1,10.00,0.00,10.00,0.00,USD",
     ]
 
 
@@ -168,7 +168,7 @@ def test_fees_stand_apart_from_what_the_billers_system_hears_and_add_up_to_what_
     for words in ("Amount without fees", "Taken with fees", "$2.95", "$32.95"):
         assert words in page
     file = client.get(reverse("biller-reports"), {**query, "format": "csv"}).content.decode()
-    assert file.splitlines()[1:] == ["2026-11-10,Cards,card,2,30.00,2.95,32.95,USD"]
+    assert file.splitlines()[1:] == ["2026-11-10,Cards,card,2,30.00,2.95,32.95,0.00,USD"]
     # A fee that the journal does not know shows.
     Payment.objects.filter(pk=with_fee.pk).update(fee="2.94")
     assert not checks(biller)[10].agrees

@@ -17,6 +17,7 @@ from billing.actors import Actor
 from billing.errors import Conflict
 from billing.models import AuditEntry, Biller, Customer, Entry, Item, Notice
 from datapump.models import Record
+from payments import reports
 from payments.gateways import base
 from payments.gateways.base import Answer, OutcomeUnknown, Result
 from payments.models import Attempt, Case, Channel, Checkpoint, Instrument, Payment, Reversal, ReversalDebit, Route
@@ -310,6 +311,11 @@ def test_a_returned_payment_opens_its_bill_once_and_is_told(biller: Biller, proc
     )
     assert Record.objects.get(type=5).facts["code"] == "R01"
     assert Notice.objects.get(kind="returned").facts["amount"] == "86.60"
+    day = timezone.now().date()
+    (total,) = reports.daily_totals(biller=biller, start=day, end=day)
+    assert (total.count, str(total.amount), str(total.fees), str(total.back)) == (1, "84.10", "2.50", "86.60")
+    (check,) = reports.day_checks(biller=biller, start=day, end=day)
+    assert check.agrees
     assert taken(processor, biller) == ("86.60", "0.00", "86.60")
     books_hold()
 
