@@ -140,7 +140,7 @@ def test_card_is_authorized_and_deposited_later_or_released(town: Town, processo
 @pytest.mark.spec("PAY-33")
 def test_payment_is_given_back_once_for_each_key_and_never_beyond_itself(town: Town, processor: Processor) -> None:
     paid = pay(town).json()
-    processor.control(settlement_seconds=0.001)
+    processor.control(settlement_seconds=0.0)
 
     def refund(key: str, amount: str, **others: Any) -> Answer:
         body = {"amount": amount, "reason": "Paid twice", **others}

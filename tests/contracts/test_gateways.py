@@ -114,7 +114,7 @@ class SimulatorBench:
         return {row["key"] for row in self.processor.book(MERCHANT)["rows"] if row["expired"]}
 
     def settle_charges(self) -> None:
-        self.processor.control(settlement_seconds=0.001)
+        self.processor.control(settlement_seconds=0.0)
         time.sleep(0.01)
 
     def reverse(self, key: str, kind: str, amount: str | None = None) -> str:

@@ -198,7 +198,7 @@ def test_a_supervisor_gives_money_back_and_a_csr_does_not(client: Client, biller
         assert refused.status_code == 422
         assert words in refused.content.decode(), (amount, reason, refused.context["form"].errors)
     given = {"amount": "10.00", "reason": "Paid twice", "request_key": key}
-    processor.control(settlement_seconds=0.001)
+    processor.control(settlement_seconds=0.0)
     shown = supervisor.post(url, given, follow=True).content.decode()
     assert "$10.00 was given back. What it had paid is open again." in shown
     assert "$84.10 was taken and is booked; $10.00 of it went back." in shown

@@ -688,7 +688,7 @@ def test_balances_are_what_was_billed_less_what_was_paid(lives: list[list[Any]],
         for number, payment in [one for one in flying if chance.random() < 0.5]:
             flying.remove((number, payment))
             passed = chance.random() < 0.7
-            settle(payment, Result.PASS if passed else Result.HARD_DECLINE, made - datetime.timedelta(days=1))
+            settle(payment, Result.PASS if passed else Result.TECHNICAL_PROBLEM, made - datetime.timedelta(days=1))
             if passed:
                 paid[number] += payment.amount
                 untold.append((number, payment, payment.amount))

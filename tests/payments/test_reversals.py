@@ -153,7 +153,7 @@ def test_parts_are_given_back_up_to_the_payment_and_what_it_left_as_credit_goes_
     customer = owing(biller, "50.00", "30.00")
     payment = pay(customer, "100.00", processor)
     assert open_items(customer) == [("credit", "-20.00")]
-    processor.control(settlement_seconds=0.001)
+    processor.control(settlement_seconds=0.0)
     assert give_back(payment, "15.00").kind == "refund"
     assert (open_items(customer), state(payment)) == ([("credit", "-5.00")], ("posted", "15.00"))
     give_back(payment, "15.00")
@@ -325,7 +325,7 @@ def test_what_is_charged_back_after_a_refund_is_the_billers_loss(biller: Biller,
     customer = owing(biller, "84.10")
     payment = pay(customer, "84.10", processor)
     merchant, charge = Route.objects.get(biller=biller).merchant, charge_of(payment)
-    processor.control(settlement_seconds=0.001)
+    processor.control(settlement_seconds=0.0)
     give_back(payment, "50.00")
     processor.reverse(merchant, charge, "chargeback")
     assert read(biller) == (1, 0)
@@ -408,7 +408,7 @@ def test_a_charge_of_a_group_that_is_returned_opens_the_bills_of_all(biller: Bil
     payments = list(Payment.objects.filter(biller=biller).order_by("pk"))
     assert {one.group_id for one in payments} == {payments[0].group_id}
     member = next(one for one in payments if str(one.amount) == "20.00")
-    processor.control(settlement_seconds=0.001)
+    processor.control(settlement_seconds=0.0)
     give_back(member, "5.00")
     processor.reverse(route.merchant, charge_of(member), "chargeback")
     assert read(biller) == (1, 0)
