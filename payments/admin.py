@@ -65,7 +65,9 @@ class RouteForm(_RouteForm):
 
     class Meta:
         model = Route
-        fields = ("biller", "name", "driver", "merchant", "currency", "tenders", "options", "active")
+        fields = (
+            "biller", "name", "driver", "merchant", "currency", "tenders", "descriptor", "descriptor_phone", "options", "active",
+        )  # fmt: skip
 
     def clean(self) -> dict[str, Any]:
         """Open the driver with what was given."""
@@ -74,6 +76,9 @@ class RouteForm(_RouteForm):
             return given
         if "currency" in given and given["currency"] != given["biller"].currency:
             self.add_error("currency", f"{given['biller']} is paid in {given['biller'].currency}.")
+            return given
+        if given.get("descriptor_phone") and not given.get("descriptor"):
+            self.add_error("descriptor_phone", "A number stands beside a descriptor: write that too.")
             return given
         options = given.get("options") or {}
         if not isinstance(options, dict) or {"merchant", "secret", "on_exchange"} & set(options):
@@ -98,7 +103,8 @@ class RouteAdmin(Audited):
     ordering = ("biller__name", "name")
     actions = ("ping",)
     fields = (
-        "biller", "name", "driver", "merchant", "new_secret", "currency", "tenders", "options", "active", "told_at",
+        "biller", "name", "driver", "merchant", "new_secret", "currency", "tenders", "descriptor",
+        "descriptor_phone", "options", "active", "told_at",
     )  # fmt: skip
 
     @admin.display(description="Address for the processor's webhooks")

@@ -382,6 +382,7 @@ class StripeServer:
             status="requires_payment_method" if code else "processing" if bank else "requires_capture" if manual else "succeeded",
             metadata=given["metadata"], latest_charge=charge["id"], payment_method_types=given["payment_method_types"],
             customer=given["customer"], cancellation_reason=None,
+            statement_descriptor_suffix=given.get("statement_descriptor_suffix"),
         )  # fmt: skip
         charge["payment_intent"] = intent["id"]
         if code:

@@ -81,7 +81,9 @@ class ChargeRequest:
     ``key`` is the attempt's id: our reference at the processor and its de-duplication key, the same on every resend.
     ``amount`` has the currency's own places. ``account`` is the customer's display number, for the processor's reports.
     ``reference`` is the processor's reference of the authorization to deposit, or of the charge to refund. ``payment`` is
-    our payment's id, which the biller's own system hears: the processor keeps it and may give it back.
+    our payment's id, which the biller's own system hears: the processor keeps it and may give it back. ``descriptor`` is what the
+    payer's statement is to say, "DBA*item", and ``descriptor_phone`` the number there in place of the city (PAY-21); nothing
+    where the merchant's usual ones are to stand.
     """
 
     key: str
@@ -94,6 +96,8 @@ class ChargeRequest:
     account: str = ""
     reference: str = ""
     payment: str = ""
+    descriptor: str = ""
+    descriptor_phone: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,6 +273,8 @@ def _message(request: ChargeRequest) -> dict[str, str]:
         "account": request.account,
         "reference": request.reference,
         "payment": request.payment,
+        "descriptor": request.descriptor,
+        "descriptor_phone": request.descriptor_phone,
     }
 
 

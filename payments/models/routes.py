@@ -6,6 +6,7 @@ import uuid
 from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -13,6 +14,23 @@ from django.db.models import Q
 from billing.models import Biller
 from billing.models.tenants import TenantQuerySet
 from billing.secrets import EncryptedTextField
+from payments.gateways.descriptors import LONGEST, PHONE_LONGEST, check_descriptor, check_phone
+
+
+def require_descriptor(given: str) -> None:
+    """Refuse a descriptor that no statement can show, in its own words."""
+    try:
+        check_descriptor(given)
+    except ValueError as wrong:
+        raise ValidationError(str(wrong)) from None
+
+
+def require_phone(given: str) -> None:
+    """Refuse a number that does not fit a statement, in its own words."""
+    try:
+        check_phone(given)
+    except ValueError as wrong:
+        raise ValidationError(str(wrong)) from None
 
 
 class RouteQuerySet(TenantQuerySet["Route"]):
@@ -38,6 +56,19 @@ class Route(models.Model):
     tenders = ArrayField(models.CharField(max_length=8), default=list, help_text="Tenders it takes: card, ach.")
     options = models.JSONField(default=dict, blank=True, help_text="The driver's own settings.")
     secret = EncryptedTextField(bound_to=("guid",), blank=True)
+    descriptor = models.CharField(
+        max_length=LONGEST,
+        blank=True,
+        validators=[require_descriptor],
+        help_text="What payers' statements say: a name of 3, 7 or 12 characters, an asterisk, and what is paid for, such as"
+        " MFW*Water bill. Empty: what the processor keeps of the merchant.",
+    )
+    descriptor_phone = models.CharField(
+        max_length=PHONE_LONGEST,
+        blank=True,
+        validators=[require_phone],
+        help_text="The number to call, shown there in place of the city: 800-555-0123 or 800-CITYWTR.",
+    )
     active = models.BooleanField(default=True)
     reversals_read_until = models.DateTimeField(
         null=True, editable=False, help_text="Returns and chargebacks before it were read."
@@ -46,7 +77,14 @@ class Route(models.Model):
     objects = RouteQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["biller", "name"], name="route_name_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["biller", "name"], name="route_name_once"),
+            models.CheckConstraint(
+                condition=Q(descriptor="", descriptor_phone="")
+                | Q(descriptor__regex=r"^([^*]{3}|[^*]{7}|[^*]{12})\*[^*]+$"),
+                name="route_descriptor_is_shown",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -27,7 +27,7 @@ from payments.gateways.base import ChargeRequest, Command
 from payments.models import Authorization, Payment, PaymentState
 from payments.operations import answers, reservations, settlements
 from payments.operations.charges import ChargingStopped
-from payments.operations.routes import open_route
+from payments.operations.routes import described, open_route
 
 HELD = (
     "payments_authorization z JOIN payments_payment p ON p.id = z.payment_id JOIN payments_route r ON r.id = p.route_id"
@@ -155,7 +155,7 @@ def deposit(*, payment: Payment, actor: Actor, now: datetime.datetime | None = N
     taken = _take_one(found, actor, now)
     if taken is not None:
         failpoint("deposit.checkpointed")
-        results = list(gateway.send([taken.request]))
+        results = list(gateway.send(described(found.route, [taken.request])))
         failpoint("deposit.answered")
         settlements.settle(biller=found.biller, answers=answers.answers_of(results), actor=actor, now=timezone.now())
     return Payment.objects.select_related("customer", "instrument").get(pk=found.pk)

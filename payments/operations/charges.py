@@ -39,7 +39,7 @@ from payments.models import (
     Tender,
 )
 from payments.operations import answers, balances, declines, dues, prepayments, reservations, settlements
-from payments.operations.routes import open_route
+from payments.operations.routes import described, open_route
 
 # Through these doors nobody pays more than is owed; a CSR may take money on account.
 _PAYER_CHANNELS = frozenset({Channel.WEB, Channel.GUEST, Channel.TEXT, Channel.IVR})
@@ -177,7 +177,7 @@ def pay(
     if isinstance(started, Payment):
         return started
     failpoint("pay.checkpointed")
-    results = list(gateway.send([started.request]))
+    results = list(gateway.send(described(instrument.route, [started.request])))
     failpoint("pay.answered")
     settlements.settle(biller=customer.biller, answers=answers.answers_of(results), actor=actor, now=timezone.now())
     return Payment.objects.select_related("customer", "instrument").get(pk=started.payment_id)

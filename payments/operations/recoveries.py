@@ -36,7 +36,7 @@ from payments.gateways.base import (
 from payments.models import Attempt, AttemptState, CaseKind, Route
 from payments.operations import refunds, settlements
 from payments.operations.cases import abandon, open_case
-from payments.operations.routes import open_route
+from payments.operations.routes import described, open_route
 from payments.operations.runs import LEASE
 from payments.operations.settlements import Settled
 
@@ -326,7 +326,8 @@ def _resend(biller: Biller, gateway: Gateway, attempts: Sequence[Attempt], actor
             )
         failpoint("recover.resending")
         references = _references(part)
-        results = list(gateway.send([_message(attempt, biller, references) for attempt in part]))
+        messages = [_message(attempt, biller, references) for attempt in part]
+        results = list(gateway.send(described(part[0].route, messages)))
         # "Not sent" now says nothing of the first sending: those stay open and are looked up again.
         answers = [result for result in results if isinstance(result, Answer)]
         settled += settlements.settle(biller=biller, answers=answers, actor=actor, now=timezone.now())

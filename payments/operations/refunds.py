@@ -27,7 +27,7 @@ from payments.gateways.base import ChargeRequest, Command, Result
 from payments.models import Attempt, AttemptState, Checkpoint, Payment, PaymentState, Reversal, ReversalKind
 from payments.operations import answers, reversals, settlements
 from payments.operations.charges import ChargingStopped
-from payments.operations.routes import open_route
+from payments.operations.routes import described, open_route
 
 
 class RefundRefused(DomainError):
@@ -74,7 +74,7 @@ def refund(
         return started
     reversal, request = started
     failpoint("refund.checkpointed")
-    results = list(gateway.send([request]))
+    results = list(gateway.send(described(payment.route, [request])))
     failpoint("refund.answered")
     settlements.settle(biller=payment.biller, answers=answers.answers_of(results), actor=actor, now=timezone.now())
     reversal.refresh_from_db()

@@ -29,7 +29,7 @@ from billing.models import Biller, Chunk, ChunkState, Run, RunKind, RunState
 from payments.gateways.base import ChargeRequest, Lost, Misconfigured, NotSent
 from payments.models import Route
 from payments.operations import answers, deadlocks, settlements
-from payments.operations.routes import open_route
+from payments.operations.routes import described, open_route
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -152,7 +152,8 @@ def send_chunk(
         return True
     # Before anything is held: a route that is set up wrongly must not leave attempts behind.
     try:
-        gateways = {route.pk: open_route(route) for route in Route.objects.filter(biller=biller, active=True)}
+        routes = {route.pk: route for route in Route.objects.filter(biller=biller, active=True)}
+        gateways = {route.pk: open_route(route) for route in routes.values()}
     except Misconfigured as error:
         _fail(run, f"A route is set up wrongly: {error}. Nothing was charged for what was not sent.")
         Chunk.objects.filter(pk=chunk.pk).update(state=ChunkState.WAITING, claimed_at=None)
@@ -163,7 +164,8 @@ def send_chunk(
     for route_id, batch in requests.items():
         gateway = gateways[route_id]
         for begin in range(0, len(batch), gateway.batch_limit):
-            results = list(gateway.send(batch[begin : begin + gateway.batch_limit]))
+            part = described(routes[route_id], batch[begin : begin + gateway.batch_limit])
+            results = list(gateway.send(part))
             failpoint(f"{run.kind}.answered")
             unsent = sum(isinstance(one, Lost) and isinstance(one.error, NotSent) for one in results)
             reached = reached and unsent < len(results)

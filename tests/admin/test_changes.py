@@ -271,6 +271,12 @@ def test_route_is_set_up_with_a_secret_that_is_never_shown_again(client: Client)
         ({"tenders": ["cash"]}, "tenders", "Select a valid choice"),
         ({"tenders": []}, "tenders", "required"),
         ({"currency": "CAD"}, "currency", "is paid in USD"),
+        ({"descriptor": "Water bill"}, "descriptor", "one asterisk"),
+        ({"descriptor": "Maple*Water"}, "descriptor", "position 4, 8 or 13; here it is in position 6."),
+        ({"descriptor": "MFW*Água"}, "descriptor", "unaccented"),
+        ({"descriptor": "MFW*Water and electricity"}, "descriptor", "22 characters"),
+        ({"descriptor": "MFW*Water", "descriptor_phone": "5550123"}, "descriptor_phone", "800-555-0123"),
+        ({"descriptor_phone": "800-555-0123"}, "descriptor_phone", "write that too"),
     ],
 )
 def test_route_whose_driver_cannot_be_opened_is_refused(

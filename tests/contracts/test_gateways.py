@@ -62,6 +62,7 @@ class Bench(Protocol):
     def strike(self, fault: str, **setting: Any) -> None: ...
     def detect_duplicates(self, yes: bool) -> None: ...
     def charges(self) -> dict[str, int]: ...
+    def statement_of(self, key: str) -> tuple[str, str]: ...
     def settle(self) -> None: ...
     def close_response_file(self) -> str: ...
     def expire_authorizations(self) -> None: ...
@@ -73,7 +74,17 @@ class Bench(Protocol):
 class SimulatorBench:
     """The simulated processor, which does whatever a processor may do."""
 
-    can = frozenset({"batches", "files", "late deposits", "mixed answers", "no duplicate detection", "own fields"})
+    can = frozenset(
+        {
+            "statements of bank debits",
+            "batches",
+            "files",
+            "late deposits",
+            "mixed answers",
+            "no duplicate detection",
+            "own fields",
+        }
+    )
 
     def __init__(self, processor: Processor) -> None:
         self.processor = processor
@@ -99,6 +110,10 @@ class SimulatorBench:
 
     def charges(self) -> dict[str, int]:
         return self.processor.charges(MERCHANT)
+
+    def statement_of(self, key: str) -> tuple[str, str]:
+        (row,) = (row for row in self.processor.book(MERCHANT)["rows"] if row["key"] == key)
+        return row["descriptor"], row["descriptor_phone"]
 
     def settle(self) -> None:
         self.processor.wait_until_nothing_is_held()
@@ -160,6 +175,11 @@ class StripeBench:
 
     def charges(self) -> dict[str, int]:
         return self.server.charges(_account(MERCHANT))
+
+    def statement_of(self, key: str) -> tuple[str, str]:
+        # As Stripe makes it: the account's own shortened name, and what the charge says; its number is the account's too.
+        suffix = self.server.intent_of(_account(MERCHANT), key)["statement_descriptor_suffix"]
+        return (f"MFW*{suffix}", "800-555-0123") if suffix else ("", "")
 
     def settle(self) -> None:
         self.server.settle()
@@ -246,6 +266,35 @@ def test_every_driver_is_on_the_bench() -> None:
 
 
 # Results
+
+
+@pytest.mark.spec("PAY-21", "PAY-23")
+def test_the_payers_statement_says_what_the_request_does(bench: Bench) -> None:
+    gateway = bench.open()
+    said = {"descriptor": "MFW*WATER BILL", "descriptor_phone": "800-555-0123"}
+    both = charge(bench.token("approve"), **said), charge(bench.token("approve"))
+    held = charge(bench.token("approve"), command=Command.AUTHORIZE, **said)
+    bank = charge(bench.token("approve", "bank"), tender="bank", **said)
+    results = [only(gateway.send([one])) for one in (*both, held, bank)]
+    assert [result.result for result in results if isinstance(result, Answer)] == [Result.PASS] * 4
+    shown = [bench.statement_of(one.key) for one in (*both, held, bank)]
+    there, nothing = ("MFW*WATER BILL", "800-555-0123"), ("", "")
+    assert shown == [there, nothing, there, there if "statements of bank debits" in bench.can else nothing]
+    # Another descriptor makes no other message of it: the repeat is the same charge.
+    again = only(gateway.send([charge(both[1].token, key=both[1].key)]))
+    assert isinstance(again, Answer)
+    assert bench.charges()[both[1].key] == 1
+
+
+@pytest.mark.parametrize("item", ["12345", "A WATER BILL", "Bob's", ""])
+@pytest.mark.spec("PAY-21")
+def test_stripe_is_not_told_of_an_item_that_it_would_refuse(stripe: StripeServer, item: str) -> None:
+    stripe.reset()
+    bench = StripeBench(stripe)
+    request = charge(bench.token("approve"), descriptor=f"MFW*{item}", descriptor_phone="800-555-0123")
+    answer = only(bench.open().send([request]))
+    assert isinstance(answer, Answer) and answer.result == Result.PASS
+    assert bench.statement_of(request.key) == ("", "")
 
 
 @pytest.mark.parametrize("batch_limit", [1, pytest.param(5000, marks=pytest.mark.needs("batches"))])

@@ -11,8 +11,8 @@ from billing.actors import Actor
 from billing.errors import Conflict
 from billing.models import Customer, Entry, Item, Notice
 from datapump.models import Record
-from payments.models import Allocation, Attempt, Case, Channel, Instrument, Payment
-from payments.operations import charges, recoveries
+from payments.models import Allocation, Attempt, Case, Channel, Instrument, Payment, Route
+from payments.operations import authorizations, charges, recoveries
 from tests.factories import (
     NOON,
     make_biller,
@@ -49,6 +49,24 @@ def pay(instrument: Instrument, amount: str = "84.10", key: str = "key-1", **oth
             **others,
         }
     )
+
+
+@pytest.mark.spec("PAY-21")
+def test_a_payment_and_its_deposit_and_what_is_sent_again_carry_the_descriptor(processor: Processor) -> None:
+    instrument = setting(processor, settle_seconds=5.0, timeout=2.0, batch_timeout=2.0)
+    route = instrument.route
+    Route.objects.filter(pk=route.pk).update(descriptor="MFW*Water bill", descriptor_phone="800-555-0123")
+    route.refresh_from_db()
+    held = pay(instrument, key="held", amount="10.00", authorize_only=True)
+    authorizations.deposit(payment=held, actor=PAYER)
+    processor.strike("drop_before")
+    pay(instrument, key="lost", amount="12.00")
+    age_attempts(seconds=6)
+    assert recover(instrument).resent == 1
+    rows = processor.book(route.merchant)["rows"]
+    assert [(row["command"], row["descriptor"], row["descriptor_phone"]) for row in rows] == [
+        (command, "MFW*Water bill", "800-555-0123") for command in ("authorize", "deposit", "charge")
+    ]
 
 
 def books() -> dict[str, Any]:

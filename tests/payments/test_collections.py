@@ -16,7 +16,7 @@ from billing.actors import Actor
 from billing.models import Biller, Chunk, Customer, Entry, Item, Notice, Run
 from datapump.models import Record
 from payments.models import Attempt, Channel, Payment, Route
-from payments.operations import charges, collections, dues, runs
+from payments.operations import charges, collections, dues, refunds, runs
 from payments.operations.collections import Options
 from tests.billing.test_adjustments import adjust
 from tests.factories import (
@@ -216,6 +216,26 @@ def test_dry_run_counts_and_changes_nothing(biller: Biller, processor: Processor
     assert list(Item.objects.order_by("id").values_list("id", "reserved", "allocated", "collect_on")) == before
     assert Payment.objects.count() == 0
     assert processor.charges() == {}
+
+
+@pytest.mark.spec("PAY-21")
+def test_charges_of_a_route_carry_its_descriptor_in_runs_by_people_and_back(
+    biller: Biller, processor: Processor
+) -> None:
+    described = {"descriptor": "MFW*Water bill", "descriptor_phone": "800-555-0123"}
+    route = make_route(biller, processor.url, merchant="described-1", **described)
+    plain = make_route(biller, processor.url, merchant="described-2")
+    for one in (route, plain):
+        due_bill(biller, processor, amount="20.00", route=one)
+    collect(biller)
+    payment = Payment.objects.get(route=route)
+    refunds.refund(payment=payment, amount=payment.amount, reason="Twice", actor=SYSTEM, request_key="back")
+    said = ("MFW*Water bill", "800-555-0123")
+    rows = processor.book("described-1")["rows"]
+    assert [(row["command"], row["descriptor"], row["descriptor_phone"]) for row in rows] == [
+        ("charge", *said), ("refund", *said)
+    ]  # fmt: skip
+    assert [(row["descriptor"], row["descriptor_phone"]) for row in processor.book("described-2")["rows"]] == [("", "")]
 
 
 @pytest.mark.spec("PAY-3")

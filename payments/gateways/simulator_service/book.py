@@ -46,7 +46,8 @@ create table if not exists entry (
     id integer primary key, merchant text not null, key text not null, command text not null, minor integer not null,
     currency text not null, token text not null, tender text not null, type text not null, account text not null,
     parent integer, code text not null, at integer not null, repeats integer not null default 0,
-    expired integer not null default 0, voided integer not null default 0, payment text not null default ''
+    expired integer not null default 0, voided integer not null default 0, payment text not null default '',
+    descriptor text not null default '', descriptor_phone text not null default ''
 );
 create index if not exists entry_key on entry (merchant, key);
 create index if not exists entry_parent on entry (parent) where parent is not null;
@@ -105,6 +106,8 @@ class Entry(NamedTuple):
     expired: int = 0  # 1 where it deposits an authorization that had expired
     voided: int = 0  # 1 where it takes back a whole charge that had not settled
     payment: str = ""  # the merchant's own name of what is paid
+    descriptor: str = ""  # what the payer's statement says
+    descriptor_phone: str = ""
 
     @property
     def amount(self) -> str:
@@ -136,13 +139,14 @@ class Book:
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
         self._db.executescript(SCHEMA)
-        # A book that was begun before authorizations could expire, or charges be voided, goes on.
+        # A book that was begun before there were all of these columns goes on.
         columns = {row[1] for row in self._db.execute("pragma table_info(entry)")}
         for column in ("expired", "voided"):
             if column not in columns:
                 self._db.execute(f"alter table entry add column {column} integer not null default 0")
-        if "payment" not in columns:
-            self._db.execute("alter table entry add column payment text not null default ''")
+        for column in ("payment", "descriptor", "descriptor_phone"):
+            if column not in columns:
+                self._db.execute(f"alter table entry add column {column} text not null default ''")
         # For the length of one transaction.
         self._next = 1
         self._known_tokens: dict[str, Token | None] = {}
@@ -218,6 +222,8 @@ class Book:
             expired=int(command == "deposit" and code == APPROVED and self._expired(parent, now, switches)),
             voided=int(command == "refund" and code == APPROVED and self._unsettled(parent, minor or 0, now, switches)),
             payment=text["payment"],
+            descriptor=text["descriptor"],
+            descriptor_phone=text["descriptor_phone"],
         )
 
     def _expired(self, parent: int | None, now: int, switches: Switches) -> bool:
@@ -481,7 +487,8 @@ class Book:
             select merchant, key, min(command), min(minor), min(currency), min(token), min(tender), min(type),
                    min(account), count(*), sum(code = ? and command in ('charge', 'deposit', 'refund')),
                    sum(repeats),
-                   min(case when code = ? then '' else code end), min(at), max(at), min(id), max(expired)
+                   min(case when code = ? then '' else code end), min(at), max(at), min(id), max(expired),
+                   min(descriptor), min(descriptor_phone)
             from entry where ? is null or merchant = ? group by merchant, key order by min(id)
             """,
             (APPROVED, APPROVED, merchant, merchant),
@@ -505,6 +512,8 @@ class Book:
                 "last_at": moment(row[14]),
                 "reference": reference_of(row[15]),
                 "expired": bool(row[16]),
+                "descriptor": row[17],
+                "descriptor_phone": row[18],
             }
             for row in found
         ]
@@ -578,7 +587,9 @@ class Book:
 
 _PLACES = ", ".join("?" * len(Entry._fields))
 RESPONSE_COLUMNS = ("key", "code", "message", "approval_code", "reference", "amount", "currency", "at", "voided")
-_TEXTS = ("command", "currency", "token", "tender", "type", "account", "reference", "payment")
+_TEXTS = (
+    "command", "currency", "token", "tender", "type", "account", "reference", "payment", "descriptor", "descriptor_phone",
+)  # fmt: skip
 
 
 def _same_message(entry: Entry, message: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ The library shapes requests and reads answers; the wire is ours (``wires.py``). 
 key, and stands in the metadata and the transfer group of what it makes, by which it is found again: lists of Stripe's
 are read, never its search, which may be an hour behind.
 
-Source: PAY-1, PAY-4, PAY-7, PAY-10, PAY-13, PAY-16, PAY-17, PAY-19, PAY-22.
+Source: PAY-1, PAY-4, PAY-7, PAY-10, PAY-13, PAY-16, PAY-17, PAY-19, PAY-21, PAY-22.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from payments.gateways.base import (
     Result,
     Reversal,
 )
+from payments.gateways.descriptors import item_of
 from payments.gateways.lines import ExchangeHook
 from payments.gateways.stripe import answers, events, files, reversals
 from payments.gateways.stripe.amounts import major_units, minor_units
@@ -54,6 +55,8 @@ _ACCOUNT = re.compile(r"acct_[0-9A-Za-z_]+")
 _API_KEY = re.compile(r"(?:sk|rk)_(test|live)_[0-9A-Za-z_]+")
 _PUBLISHABLE = re.compile(r"pk_(test|live)_[0-9A-Za-z_]+")
 _SIGNING = re.compile(r"whsec_[0-9A-Za-z+/=_-]+")
+# With the longest name of an account, ten characters, and what Stripe puts between the two, 22 remain whole. A letter is a must.
+_SUFFIX = re.compile(r"(?=.*[A-Za-z])[^<>\\'\"*]{1,10}")
 _Item = TypeVar("_Item")
 _Outcome = TypeVar("_Outcome")
 
@@ -197,6 +200,9 @@ class StripeGateway:
         }
         if request.command == Command.AUTHORIZE:
             wanted["capture_method"] = "manual"
+        if request.tender == "card" and _SUFFIX.fullmatch(item := item_of(request.descriptor)):
+            # Stripe puts the account's own shortened name before it; bank debits carry the account's name alone.
+            wanted["statement_descriptor_suffix"] = item
         if request.transaction_type == "moto" and self._moto and request.tender == "card":
             wanted["payment_method_options"] = {"card": {"moto": True}}
         elif request.transaction_type == "internet":
