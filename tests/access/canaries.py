@@ -127,6 +127,8 @@ def _mark(canaries: Canaries, row: models.Model) -> None:
                     values[one.attname] = kept | {"note": canaries.make(place)}
             case models.GenericIPAddressField():
                 values[one.attname] = _ADDRESS
+            case models.CharField() if one.name == "descriptor":
+                values[one.attname] = f"MFW*{canaries.make(place)}"
             case models.CharField() | models.TextField() if one.max_length is None or one.max_length >= 8:
                 values[one.attname] = canaries.make(place)
     if values:
