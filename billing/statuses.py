@@ -65,6 +65,13 @@ STATUSES: dict[str, dict[str, Status]] = {
         "open": Status(_("Not answering"), _X, "signal-slash", _("Not answering – next try at %(detail)s")),
         "off": Status(_("Switched off"), _Q, "pause-circle"),
     },
+    # The connection of a payments.Route.
+    "connection": {
+        "unasked": Status(_("Waiting"), _Q, "clock"),
+        "answers": Status(_("Answering"), _G, "check-circle"),
+        "silent": Status(_("Not answering"), _X, "signal-slash"),
+        "off": Status(_("Switched off"), _Q, "pause-circle"),
+    },
     # payments.PaymentState.
     "payment": {
         "processing": Status(_("Processing"), _B, "arrow-path"),

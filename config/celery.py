@@ -127,6 +127,9 @@ BEAT: dict[str, Entry] = {
         timedelta(seconds=30),
         "Asks processors about the payments that their events name.",
     ),
+    "Ask processors": Entry(
+        "payments.tasks.ask_processors", timedelta(minutes=2), "Asks each route's processor whether it answers."
+    ),
     "Purge processors' events": Entry(
         "payments.tasks.purge_processor_events", crontab(minute="20", hour="3"), "Removes events applied long ago."
     ),

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from billing.admin.pages import Audited, ReadOnly
 from payments import results
-from payments.gateways.base import GatewayError, Misconfigured
+from payments.gateways.base import Misconfigured
 from payments.gateways.registry import DRIVERS, open_gateway
 from payments.models import (
     Allocation,
@@ -34,7 +34,7 @@ from payments.models import (
     ScheduledPayment,
     Tender,
 )
-from payments.operations.routes import open_route
+from payments.operations import heartbeats
 
 if TYPE_CHECKING:
     _RouteForm = forms.ModelForm[Route]
@@ -97,14 +97,14 @@ class RouteAdmin(Audited):
     """Processors and merchant accounts (PAY-20)."""
 
     form = RouteForm
-    list_display = ("name", "biller", "driver", "merchant", "currency", "tenders", "active")
+    list_display = ("name", "biller", "driver", "merchant", "currency", "tenders", "active", "heartbeat")
     list_select_related = ("biller",)
     list_filter = ("biller", "driver", "active")
     ordering = ("biller__name", "name")
     actions = ("ping",)
     fields = (
         "biller", "name", "driver", "merchant", "new_secret", "currency", "tenders", "descriptor",
-        "descriptor_phone", "options", "active", "told_at",
+        "descriptor_phone", "options", "active", "told_at", "heartbeat",
     )  # fmt: skip
 
     @admin.display(description="Address for the processor's webhooks")
@@ -112,9 +112,17 @@ class RouteAdmin(Audited):
         """Say where a processor that tells of events is to call."""
         return f"{settings.PUBLIC_URL}/processors/{route.guid}" if route.pk else "Known when the route is kept."
 
+    @admin.display(description="Heartbeat")
+    def heartbeat(self, route: Route) -> str:
+        """Say whether the processor answers, since when, and why not."""
+        if route.connection_since is None:
+            return "Not asked yet."
+        since = f"{route.connection_since:%Y-%m-%d %H:%M} UTC"
+        return f"Answers since {since}." if route.answered else f"No answer since {since}: {route.failure}"
+
     def get_readonly_fields(self, request: HttpRequest, obj: models.Model | None = None) -> tuple[str, ...]:
         """Keep a route its biller's: its secret opens nowhere else."""
-        return ("biller", "currency", "told_at") if obj else ("told_at",)
+        return ("biller", "currency", "told_at", "heartbeat") if obj else ("told_at", "heartbeat")
 
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         """Refuse: payments name it; a route that is not active is not used."""
@@ -130,12 +138,11 @@ class RouteAdmin(Audited):
     def ping(self, request: HttpRequest, queryset: models.QuerySet[Route]) -> None:
         """Ask each route's processor."""
         for route in queryset:
-            try:
-                open_route(route).ping()
-            except GatewayError as error:
-                messages.error(request, f"{route}: {error}")
-            else:
+            asked = heartbeats.ask(route=route)
+            if asked.answered:
                 messages.success(request, f"{route}: the processor answers.")
+            else:
+                messages.error(request, f"{route}: {asked.failure}")
 
 
 class AnswerCodeForm(_AnswerCodeForm):

@@ -34,6 +34,7 @@ from payments.operations import (
     collections,
     daily_checks,
     deposits,
+    heartbeats,
     processor_events,
     recoveries,
     returns,
@@ -227,6 +228,24 @@ def purge_processor_events(**_: Any) -> None:
     """Throw away processors' events that were applied long ago."""
     with tenancy.acting_for(tenancy.EVERY_BILLER):
         processor_events.purge(now=timezone.now())
+
+
+@shared_task(expires=110)
+def ask_processors(**_: Any) -> None:
+    """Have each active route's processor asked whether it answers; one that is slow holds up no other (PAY-22)."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        routes = list(Route.objects.filter(active=True).order_by("pk").values_list("pk", flat=True))
+    for route_id in routes:
+        ask_processor.delay(route_id)
+
+
+@shared_task(expires=110)
+def ask_processor(route_id: int, **_: Any) -> None:
+    """Ask one route's processor whether it answers."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        route = Route.objects.get(pk=route_id)
+    with tenancy.acting_for([route.biller_id]):
+        heartbeats.ask(route=route)
 
 
 @shared_task

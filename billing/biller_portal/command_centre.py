@@ -16,6 +16,7 @@ from billing import charts, formats
 from billing.biller_portal.access import BillerRequest
 from billing.models import Biller, Run, RunKind, RunState
 from payments.models import Case, CaseState, UnresolvedReport
+from payments.operations import heartbeats
 from payments.reports import RunDay, RunTotals, autopay_forecast, run_totals, runs_by_day, unresolved_by_command
 
 DAYS = 14
@@ -57,7 +58,20 @@ def overview(request: BillerRequest) -> dict[str, Any]:
         "charts": _charts(biller, now, days) if days else [],
         "stats": _stats(biller, unresolved),
         "alert": alert(biller, now),
+        "silent": _silent(biller, now),
     }
+
+
+def _silent(biller: Biller, now: datetime.datetime) -> list[dict[str, str]]:
+    """Give, for each processor that does not answer, its name and why; nothing is stopped by it."""
+    return [
+        {
+            "heading": f"{route} has not answered since {formats.moment(route.connection_since)}",
+            "text": f"Its processor was last asked {formats.moment(route.failed_at)}: {route.failure}",
+        }
+        for route in heartbeats.silent(biller_id=biller.pk, now=now)
+        if route.connection_since is not None and route.failed_at is not None
+    ]
 
 
 def alert(biller: Biller, now: datetime.datetime) -> dict[str, str] | None:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from django.urls import path
 
-from payments.biller_portal import cases, enrolments, methods, pay, payments, prepaid, refunds, scheduled, unresolved
+from payments.biller_portal import (
+    cases,
+    connections,
+    enrolments,
+    methods,
+    pay,
+    payments,
+    prepaid,
+    refunds,
+    scheduled,
+    unresolved,
+)
 
 _ACCOUNT = "accounts/<int:customer_id>"
 
@@ -40,6 +51,8 @@ urlpatterns = [
     path("cases/", cases.CaseList.as_view(), name="biller-cases"),
     path("cases/<uuid:case_id>/", cases.case, name="biller-case"),
     path("cases/<uuid:case_id>/close/", cases.close, name="biller-case-close"),
+    path("connections/", connections.connections, name="biller-connections"),
+    path("connections/<int:route_id>/ask/", connections.ask, name="biller-connection-ask"),
     path("unresolved/", unresolved.UnresolvedList.as_view(), name="biller-unresolved"),
     path("unresolved/<uuid:attempt_id>/", unresolved.attempt, name="biller-attempt"),
     path("unresolved/<uuid:attempt_id>/resolve/", unresolved.resolve, name="biller-attempt-resolve"),

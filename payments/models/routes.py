@@ -74,6 +74,15 @@ class Route(models.Model):
         null=True, editable=False, help_text="Returns and chargebacks before it were read."
     )
 
+    # What the processor's heartbeat says (PAY-22); nothing before it was asked for the first time.
+    answered = models.BooleanField(null=True, editable=False, help_text="Whether it answered when it was last asked.")
+    connection_since = models.DateTimeField(
+        null=True, editable=False, help_text="Since when it has (not) been answering."
+    )
+    heard_at = models.DateTimeField(null=True, editable=False)
+    failed_at = models.DateTimeField(null=True, editable=False)
+    failure = models.CharField(max_length=200, blank=True, editable=False, help_text="Why it did not answer, last.")
+
     objects = RouteQuerySet.as_manager()
 
     class Meta:
@@ -88,6 +97,13 @@ class Route(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def connection(self) -> str:
+        """Give the state of its connection: off, unasked, answers or silent."""
+        if not self.active:
+            return "off"
+        return {None: "unasked", True: "answers", False: "silent"}[self.answered]
 
 
 class AnswerCode(models.Model):

@@ -293,6 +293,8 @@ _BILLER_PORTAL = [
         "case_id",
         given=lambda _: {"outcome": "not_charged", "evidence": "The processor's report of today."},
     ),
+    _biller("biller-connections", "view"),
+    _biller("biller-connection-ask", "run", POST, picks={"route_id": lambda at: at.town.route.pk}),
     _biller("biller-unresolved", "view", BOTH, given=lambda _: {"save": "Mine"}),
     _biller("biller-attempt", "view", GET, "attempt_id"),
     _biller(
