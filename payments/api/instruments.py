@@ -1,4 +1,4 @@
-"""Methods on file: listed, added by a processor's token, removed, made the default."""
+"""Methods on file: listed, added by a processor's token, removed, made the default, confirmed after a decline."""
 
 from __future__ import annotations
 
@@ -155,6 +155,19 @@ class DefaultInstrumentView(ApiView):
         """Make a method on file the customer's default one."""
         on_file = Instrument.objects.filter(biller=self.biller).on_file()
         instruments.make_default(instrument=self.find(on_file, pk=pk), actor=self.actor)
+        return self.show(InstrumentShape, _read(self, pk))
+
+
+class ConfirmedInstrumentView(ApiView):
+    """That a method which the bank had declined for good may be charged again."""
+
+    scope = Scope.PAYMENTS
+
+    @extend_schema(operation_id="instruments_confirm", request=None, responses=InstrumentShape, tags=["methods"])
+    def post(self, request: Request, pk: uuid.UUID) -> Response:
+        """Confirm a method of state "bad", because its payer says that it is good: AutoPay charges it again from today on."""
+        on_file = Instrument.objects.filter(biller=self.biller).on_file()
+        instruments.confirm(instrument=self.find(on_file, pk=pk), actor=self.actor)
         return self.show(InstrumentShape, _read(self, pk))
 
 

@@ -27,6 +27,9 @@ urlpatterns = [
     path("instruments/", instruments.InstrumentsView.as_view(), name="api-instruments"),
     path("instruments/<uuid:pk>/", instruments.InstrumentView.as_view(), name="api-instrument"),
     path("instruments/<uuid:pk>/default/", instruments.DefaultInstrumentView.as_view(), name="api-instrument-default"),
+    path(
+        "instruments/<uuid:pk>/confirm/", instruments.ConfirmedInstrumentView.as_view(), name="api-instrument-confirm"
+    ),
     path("customers/<int:pk>/autopay/", enrolments.AutoPayView.as_view(), name="api-autopay"),
     path("customers/<int:pk>/paperless/", enrolments.PaperlessView.as_view(), name="api-paperless"),
 ]

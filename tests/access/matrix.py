@@ -670,6 +670,7 @@ _API = [
     ),
     _api("instrument", "GET HEAD DELETE", scope="payments", pick=PICKS["instrument_id"]),
     _api("instrument-default", "POST", scope="payments", pick=PICKS["instrument_id"]),
+    _api("instrument-confirm", "POST", scope="payments", pick=PICKS["instrument_id"]),
     _api(
         "autopay",
         "GET HEAD PUT DELETE",

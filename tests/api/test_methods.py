@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
-from billing.models import AuditEntry, Customer
+from billing.models import AuditEntry, Customer, Item
 from datapump.models import Record
 from payments.gateways.test_numbers import CARDS
 from payments.models import AutoPayEnrolment, Instrument
@@ -124,6 +125,26 @@ def test_method_is_made_the_default_and_removed(town: Town, processor: Processor
     assert (entry.actor, entry.customer_id) == ("CIS", town.customer.pk)
 
 
+@pytest.mark.spec("PAY-5")
+def test_method_that_was_declined_for_good_is_confirmed_once(town: Town) -> None:
+    path = f"instruments/{town.instrument.pk}/confirm/"
+    before = rows()
+    assert error(town.machine.send("POST", path)) == (422, "not_declined", None)
+    assert (rows(), AuditEntry.objects.filter(event="instrument.confirmed").count()) == (before, 0)
+    make_autopay(town.customer, town.instrument)
+    Instrument.objects.filter(pk=town.instrument.pk).update(state="bad")
+    Item.objects.update(collect_on=None)
+    response = town.machine.send("POST", path)
+    assert (response.status_code, response.json()["state"], response.json()["is_default"]) == (200, "active", True)
+    assert town.machine.get(f"instruments/{town.instrument.pk}/").json() == response.json()
+    assert Item.objects.get().collect_on == town.biller.business_date(timezone.now())
+    entry = AuditEntry.objects.get(event="instrument.confirmed")
+    assert (entry.actor, entry.customer_id) == ("CIS", town.customer.pk)
+    assert error(town.machine.send("POST", path)) == (422, "not_declined", None)
+    Instrument.objects.update(state="removed")
+    assert town.machine.send("POST", path).status_code == 404
+
+
 def test_autopay_goes_on_moves_and_ends(town: Town, processor: Processor) -> None:
     path = f"customers/{town.customer.pk}/autopay/"
     assert town.machine.get(path).status_code == 404
@@ -201,6 +222,7 @@ def test_another_billers_methods_and_enrolments_cannot_be_changed(town: Town, ot
     for verb, path, wanted in (
         ("DELETE", f"instruments/{town.instrument.pk}/", None),
         ("POST", f"instruments/{town.instrument.pk}/default/", None),
+        ("POST", f"instruments/{town.instrument.pk}/confirm/", None),
         ("PUT", f"customers/{town.customer.pk}/autopay/",
          {"instrument": str(other_town.instrument.pk), "agreed": True, "how": "By telephone."}),
         ("DELETE", f"customers/{town.customer.pk}/autopay/", None),
