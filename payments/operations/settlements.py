@@ -396,7 +396,7 @@ def _fail(
         )
     declines.note(
         biller=biller,
-        payment_ids=[one.payment_id for one in failures if one.command != Command.REFUND],
+        payment_ids=[one.payment_id for one in failures],
         told=[one.customer_id for one in payments if one.channel in {Channel.AUTOPAY, Channel.SCHEDULED}],
         actor=actor,
         now=now,
