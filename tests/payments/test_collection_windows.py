@@ -120,6 +120,25 @@ class Asked:
     minimum: str | None = None
 
 
+# Each fact by itself and at its edges: what chance alone would seldom bring together.
+FACTS = [
+    Account(),
+    *(Account(status=status) for status in ("inactive", "closed")),
+    *(Account(state=state) for state in ("bad", "removed")),
+    *(Account(expires=days) for days in (-1, 0, 1)),
+    *(
+        Account(kind=kind, blocked=by + blocked)
+        for kind in ("card", "bank")
+        for by in ("", "cis_")
+        for blocked in ("card", "bank")
+    ),
+    *(Account(kind=kind, route=route) for kind in ("card", "bank") for route in (0, 1, 2)),
+    *(Account(declined_hours=hours) for hours in (0, 21, 22, 23, 24, 29)),
+    *(Account(bills=((day, "84.10"),)) for day in (None, -2, -1, 1, 2)),
+    *(Account(bills=((0, amount),)) for amount in ("1.99", "2.00", "49.99", "50.00")),
+    Account(autopay=False),
+    Account(held=True, bills=((0, "84.10"), (0, "50.00"))),
+]
 ASKED = st.builds(
     Asked,
     start=st.integers(0, 5),
@@ -248,6 +267,10 @@ class Town:
     [Account(bills=((-1, "84.10"),)), Account(bills=((1, "84.10"),))],
     Asked(end=-2), INSTANTS[0], "UTC", datetime.time(0, 0), True,
 )  # fmt: skip
+@example(FACTS, Asked(), INSTANTS[0], "UTC", datetime.time(0, 0), False)
+@example(FACTS, Asked(route=1, tender="ach", minimum="50.00"), INSTANTS[0], "UTC", datetime.time(0, 0), False)
+# Ten in the evening in Denver, where a decline of 22 hours ago is today's and one of 23 hours ago is not.
+@example(FACTS, Asked(rebill=True), INSTANTS[0], "America/Denver", datetime.time(0, 0), False)
 def test_a_run_takes_what_a_plain_filter_over_every_account_says(
     processor_service: Processor,
     accounts: list[Account],
@@ -372,8 +395,14 @@ def test_runs_of_several_processes_never_take_the_same_bill(processor: Processor
     processor.control(faults={"slow": {"next": 4, "seconds": 0.2}})
     now = timezone.now()
 
+    def linger(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        done = execute(sql, params, many, context)
+        if "SET reserved = i.open" in sql:
+            time.sleep(0.1)  # others come to the same bills before these are committed
+        return done
+
     def run(repeat: str) -> None:
-        with tenancy.acting_for([biller.pk]):
+        with tenancy.acting_for([biller.pk]), connection.execute_wrapper(linger):
             options = Options.usual(today(), repeat=repeat)
             planned = collections.plan(biller=biller, options=options, actor=SYSTEM, now=now, chunk_size=5)
             for _chunk in collections.work(run=planned, actor=SYSTEM):

@@ -122,17 +122,31 @@ def test_days_of_trying_again_depend_on_the_first_decline_and_the_policy_alone(
 
 
 @pytest.mark.spec("PAY-5")
-def test_a_rebill_in_between_moves_no_day_of_trying_again(biller: Biller, processor: Processor) -> None:
+@pytest.mark.parametrize(
+    ("runs", "days", "tries"),
+    [
+        (
+            [(0, False), (1, True), (2, True), (3, False), (4, True), (5, False), (6, True)],
+            [3, 3, 3, 5, 5, None, None],
+            7,
+        ),
+        # Both days passed without a run: they are let go.
+        ([(0, False), (6, True), (7, False)], [3, None, None], 2),
+    ],
+)
+def test_a_rebill_in_between_moves_no_day_of_trying_again(
+    biller: Biller, processor: Processor, runs: list[tuple[int, bool]], days: list[int | None], tries: int
+) -> None:
     Biller.objects.filter(pk=biller.pk).update(retry_days=[3, 5])
     biller.refresh_from_db()
     item = due_bill(biller, processor, "soft_decline", due_on=TODAY, collect_on=TODAY)
     seen = []
-    for n, rebill in ((0, False), (1, True), (2, True), (3, False), (4, True), (5, False), (6, True)):
+    for n, rebill in runs:
         collect(biller, NOON + n * DAY, rebill=rebill)
         item.refresh_from_db()
         seen.append(item.collect_on and (item.collect_on - TODAY).days)
-    assert seen == [3, 3, 3, 5, 5, None, None]
-    assert Payment.objects.count() == 7
+    assert seen == days
+    assert Payment.objects.count() == tries
 
 
 @pytest.mark.spec("PAY-5")

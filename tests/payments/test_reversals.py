@@ -355,7 +355,11 @@ def test_a_return_waits_until_its_charge_is_booked(biller: Biller, processor: Pr
     )
     assert payment.state == "processing"
     processor.reverse(route.merchant, charge_of(payment), "return")
+    told = timezone.now()
     assert read(biller) == (0, 0)
+    # However long that takes, the return is asked for again.
+    read_until = Route.objects.get(pk=route.pk).reversals_read_until
+    assert read_until is not None and read_until <= told
     Attempt.objects.update(sent_at=timezone.now() - datetime.timedelta(minutes=5))
     recoveries.recover(biller=biller, actor=DANA)
     assert read(biller) == (1, 0)
