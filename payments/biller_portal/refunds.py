@@ -50,7 +50,7 @@ class RefundForm(forms.Form):
             error_messages={"required": "Say why it is given back"},
             widget=forms.TextInput(attrs={"autocomplete": "off"}),
         )
-        self.fields["request_key"] = forms.CharField(max_length=60, widget=forms.HiddenInput)
+        self.fields["request_key"] = WordsField(max_length=60, widget=forms.HiddenInput)
 
 
 @biller_page(Permission.GIVE_BACK)
