@@ -326,7 +326,7 @@ def test_result_of_ones_own_has_words_that_payers_and_staff_read(client: Client,
 
 
 @pytest.mark.spec("PAY-4")
-@pytest.mark.parametrize("result", ["777", "888", "999", "1000", "1999", "900", "-1", "x", ""])
+@pytest.mark.parametrize("result", ["777", "888", "999", "1000", "1999", "900", "-1"])
 def test_answer_code_is_never_one_of_the_engines_marks(client: Client, result: str) -> None:
     wanted = {"driver": "simulator", "code": "303", "result": result, "words": ""}
     answer = client.post(reverse("admin:payments_answercode_add"), wanted)
