@@ -43,6 +43,8 @@ from payments.models import (
     Payment,
     ProcessorEvent,
     RetryLimit,
+    Reversal,
+    ReversalDebit,
     ScheduledPayment,
 )
 from sms.models import PENDING_FOR, Announcement, Line, PayLink, Phone, Programme, SmsMode, Text, Wording
@@ -111,6 +113,11 @@ def make_everything(n: int) -> None:
     Carryover.objects.create(
         biller=biller, payment=payment, kind="posted", invoice=invoice, from_item=item, amount=9, moved=9
     )
+    reversal = Reversal.objects.create(
+        biller=biller, customer=customer, payment=payment, route=route, kind="return", amount=9, currency="USD",
+        reason="Insufficient funds", code="R01", reference=f"rev_{n}", requestor=4, made_by="System",
+    )  # fmt: skip
+    ReversalDebit.objects.create(biller=biller, reversal=reversal, item=item)
     Case.objects.create(biller=biller, customer=customer, attempt=attempt, kind="unknown", reason="No answer.")
     make_autopay(customer, instrument)
     ProcessorEvent.objects.create(
