@@ -84,6 +84,11 @@ class Entry:
 _SCHEDULED = {"SCHED_PAY": "scheduled", "SCHED_PAY_UPDT": "changed", "SCHED_PAY_CNCL": "cancelled"}
 
 
+_BACK = {
+    "PAY_VOID": "void", "PAY_REFUND": "refund", "PAY_RETURN": "return", "PAY_CHGBK": "chargeback", "PAY_CHGBK_WON": "won",
+}  # fmt: skip
+
+
 def _cis_target(cis: Cis) -> Target:
     return Target(
         url=cis.url, username=cis.username, password=cis.password, time_zone="America/Detroit",
@@ -102,6 +107,10 @@ def _cis_effects(book: dict[str, Any]) -> list[Told]:
         name, word = row["comment"].split(" ")[:2]
         if name in _SCHEDULED:
             told.append(Told("scheduled", row["account"], _SCHEDULED[name]))
+            continue
+        if name in _BACK:
+            _name, _day, amount, paid = row["comment"].split(" ")
+            told.append(Told("reversal", row["account"], f"{_BACK[name]} {amount}", paid))
             continue
         kind = {"AUTOPAY": "autopay", "PAYTEXT": "pay_by_text"}[name]
         texted = {"on": "enrolled", "off": "unenrolled"} if kind == "pay_by_text" else {}
@@ -141,6 +150,7 @@ MULTISPEAK = Entry(
 
 _KIND_OF = {
     "payment.posted": "payment",
+    "payment.reversed": "reversal",
     "paperless.changed": "paperless",
     "autopay.changed": "autopay",
     "scheduled_payment.changed": "scheduled",
@@ -152,6 +162,8 @@ def _receiver_effects(book: dict[str, Any]) -> list[Told]:
     def what(data: dict[str, Any]) -> str:
         if "enrolled" in data:
             return "on" if data["enrolled"] else "off"
+        if "reversal_id" in data:
+            return f"{data['kind']} {data['amount']}"
         return str(data.get("status") or data["amount"])
 
     return [

@@ -79,6 +79,10 @@ def make_message(kind: str, account: str = "35909001", id: str = "r1", **facts: 
             "status": "scheduled", "on": "2026-12-01", "amount": "84.10", "invoice": "121940013401",
             "service_location": "321045080002",
         },
+        "reversal": {
+            "kind": "refund", "amount": "84.10", "currency": "USD", "payment_guid": f"guid-{account}",
+            "approval_code": "A01", "code": "", "service_location": "321045080002",
+        },
         "pay_by_text": {"status": "enrolled", "phone": "+12065550177", "service_location": "321045080002"},
     }  # fmt: skip
     return Message(id=id, kind=kind, account=account, occurred_at=AT, facts={**usual[kind], **facts})
@@ -142,6 +146,21 @@ def test_enrolments_reach_the_book_in_the_order_told(line: Line) -> None:
     statuses = ("pending", "enrolled", "number_changed", "unenrolled")
     assert line.effects("pay_by_text") == [Told("pay_by_text", "1001", word) for word in statuses]
     assert line.effects("payment") == []
+
+
+@pytest.mark.spec("PAY-33")
+def test_what_went_back_reaches_the_book_with_the_payment_that_it_was_of(line: Line) -> None:
+    kinds = ("void", "refund", "return", "chargeback", "won")
+    for number, kind in enumerate(kinds):
+        assert line.errors(make_message("reversal", "1001", f"b{number}", kind=kind, amount=f"{number + 1}.00")) == [
+            None
+        ]
+    assert line.effects() == [
+        Told("reversal", "1001", f"{kind} {number + 1}.00", "guid-1001") for number, kind in enumerate(kinds)
+    ]
+    for wrong in ({"kind": "lost"}, {"amount": "-1.00"}, {"payment_guid": ""}):
+        with pytest.raises(Refused):
+            line.connector.write([make_message("reversal", **wrong)], line.target)
 
 
 @pytest.mark.parametrize("kind", KINDS)
