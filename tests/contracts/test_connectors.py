@@ -151,16 +151,16 @@ def test_enrolments_reach_the_book_in_the_order_told(line: Line) -> None:
 @pytest.mark.spec("PAY-33")
 def test_what_went_back_reaches_the_book_with_the_payment_that_it_was_of(line: Line) -> None:
     kinds = ("void", "refund", "return", "chargeback", "won")
+    usual = make_message("reversal", "1001")
     for number, kind in enumerate(kinds):
-        assert line.errors(make_message("reversal", "1001", f"b{number}", kind=kind, amount=f"{number + 1}.00")) == [
-            None
-        ]
+        facts = {**usual.facts, "kind": kind, "amount": f"{number + 1}.00"}
+        assert line.errors(dataclasses.replace(usual, id=f"b{number}", facts=facts)) == [None]
     assert line.effects() == [
         Told("reversal", "1001", f"{kind} {number + 1}.00", "guid-1001") for number, kind in enumerate(kinds)
     ]
     for wrong in ({"kind": "lost"}, {"amount": "-1.00"}, {"payment_guid": ""}):
         with pytest.raises(Refused):
-            line.connector.write([make_message("reversal", **wrong)], line.target)
+            line.connector.write([dataclasses.replace(usual, facts={**usual.facts, **wrong})], line.target)
 
 
 @pytest.mark.parametrize("kind", KINDS)
