@@ -35,7 +35,7 @@ _VERBS = ("GET", "HEAD", "POST")
 _API = "/api/"
 # What stands in these addresses opens an account: other addresses, our own too, are not told from which one somebody came.
 # The origin alone is still said, because forms are checked by it.
-_LINKS = ("/t/", "/sign-on/", "/cloudpay/")
+_LINKS = ("/t/", "/sign-on/", "/cloudpay/", "/demo/portal")
 
 
 class Answers:

@@ -16,7 +16,7 @@ REQUIRED: Mapping[str, str] = {
 POLICY = ("object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'", "form-action 'self'", "default-src 'self'")
 _TOO_MUCH = {"*", "http:", "https:", "blob:", "'strict-dynamic'"}
 # An address that opens an account is told to no other.
-LINKS = ("/t/", "/sign-on/", "/cloudpay/")
+LINKS = ("/t/", "/sign-on/", "/cloudpay/", "/demo/portal")
 # The same for everybody, and named by what it holds.
 KEPT = ("/look/", "/static/")
 # A picture is shown as a picture, or opened by itself in a sandbox that runs nothing; drawings style themselves inline.

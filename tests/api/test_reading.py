@@ -175,7 +175,7 @@ def test_payment_message_file_and_update_read_as_they_are() -> None:
         "id": str(payment.pk), "confirmation": payment.confirmation, "customer": whose, "state": "failed",
         "amount": "12.00", "fee": "0.00", "total": "12.00", "currency": "USD", "tender": "card", "instrument": None,
         "channel": "autopay", "kiosk": "", "made_by": "collect", "settled_at": None, "approval_code": "",
-        "failure": "The card was declined.", "group": None, "allocations": [], "authorization": None,
+        "failure": "The card was declined.", "group": None, "allocations": [], "reversals": [], "authorization": None,
     }  # fmt: skip
 
     message = make_message(customer)
