@@ -26,7 +26,6 @@ SOME = st.text(alphabet="ab ", max_size=13)
 
 
 @given(st.tuples(SOME, st.sampled_from(["*", "*", "*", "", "**", "é*"]), SOME).map("".join))
-@pytest.mark.spec("PAY-21")
 def test_a_descriptor_is_taken_exactly_where_a_statement_can_show_it(text: str) -> None:
     if shown(text):
         check_descriptor(text)
@@ -80,3 +79,16 @@ def test_a_number_fits_the_place_of_the_city() -> None:
     for bad in ("", "8005550123", "+1 800 555 0123", "800-555-01234", "800-citywtr", "800-555-0123\n", "８00-555-0123"):
         with pytest.raises(ValueError, match="800-555-0123"):
             check_phone(bad)
+
+
+@pytest.mark.spec("PAY-21")
+def test_the_asterisk_stands_fourth_eighth_or_thirteenth() -> None:
+    def taken(descriptor: str) -> bool:
+        try:
+            check_descriptor(descriptor)
+        except ValueError:
+            return False
+        return True
+
+    assert [n + 1 for n in range(20) if taken("a" * n + "*b")] == [4, 8, 13]
+    assert [n for n in range(1, 30) if taken("abc*" + "d" * n)] == list(range(1, 19))
