@@ -76,6 +76,7 @@ LEADS_ON = {
     "cloud-pay-review": "only after a method; looked at there",
     "cloud-payment": "only after a payment; looked at there",
     "cloud-payment-pdf": "no page",
+    "method-fields": "only with a ticket; tests/payments/test_stripe.py looks at it",
     "api-nowhere": "every address of the API that is none",
 }
 
