@@ -77,6 +77,7 @@ def test_payment_is_taken_once_and_read_back(town: Town, processor: Processor) -
         "allocations": [
             {"invoice": town.invoice.pk, "invoice_number": town.invoice.number, "amount": "84.10", "state": "posted"}
         ],
+        "reversals": [],
         "authorization": None,
     }
     assert town.machine.get(f"payments/{payment.pk}/").json() == taken

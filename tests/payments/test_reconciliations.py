@@ -112,6 +112,8 @@ def _copy(source: str, target: str) -> None:
         ).fetchone()
         assert found is not None
         server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(target)))
+        # Servers that earlier tests ran in this process may have left connections, and what is copied must have none.
+        server.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [source])
         server.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
                 sql.Identifier(target), sql.Identifier(source), sql.Identifier(found[0])
