@@ -557,6 +557,7 @@ def test_autopay_goes_to_the_autopay_endpoint(biller: Biller, cis: Cis) -> None:
     assert records.types_of(Purpose.AUTOPAY) == (
         RecordType.AUTOPAY,
         RecordType.SCHEDULED,
+        RecordType.REVERSAL,
         RecordType.PENDING,
         RecordType.PAY_BY_TEXT,
     )
