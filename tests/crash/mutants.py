@@ -16,8 +16,8 @@ from billing.failpoints import failpoint
 from billing.models import Biller, Chunk, ChunkState, Run
 from datapump.operations.deliveries import rows
 from payments.gateways.base import Answer, ChargeRequest, Command, Gateway, Lost, Result
-from payments.models import Attempt, Checkpoint, Payment, Reversal, Route
-from payments.operations import answers, collections, deposits, recoveries, refunds, settlements
+from payments.models import Attempt, Checkpoint, Payment, Route
+from payments.operations import answers, collections, deposits, recoveries, settlements
 from payments.operations.groups import Bill, charges
 from payments.operations.routes import open_route
 
@@ -132,30 +132,6 @@ def others_of_a_group_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(settlements, "_with_groups", lambda cursor, applied: applied)
 
 
-def refund_written_after_the_call(patch: pytest.MonkeyPatch) -> None:
-    """Give money back first, and keep the refund together with its answer."""
-
-    def refund(*, payment: Payment, request_key: str, **given: Any) -> Reversal:
-        with transaction.atomic():
-            begun = inspect.unwrap(refunds.start)(
-                payment_id=payment.pk, with_fee=False, request_key=request_key, now=timezone.now(), **given
-            )
-            if isinstance(begun, Reversal):
-                return begun
-            reversal: Reversal = begun[0]
-            request: ChargeRequest = begun[1]
-            failpoint("refund.checkpointed")
-            assert payment.route is not None
-            results = list(open_route(payment.route).send([request]))
-            failpoint("refund.answered")
-        settlements.settle(
-            biller=payment.biller, answers=answers.answers_of(results), actor=given["actor"], now=timezone.now()
-        )
-        return reversal
-
-    patch.setattr(refunds, "refund", refund)
-
-
 MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -166,14 +142,12 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         absence_believed_without_duplicate_detection,
         absence_taken_as_final,
         others_of_a_group_forgotten,
-        refund_written_after_the_call,
     )
 }
 
 # What a world must be like for a mutant to do harm; the others do it anywhere.
 TRAITS: dict[str, dict[str, Any]] = {
     "others_of_a_group_forgotten": {"household": 3},
-    "refund_written_after_the_call": {"given_back": 1.0, "scheduling": 0.0, "held": 0, "customers": 12},
     "deposit_checkpoint_after_the_call": {"held": 6, "customers": 8, "fault_rate": 0.9},
     "absence_believed_without_duplicate_detection": {"deduplicates": False, "late": "beyond", "fault_rate": 0.9},
 }
