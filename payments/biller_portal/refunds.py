@@ -28,7 +28,7 @@ class RefundForm(forms.Form):
     """How much goes back, and why."""
 
     def __init__(self, data: Any, *, payment: Payment, left: Decimal, fee: Decimal) -> None:
-        super().__init__(data, initial={"amount": left, "request_key": f"refund:{uuid.uuid4()}"})
+        super().__init__(data, initial={"amount": left, "request_key": uuid.uuid4()})
         currency = payment.currency
         # Where all of the amount went back already, the fee may follow it.
         least = ZERO if fee and not left else Decimal("0.01")
@@ -50,7 +50,10 @@ class RefundForm(forms.Form):
             error_messages={"required": "Say why it is given back"},
             widget=forms.TextInput(attrs={"autocomplete": "off"}),
         )
-        self.fields["request_key"] = WordsField(max_length=60, widget=forms.HiddenInput)
+        self.fields["request_key"] = forms.UUIDField(
+            widget=forms.HiddenInput,
+            error_messages=dict.fromkeys(["required", "invalid"], "This page was not sent whole: open it again"),
+        )
 
 
 @biller_page(Permission.GIVE_BACK)
@@ -68,7 +71,7 @@ def refund(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
                 with_fee=given.get("with_fee", False),
                 reason=given["reason"],
                 actor=request.actor,
-                request_key=given["request_key"],
+                request_key=str(given["request_key"]),
             )
         except DomainError as refused:
             answer_refusal(form, refused)

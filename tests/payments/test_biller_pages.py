@@ -197,6 +197,9 @@ def test_a_supervisor_gives_money_back_and_a_csr_does_not(client: Client, biller
             refused = supervisor.post(url, {"amount": amount, "reason": reason, "request_key": key})
         assert refused.status_code == 422
         assert words in refused.content.decode(), (amount, reason, refused.context["form"].errors)
+    with nothing_changes():
+        refused = supervisor.post(url, {"amount": "10.00", "reason": "Paid twice", "request_key": "made up"})
+    assert (refused.status_code, "open it again" in refused.content.decode()) == (422, True)
     given = {"amount": "10.00", "reason": "Paid twice", "request_key": key}
     processor.control(settlement_seconds=0.0)
     shown = supervisor.post(url, given, follow=True).content.decode()
@@ -208,7 +211,7 @@ def test_a_supervisor_gives_money_back_and_a_csr_does_not(client: Client, biller
         supervisor.post(url, given)  # the same form, sent twice
     assert str(Item.objects.get(customer=card.customer).open) == "10.00"
     shown = supervisor.post(
-        url, {**given, "amount": "74.10", "request_key": "refund:other"}, follow=True
+        url, {**given, "amount": "74.10", "request_key": str(uuid.UUID(int=14))}, follow=True
     ).content.decode()
     assert "$84.10 was taken and went back. What it had paid is open again." in shown
     assert "Give money back" not in shown
