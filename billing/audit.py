@@ -104,6 +104,8 @@ SENTENCES: dict[str, Any] = {
     ),
     "payment.posted": _("Paid %(amount)s with %(method)s, confirmation %(confirmation)s"),
     "payment.recorded": _("Recorded a payment of %(amount)s that was taken elsewhere (%(channel)s)"),
+    "payment.release_given_up": _("A release of %(amount)s was given up, the money is still held: %(reason)s"),
+    "payment.releasing": _("Asked to release an authorization of %(amount)s"),
     "payment.released": _("Released an authorization of %(amount)s"),
     "payment.refund_failed": _("A refund of %(amount)s did not go through: %(reason)s"),
     "payment.refunding": _("Asked to give %(amount)s back: %(reason)s"),

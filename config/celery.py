@@ -68,6 +68,16 @@ BEAT: dict[str, Entry] = {
         crontab(minute="12", hour="*"),
         "Plans each biller's usual deposit run of the day, where money waits for one.",
     ),
+    "Release what was not deposited": Entry(
+        "payments.tasks.release_due",
+        crontab(minute="17", hour="*"),
+        "Plans each biller's usual release run of the day, where an authorization is older than its payment rules say.",
+    ),
+    "End what is over": Entry(
+        "payments.tasks.expire",
+        crontab(minute="27", hour="*"),
+        "Tells payers whose AutoPay card has expired, and gives up authorizations that nothing can deposit any more.",
+    ),
     "Read returns and chargebacks": Entry(
         "payments.tasks.read_returns",
         crontab(minute="22", hour="*"),

@@ -213,7 +213,7 @@ CHECKS = [
         """SELECT 'payment ' || p.id FROM payments_payment p
            LEFT JOIN (SELECT payment_id,
                              count(*) FILTER (WHERE state = 'applied' AND result = 0
-                                              AND command NOT IN ('authorize', 'refund')) AS passed,
+                                              AND command NOT IN ('authorize', 'release', 'refund')) AS passed,
                              count(*) FILTER (WHERE state = 'applied' AND result = 0 AND command = 'authorize') AS held,
                              count(*) FILTER (WHERE state IN ('open', 'answered') AND command <> 'refund') AS live
                       FROM payments_attempt GROUP BY payment_id) a ON a.payment_id = coalesce(p.group_id, p.id)

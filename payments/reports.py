@@ -390,6 +390,10 @@ def run_failures(run: Run) -> list[Failures]:
     It reads the payments that the biller got while the run worked, by the index of time: none knows its run or state. What
     a deposit run takes was made before it, on the days that its options name.
     """
+    if run.kind == RunKind.RELEASE:
+        # Released ones came to what they should; what is still held is found among the few that are.
+        held = Authorization.objects.filter(biller_id=run.biller_id, ended_at__isnull=True)
+        return _by_reason(Payment.objects.filter(pk__in=held.values("payment_id"), run_id=run.pk, result__gt=0))
     made = {"created_at__gte": run.created_at}
     if run.kind == RunKind.DEPOSIT:
         first = datetime.datetime.combine(datetime.date.fromisoformat(run.params["start"]), datetime.time.min)
@@ -397,9 +401,14 @@ def run_failures(run: Run) -> list[Failures]:
         made = {"created_at__gte": first.replace(tzinfo=datetime.UTC) - datetime.timedelta(days=1)}
     if run.finished_at is not None:
         made["created_at__lte"] = run.finished_at
-    rows = (
+    return _by_reason(
         Payment.objects.filter(biller_id=run.biller_id, run_id=run.pk, state__in=_CAME_TO_NOTHING, **made)
-        .values_list("result", "failure")
+    )
+
+
+def _by_reason(payments: QuerySet[Payment]) -> list[Failures]:
+    rows = (
+        payments.values_list("result", "failure")
         .annotate(count=Count("pk"), amount=Sum("amount"))
         .order_by("-count", "failure")
     )
@@ -450,6 +459,7 @@ KINDS: dict[str, str] = {
     Command.AUTHORIZE: "Authorizations",
     Command.CHARGE: "Charges",
     Command.DEPOSIT: "Deposits",
+    Command.RELEASE: "Releases",
     Command.REFUND: "Refunds",
 }
 

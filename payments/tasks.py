@@ -34,9 +34,11 @@ from payments.operations import (
     collections,
     daily_checks,
     deposits,
+    expirations,
     heartbeats,
     processor_events,
     recoveries,
+    releases,
     returns,
     scheduled_collections,
 )
@@ -51,6 +53,7 @@ REBILL_WEEKDAY = 0
 WORK: dict[str, Callable[..., Iterator[Chunk]]] = {
     RunKind.COLLECT: collections.work,
     RunKind.DEPOSIT: deposits.work,
+    RunKind.RELEASE: releases.work,
     RunKind.SCHEDULED: scheduled_collections.work,
 }
 
@@ -124,6 +127,31 @@ def deposit_due(**_: Any) -> None:
             options = deposits.Options.usual(biller.business_date(now))
             deposits.plan(biller=biller, options=options, actor=Actor.system("beat"), now=now)
     wake_runs()
+
+
+@shared_task
+def release_due(**_: Any) -> None:
+    """Plan today's usual release run for each biller with authorizations that nobody deposited in time, and wake workers."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        held = Authorization.objects.filter(ended_at__isnull=True).order_by().values("biller_id")
+        billers = list(Biller.objects.filter(charging_stopped=False, release_days__gt=0, pk__in=held))
+    now = timezone.now()
+    for biller in billers:
+        with tenancy.acting_for([biller.pk]), contextlib.suppress(DomainError):
+            options = releases.Options.usual(biller, now)
+            if releases.due(biller=biller, options=options, now=now):
+                releases.plan(biller=biller, options=options, actor=Actor.system("beat"), now=now)
+    wake_runs()
+
+
+@shared_task(expires=3600)
+def expire(**_: Any) -> None:
+    """End what ends by time for each biller: tell payers of cards that have expired, give up what cannot be deposited."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        billers = list(Biller.objects.all())
+    for biller in billers:
+        with tenancy.acting_for([biller.pk]):
+            expirations.expire(biller=biller, actor=Actor.system("expire"), now=timezone.now())
 
 
 @shared_task

@@ -25,7 +25,7 @@ from billing.errors import DomainError
 from billing.models import Chunk, CustomerStatus, Run, RunKind, RunState
 from billing.permissions import Permission
 from payments.models import Route
-from payments.operations import collections, deposits, runs, scheduled_collections
+from payments.operations import collections, deposits, releases, runs, scheduled_collections
 from payments.reports import Failures, RunTotals, late_deposits, run_failures, run_totals
 from payments.results import in_words
 from payments.tasks import work_run
@@ -187,10 +187,16 @@ def _tried(form: forms.Form, plan: Callable[[], Run]) -> Run | None:
 _TRIALS: dict[str, str] = {
     RunKind.COLLECT: "Trial of a collection",
     RunKind.DEPOSIT: "Trial of a deposit",
+    RunKind.RELEASE: "Trial of a release",
     RunKind.SCHEDULED: "Trial of scheduled payments",
 }
 # What a run counts.
-_THINGS: dict[str, str] = {RunKind.COLLECT: "bill", RunKind.DEPOSIT: "payment", RunKind.SCHEDULED: "payment"}
+_THINGS: dict[str, str] = {
+    RunKind.COLLECT: "bill",
+    RunKind.DEPOSIT: "payment",
+    RunKind.RELEASE: "payment",
+    RunKind.SCHEDULED: "payment",
+}
 _FORMS: dict[str, str] = {RunKind.DEPOSIT: "biller-run-new-deposit", RunKind.SCHEDULED: "biller-run-new-scheduled"}
 
 
@@ -263,6 +269,8 @@ def _planned(trial: Run, request: BillerRequest) -> Run:
     given: dict[str, Any] = {"biller": request.biller, "actor": request.actor, "now": timezone.now()}
     if trial.kind == RunKind.DEPOSIT:
         return deposits.plan(options=deposits.options_of(trial), **given)
+    if trial.kind == RunKind.RELEASE:
+        return releases.plan(options=releases.options_of(trial), **given)
     if trial.kind == RunKind.SCHEDULED:
         return scheduled_collections.plan(options=scheduled_collections.options_of(trial), **given)
     return collections.plan(options=collections.options_of(trial), **given)
@@ -322,6 +330,15 @@ def _facts(found: Run) -> list[tuple[str, object]]:
             ("Route", str(only) if only else "Every route"),
             ("At most", f"{formats.number(chosen.limit)} payments" if chosen.limit else "All that are held"),
         ]
+    if found.kind == RunKind.RELEASE and given:
+        late = releases.options_of(found)
+        only = Route.objects.filter(pk=late.route_id).first() if late.route_id else None
+        since = f"{formats.day(late.start)} to " if late.start else "Until "
+        facts += [
+            ("Authorized", f"{since}{formats.day(late.end)}{', and all that have expired' if late.expired else ''}"),
+            ("Route", str(only) if only else "Every route"),
+            ("At most", f"{formats.number(late.limit)} payments" if late.limit else "All that are held"),
+        ]
     if found.kind == RunKind.SCHEDULED and given:
         asked = scheduled_collections.options_of(found)
         facts += [
@@ -346,6 +363,10 @@ def _results(totals: RunTotals, failures: Sequence[Failures]) -> list[tuple[str,
     if totals.unknown:
         rows.append((in_words(999), "", totals.unknown, totals.unknown_total))
     return rows
+
+
+def _done(found: Run) -> str:
+    return "Released" if found.kind == RunKind.RELEASE else "Taken"
 
 
 def _held(totals: RunTotals) -> str:
@@ -379,7 +400,11 @@ def _stats(found: Run, totals: RunTotals, currency: str) -> list[dict[str, Any]]
         return {"label": label, "value": formats.number(count), "note": note, "tone": tone if count else ""}
 
     deposit = found.kind == RunKind.DEPOSIT
-    words = {RunKind.DEPOSIT: "Payments to deposit", RunKind.SCHEDULED: "Payments to make"}
+    words = {
+        RunKind.DEPOSIT: "Payments to deposit",
+        RunKind.RELEASE: "Payments to release",
+        RunKind.SCHEDULED: "Payments to make",
+    }
     planned = stat(words.get(RunKind(found.kind), "Bills to collect"), totals.expected, totals.expected_total)
     if found.dry_run:
         return [planned]
@@ -387,7 +412,7 @@ def _stats(found: Run, totals: RunTotals, currency: str) -> list[dict[str, Any]]
     return [
         planned,
         stat("Sent", totals.sent, totals.sent_total),
-        stat("Taken", totals.passed, totals.passed_total, "good"),
+        stat(_done(found), totals.passed, totals.passed_total, "good"),
         *late,
         stat("Declined", totals.declined, totals.declined_total, "bad"),
         *([stat("Held", totals.held, None, "warning")] if totals.held else []),
@@ -405,7 +430,7 @@ def _progress(found: Run, totals: RunTotals, currency: str) -> dict[str, Any]:
         "total": totals.expected or totals.chunks,
         "words": (
             f"{formats.number(totals.passed + totals.declined)} of {planned} {_THINGS.get(found.kind, 'bill')}s, "
-            f"{taken} taken, {formats.number(totals.chunks_done)} of {formats.number(totals.chunks)} parts"
+            f"{taken} {_done(found).lower()}, {formats.number(totals.chunks_done)} of {formats.number(totals.chunks)} parts"
         ),
         # The page around it asks again, not this part alone.
         "live": False,
@@ -415,14 +440,13 @@ def _progress(found: Run, totals: RunTotals, currency: str) -> dict[str, Any]:
 
 def _chart(found: Run, totals: RunTotals) -> charts.Chart:
     parts = [
-        charts.Series("Taken", [totals.passed], "good"),
+        charts.Series(_done(found), [totals.passed], "good"),
         charts.Series("Declined", [totals.declined], "bad"),
         charts.Series("No result yet", [totals.unknown], "warning"),
         charts.Series("Not sent", [totals.waiting], "quiet"),
     ]
-    summary = (
-        f"{formats.number(totals.passed)} of {formats.number(max(totals.expected, totals.sent))} payments were taken."
-    )
+    most = formats.number(max(totals.expected, totals.sent))
+    summary = f"{formats.number(totals.passed)} of {most} payments were {_done(found).lower()}."
     return charts.outcome(
         title="Outcome",
         summary=summary,

@@ -133,6 +133,13 @@ class RulesForm(forms.Form):
         label="On the first of every month, try every open bill of inactive and closed accounts",
         required=False,
     )
+    release_days = forms.IntegerField(
+        label="Days after which an authorization that nobody deposited is released",
+        min_value=0,
+        max_value=365,
+        help_text="The deposit runs that start by themselves take those of the last 30 days. 0: none is released by itself.",
+        widget=forms.NumberInput(attrs={"class": "width-4"}),
+    )
     return_hosts = forms.CharField(
         label="Hosts that CloudPay may lead back to",
         required=False,
@@ -171,6 +178,7 @@ class RulesForm(forms.Form):
                 "retry_days",
                 "rebill_weekly",
                 "rebill_monthly",
+                "release_days",
                 "return_hosts",
             ]
         )
@@ -205,6 +213,7 @@ def rules(request: BillerRequest) -> HttpResponse:
         "retry_days": ", ".join(str(day) for day in biller.retry_days),
         "rebill_weekly": biller.rebill_weekly,
         "rebill_monthly": biller.rebill_monthly,
+        "release_days": biller.release_days,
         "return_hosts": ", ".join(biller.return_hosts),
     }
     form = RulesForm(request.POST or None, biller=biller, initial=initial)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
 from django.contrib.postgres.fields import ArrayField
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models.functions import Now
 
@@ -145,6 +145,12 @@ class Biller(models.Model):
         default=False,
         db_default=False,
         help_text="On the first of a month AutoPay tries every open bill of inactive and closed accounts.",
+    )
+    release_days = models.PositiveSmallIntegerField(
+        default=30,
+        db_default=30,
+        validators=[MaxValueValidator(365)],
+        help_text="Authorizations older than so many days that nobody deposited are released; 0 releases none by itself.",
     )
     guest_secret = models.CharField(max_length=8, choices=GuestSecret, default=GuestSecret.ZIP)
     wire_account_template = models.CharField(

@@ -24,6 +24,7 @@ class NoticeKind(models.TextChoices):
     REFUNDED = "refunded", "Payment given back"
     RETURNED = "returned", "Payment returned"
     METHOD_DECLINED = "method_declined", "Payment method declined"
+    METHOD_EXPIRED = "method_expired", "Card expired"
     SCHEDULED = "scheduled", "Payment scheduled"
     RESCHEDULED = "rescheduled", "Scheduled payment changed"
     UNSCHEDULED = "unscheduled", "Scheduled payment cancelled"

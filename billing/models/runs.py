@@ -17,6 +17,7 @@ class RunKind(models.TextChoices):
 
     COLLECT = "collect", "Collect"
     DEPOSIT = "deposit", "Deposit"
+    RELEASE = "release", "Release"
     SCHEDULED = "scheduled", "Scheduled payments"
     RECOVER = "recover", "Recover"
     RESEND = "resend", "Send again"

@@ -68,6 +68,7 @@ class Rules:
     retry_days: Sequence[int]
     rebill_weekly: bool
     rebill_monthly: bool
+    release_days: int
     guest_secret: str
     prepaid_least: Decimal
     prepaid_most: Decimal
@@ -136,6 +137,7 @@ def change_rules(*, biller: Biller, rules: Rules, actor: Actor) -> list[str]:
             "retry_days": days,
             "rebill_weekly": rules.rebill_weekly,
             "rebill_monthly": rules.rebill_monthly,
+            "release_days": rules.release_days,
             "guest_secret": rules.guest_secret,
             "prepaid_least": rules.prepaid_least,
             "prepaid_most": rules.prepaid_most,

@@ -9,7 +9,6 @@ from typing import Any
 
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpResponse
-from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field, inline_serializer
 from rest_framework import serializers
@@ -429,12 +428,28 @@ class ReleaseView(ApiView):
 
     scope = Scope.PAYMENTS
 
-    @extend_schema(operation_id="payments_release", request=None, responses=PaymentDetail, tags=["payments"])
+    @extend_schema(
+        operation_id="payments_release",
+        request=None,
+        responses={
+            200: OpenApiResponse(
+                PaymentDetail,
+                description="Released, so that it has failed; or still authorized, with its failure, where the processor "
+                "could not be reached.",
+            ),
+            202: OpenApiResponse(
+                PaymentDetail,
+                description="The processor has not said yet whether it let the money go: ask for the payment until it has.",
+            ),
+        },
+        tags=["payments"],
+    )
     def post(self, request: Request, pk: uuid.UUID) -> Response:
-        """Give an authorized payment up: it fails, and the bank gives the held money back by itself."""
+        """Give an authorized payment up: it fails, and the processor lets the held money go."""
         payment = self.find(Payment.objects.all(), pk=pk)
-        authorizations.release(payment=payment, actor=self.actor, now=timezone.now())
-        return self.show(PaymentDetail, _read(self.biller, pk))
+        state = authorizations.release(payment=payment, actor=self.actor).state
+        shown = PaymentDetail(_read(self.biller, pk), context=self.context()).data
+        return Response(shown, status=202 if state == PaymentState.PROCESSING else 200)
 
 
 class ReceiptView(PdfView):

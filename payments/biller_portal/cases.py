@@ -110,7 +110,7 @@ class DecideForm(forms.Form):
         super().__init__(*args, **kwargs)
         if (words := _CHOICES.get(command)) is not None:
             self.fields["outcome"].choices = words  # type: ignore[attr-defined]  # a choice field
-        if command == Command.AUTHORIZE:
+        if command in {Command.AUTHORIZE, Command.RELEASE}:
             del self.fields["approval_code"]
 
 
@@ -121,6 +121,7 @@ _CHOICES: dict[str, list[tuple[str, str]]] = {
         ("charged", "It was taken: book the payment"),
         ("not_charged", "It was not taken: leave it authorized for the next deposit"),
     ],
+    Command.RELEASE: [("not_charged", "No money moves by it: leave it authorized for the next deposit or release")],
 }
 
 

@@ -300,18 +300,24 @@ def release(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
     back = reverse("biller-payment", args=[found.pk])
     if request.method == "POST":
         try:
-            authorizations.release(payment=found, actor=request.actor, now=timezone.now())
-            messages.success(request, "The payment was released. Nothing is taken.")
+            given_up = authorizations.release(payment=found, actor=request.actor)
         except DomainError as refused:
             messages.error(request, str(refused))
+        except GatewayError:
+            messages.error(request, "The way to the payment processor is set up wrongly. Tell an administrator.")
+        else:
+            if given_up.state == PaymentState.AUTHORIZED:
+                messages.error(request, f"{given_up.failure} The money is still held; release it later.")
+            elif given_up.state == PaymentState.FAILED:
+                messages.success(request, "The payment was released. Nothing is taken.")
         return redirect(back)
     held = _authorization(found)
-    until = f", by {formats.moment(held.expires_at)} at the latest" if held else ""
+    until = f" by {formats.moment(held.expires_at)}" if held else " later"
     context = {
         "title": f"Release payment {found.confirmation}?",
         "section": "payments",
-        "question": "The bill is free to be paid otherwise, and this payment is never taken. The processor cannot be told:"
-        f" the bank gives the held money back by itself{until}.",
+        "question": "The bill is free to be paid otherwise, and this payment is never taken. The processor is told to let the"
+        f" held money go; where it will not, the bank gives it back{until}. The payer is told.",
         "rows": [
             ("Account", str(found.customer), ""),
             ("Amount", formats.money(found.total, found.currency), ""),

@@ -22,7 +22,7 @@ from billing.models import Run
 from billing.permissions import Permission
 from payments.biller_portal.cases import DecideForm
 from payments.biller_portal.payments import attempt_status
-from payments.gateways.base import GatewayError
+from payments.gateways.base import Command, GatewayError
 from payments.models import Attempt, AttemptState, Case, CaseState
 from payments.operations import cases, cleanings, recoveries
 from payments.reports import AGES, KINDS, Unresolved, unresolved_attempts, unresolved_by_command
@@ -171,7 +171,7 @@ def _context(request: BillerRequest, found: Attempt, form: DecideForm) -> dict[s
         ("What came of it", found.message),
     ]
     repeat = ""
-    if found.state == AttemptState.ABANDONED and found.command in cases.TAKES_NO_MONEY:
+    if found.state == AttemptState.ABANDONED and found.command in {Command.VERIFY, Command.AUTHORIZE}:
         repeat = f"{reverse('biller-account-pay-method', args=[payment.customer_id])}?amount={payment.amount}"
     return {
         "title": f"{KINDS.get(found.command, found.command).removesuffix('s')}",

@@ -24,6 +24,7 @@ class Command(enum.StrEnum):
     AUTHORIZE = "authorize"
     CHARGE = "charge"  # the seed's conditional deposit: authorize and deposit in one
     DEPOSIT = "deposit"
+    RELEASE = "release"  # let the whole money of an authorization go: the bank holds it no longer
     REFUND = "refund"  # a whole charge that has not settled yet is voided instead, where the processor can
 
 
@@ -80,9 +81,9 @@ class ChargeRequest:
 
     ``key`` is the attempt's id: our reference at the processor and its de-duplication key, the same on every resend.
     ``amount`` has the currency's own places. ``account`` is the customer's display number, for the processor's reports.
-    ``reference`` is the processor's reference of the authorization to deposit, or of the charge to refund. ``payment`` is
-    our payment's id, which the biller's own system hears: the processor keeps it and may give it back. ``descriptor`` is what the
-    payer's statement is to say, "DBA*item", and ``descriptor_phone`` the number there in place of the city (PAY-21); nothing
+    ``reference`` is the processor's reference of the authorization to deposit or release, or of the charge to refund. ``payment``
+    is our payment's id, which the biller's own system hears: the processor keeps it and may give it back. ``descriptor`` is what
+    the payer's statement is to say, "DBA*item", and ``descriptor_phone`` the number there in place of the city (PAY-21); nothing
     where the merchant's usual ones are to stand.
     """
 
@@ -263,7 +264,7 @@ class Gateway(Protocol):
     def lookup(self, keys: Sequence[str], *, about: Mapping[str, str] | None = None) -> Iterator[Answer | Absent]:
         """Ask what became of each key.
 
-        ``about`` gives, by key, the processor's reference of what a deposit or a refund is about: some find them by that.
+        ``about`` gives, by key, the processor's reference of what a deposit, release or refund is about: some find them by that.
 
         :raises OutcomeUnknown: the processor did not answer, nothing is known of any key not yet given.
         :raises Misconfigured: the credentials are wrong.

@@ -29,6 +29,7 @@ class RunCommand(BaseCommand):
     name: str
     planned: str
     dry: str
+    done = "paid"
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--biller", required=True, help="The biller's slug, or 'all'.")
@@ -79,7 +80,7 @@ class RunCommand(BaseCommand):
         for chunk in self.work(run=run, actor=actor):
             self.stdout.write(
                 f"{biller}: chunk {chunk.number}: sent {chunk.sent_count} ({chunk.sent_total}), "
-                f"paid {chunk.passed_count} ({chunk.passed_total}), declined {chunk.declined_count}"
+                f"{self.done} {chunk.passed_count} ({chunk.passed_total}), declined {chunk.declined_count}"
             )
         self.after(biller, run)
         run = Run.objects.get(pk=run.pk)

@@ -31,7 +31,7 @@ from payments.operations.routes import open_route
 
 _USUAL_WINDOW = datetime.timedelta(days=7)
 # By these nobody is charged: what came of them may be left open, and asked for again under a new key.
-TAKES_NO_MONEY = (Command.VERIFY, Command.AUTHORIZE)
+TAKES_NO_MONEY = (Command.VERIFY, Command.AUTHORIZE, Command.RELEASE)
 _ANSWERED = "The processor has answered meanwhile; look at the payment again."
 
 
@@ -83,7 +83,8 @@ def settle_as_charged(
 ) -> None:
     """Settle an attempt of unknown outcome as charged, on a person's evidence, which a case keeps.
 
-    Not an authorization or a verification: it took no money, and without the processor's own answer it cannot be deposited.
+    Not a verification, an authorization or its release: it took no money, and without the processor's own answer it cannot be
+    deposited.
 
     :raises CaseRefused: there is no evidence, the attempt has ended meanwhile, or it takes no money.
     """
@@ -108,7 +109,7 @@ def settle_as_charged(
 def give_up(*, attempt: Attempt, evidence: str, actor: Actor, now: datetime.datetime) -> None:
     """Abandon an attempt of unknown outcome, on a person's evidence that no money moved; its payment fails.
 
-    A payment whose deposit is given up is authorized again, for the next deposit run. A case keeps person and evidence.
+    A payment whose deposit or release is given up is authorized again, for the next run. A case keeps person and evidence.
 
     Not within the processor's duplicate window, where a late request could still be taken and recovery resolves it
     without anybody's help, nor before a late request must have come (PAY-9). What takes no money needs no more than a reason.
@@ -154,8 +155,8 @@ def not_before(attempt: Attempt) -> datetime.datetime | None:
 def repeats_recognised_until(attempt: Attempt) -> datetime.datetime | None:
     """Give when the processor stops recognising a repeat of an attempt; ``None`` where it never does.
 
-    Nor does it matter of an authorization or a verification, by which nobody is charged. Of a route that cannot be opened
-    the usual time is taken.
+    Nor does it matter of a verification, an authorization or its release, by which nobody is charged. Of a route that cannot
+    be opened the usual time is taken.
     """
     if attempt.command in TAKES_NO_MONEY:
         return None
@@ -183,7 +184,7 @@ def close_conflict(*, case: Case, outcome: str, actor: Actor, now: datetime.date
 def abandon(*, attempt: Attempt, why: str, actor: Actor, now: datetime.datetime) -> bool:
     """End an open attempt without an answer, on evidence, and fail its payment; gives False where it had ended already.
 
-    Of a deposit the money is still held: its payment waits for the next one.
+    Of a deposit or a release the money is still held: its payment waits for the next one.
 
     Nothing is deleted: the attempt keeps its 999 and says why it ended.
     """
@@ -200,7 +201,7 @@ def abandon(*, attempt: Attempt, why: str, actor: Actor, now: datetime.datetime)
         reversals.fail(reversal=reversal, result=Result.NO_ANSWER, failure=failure, actor=actor, now=now)
         _close_unknown(attempt, why, now)
         return True
-    held = attempt.command == Command.DEPOSIT
+    held = attempt.command in {Command.DEPOSIT, Command.RELEASE}
     Payment.objects.filter(pk__in=payments, state=PaymentState.PROCESSING).update(
         state=PaymentState.AUTHORIZED if held else PaymentState.FAILED,
         settled_at=None if held else now,
@@ -216,7 +217,7 @@ def abandon(*, attempt: Attempt, why: str, actor: Actor, now: datetime.datetime)
     _close_unknown(attempt, why, now)
     audit.record(
         actor=actor,
-        event="payment.deposit_given_up" if held else "payment.failed",
+        event=f"payment.{attempt.command}_given_up" if held else "payment.failed",
         biller_id=attempt.biller_id,
         customer_id=attempt.payment.customer_id,
         subject=str(attempt.payment_id),

@@ -38,6 +38,9 @@ WHAT_TO_DO: dict[str, str] = {
         "Read the response files, twice. Then send the batch again while the processor recognises repeats. What is left"
         " after that time: ask the processor, and decide. Given up, the money is still held, and the next run deposits it."
     ),
+    Command.RELEASE: (
+        "No money is taken by it. Give it up: the money is still held, and the next run releases it again."
+    ),
     Command.REFUND: (
         "Read the response files. What is left after the processor’s duplicate time: ask the processor, and decide. Given"
         " up, the refund may be made again."

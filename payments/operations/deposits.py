@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
 
 from billing.actors import Actor
 from billing.models import Biller, Chunk, Run, RunKind
+from payments.gateways.base import Command
 from payments.operations import authorizations, runs
 from payments.operations.authorizations import DEPOSITABLE, HELD
 from payments.operations.runs import CHUNK_SIZE
@@ -124,12 +124,4 @@ def _checkpoint(biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime) 
         first = f"SELECT z.payment_id FROM {HELD} WHERE {DEPOSITABLE} AND {held} ORDER BY z.customer_id"
         where += f" AND z.payment_id IN ({first} LIMIT {options.limit:d})"
         given += [biller.pk, *params]
-    taken = authorizations.take(biller=biller, where=where, params=given, run_id=run.pk, chunk_id=chunk.pk, now=now)
-    Chunk.objects.filter(pk=chunk.pk).update(
-        sent_count=F("sent_count") + len(taken),
-        sent_total=F("sent_total") + sum(one.amount for one in taken),
-    )
-    requests: runs.Requests = {}
-    for one in taken:
-        requests.setdefault(one.route_id, []).append(one.request)
-    return requests
+    return authorizations.take_chunk(command=Command.DEPOSIT, run=run, chunk=chunk, where=where, params=given, now=now)

@@ -268,7 +268,7 @@ def _find_again(
     if answer.result != Result.PASS or Case.objects.filter(biller=biller, key=answer.key[:64]).exists():
         return  # nobody was charged, and nothing waits for this answer any more; or a person has it in hand
     request = answer.request
-    if request is not None and request.command in {Command.VERIFY, Command.AUTHORIZE}:
+    if request is not None and request.command in {Command.VERIFY, Command.AUTHORIZE, Command.RELEASE}:
         tally.held += request.command == Command.AUTHORIZE
         return
     if request is not None and request.command in {*_MOVES_MONEY, Command.REFUND} and _uuid(answer.key) is not None:

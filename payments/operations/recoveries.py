@@ -335,13 +335,14 @@ def _resend(biller: Biller, gateway: Gateway, attempts: Sequence[Attempt], actor
 
 
 def _references(attempts: Sequence[Attempt]) -> dict[uuid.UUID, str]:
-    """Give, by payment, the processor's references of the authorizations and charges that deposits and refunds are about."""
+    """Give, by payment, the processor's references of what deposits, releases and refunds are about."""
     refunded = {
         attempt.payment_id: refunds.reference_of(attempt.payment)
         for attempt in attempts
         if attempt.command == Command.REFUND
     }
-    deposited = [attempt.payment_id for attempt in attempts if attempt.command == Command.DEPOSIT]
+    about_held = {Command.DEPOSIT, Command.RELEASE}
+    deposited = [attempt.payment_id for attempt in attempts if attempt.command in about_held]
     held = Attempt.objects.filter(
         payment__in=deposited, command=Command.AUTHORIZE, state=AttemptState.APPLIED, result=Result.PASS
     )

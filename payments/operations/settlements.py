@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeVar
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import F
+from django.utils.translation import gettext_noop
 
 from billing import audit, sets
 from billing.actors import Actor
@@ -39,6 +40,10 @@ _Key = TypeVar("_Key", bound=Hashable)
 # The processor did nothing, for no fault of the payer: what it held or what is due may be asked for again.
 NOT_REACHED = declines.NOT_ASKED
 
+# Why a payment that was authorized was not taken: a person gave it up, or nobody deposited it in time.
+RELEASED = gettext_noop("The biller decided not to take this payment.")
+LAPSED = gettext_noop("The biller did not take this payment in time.")
+
 # What a notice says of a payment, or of all payments of its group: the amount, and each with its account.
 _AMOUNT = "coalesce((SELECT sum(m.amount) FROM payments_payment m WHERE m.group_id = p.group_id), p.amount)::text"
 _GROUP = """
@@ -51,13 +56,14 @@ _GROUP = """
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What one settling changed: payments posted and failed, in number and money without fees, and those that are held."""
+    """What one settling changed: payments posted and failed, in number and money without fees, those that are held or let go."""
 
     posted: int = 0
     posted_total: Decimal = Decimal("0.00")
     failed: int = 0
     failed_total: Decimal = Decimal("0.00")
     authorized: int = 0
+    released: int = 0
 
     def __add__(self, other: Settled) -> Settled:
         return Settled(
@@ -66,6 +72,7 @@ class Settled:
             self.failed + other.failed,
             self.failed_total + other.failed_total,
             self.authorized + other.authorized,
+            self.released + other.released,
         )
 
 
@@ -155,8 +162,10 @@ def _take_effect(
             if one.command == Command.REFUND:
                 reversals.finish(attempt_id=one.attempt_id, result=one.result, actor=actor, now=now)
         applied = [one for one in applied if one.command != Command.REFUND]
-        passed = [one for one in applied if one.result == Result.PASS and one.command != Command.AUTHORIZE]
         held = [one for one in applied if _still_held(one)]
+        released = [one for one in applied if one.command == Command.RELEASE and not _still_held(one)]
+        applied = [one for one in applied if one.command != Command.RELEASE or _still_held(one)]
+        passed = [one for one in applied if one.result == Result.PASS and one.command != Command.AUTHORIZE]
         failed = [one for one in applied if one.result != Result.PASS and not _still_held(one)]
         settled = Settled()
         if passed:
@@ -164,6 +173,10 @@ def _take_effect(
         failpoint("settle.posted")
         if held:
             settled += _hold(held, actor=actor)
+        if released:
+            # A processor that would not let it go holds it no longer than its time: for us it is given up all the same.
+            _count_in_chunks(let_go([one.payment_id for one in released], actor=actor, now=now), "passed")
+            settled += Settled(released=len(released))
         if failed:
             settled += _fail(biller, failed, actor=actor, now=now)
         if len(applied) > 1:
@@ -193,7 +206,7 @@ def _still_held(one: _Applied) -> bool:
     """Whether the processor holds the money and has not moved it: just authorized, or never asked to deposit."""
     if one.command == Command.AUTHORIZE:
         return one.result == Result.PASS
-    return one.command == Command.DEPOSIT and one.result in NOT_REACHED
+    return one.command in {Command.DEPOSIT, Command.RELEASE} and one.result in NOT_REACHED
 
 
 def _hold(held: Sequence[_Applied], *, actor: Actor) -> Settled:
@@ -224,6 +237,55 @@ def _hold(held: Sequence[_Applied], *, actor: Actor) -> Settled:
     if len(held) == 1:
         _audit_one(held[0].payment_id, "payment.authorized", actor)
     return Settled(authorized=len(payments))
+
+
+def let_go(
+    payment_ids: Sequence[str], *, words: str | None = None, actor: Actor, now: datetime.datetime
+) -> list[Moved]:
+    """Fail authorized payments that are given up and free what they reserved, inside the caller's transaction, which holds them.
+
+    ``words`` say why; without them a run gave up for want of time what has one, and a person everything else.
+    """
+    ids = sets.array(payment_ids)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE payments_payment p
+            SET state = 'failed', settled_at = %s, result = NULL,
+                failure = coalesce(%s, CASE WHEN p.run_id IS NULL THEN %s ELSE %s END)
+            WHERE p.id = ANY(%s::uuid[]) AND p.state IN ('processing', 'authorized')
+            RETURNING p.id::text, p.customer_id, p.route_id, p.tender, p.currency, p.chunk_id, p.amount, p.fee, p.channel
+            """,
+            [now, words, RELEASED, LAPSED, ids],
+        )
+        payments = [Moved(*row) for row in cursor.fetchall()]
+        if len(payments) != len(payment_ids):
+            raise RuntimeError("A payment to release is not held: the books need a person.")
+        cursor.execute("UPDATE payments_authorization SET ended_at = %s WHERE payment_id = ANY(%s::uuid[])", [now, ids])
+    reservations.release(payment_ids)
+    _tell_of_failure(payment_ids)
+    audit.record_each(
+        actor=actor,
+        event="payment.released",
+        biller_id=Payment.objects.values_list("biller_id", flat=True).get(pk=payment_ids[0]),
+        entries=[(one.customer_id, one.id, {"amount": f"{one.amount} {one.currency}"}) for one in payments],
+    )
+    return payments
+
+
+def _tell_of_failure(payment_ids: Sequence[str]) -> None:
+    """Tell payers of payments that they had authorized: who authorized one is not there any more when it fails."""
+    notices.write_from(
+        kind=NoticeKind.PAYMENT_FAILED,
+        source="""
+            SELECT biller_id, customer_id, 'payment-failed:' || id AS key,
+                   jsonb_strip_nulls(jsonb_build_object(
+                       'payment', id, 'amount', amount::text, 'currency', currency, 'reason', failure,
+                       'email', nullif(email, ''), 'language', nullif(language, ''))) AS facts,
+                   nullif(email, '') AS email
+            FROM payments_payment WHERE id = ANY(%s::uuid[])""",
+        params=[sets.array(payment_ids)],
+    )
 
 
 def _end_authorizations(ended: Sequence[_Applied], now: datetime.datetime) -> None:
@@ -421,19 +483,8 @@ def _fail(
             [int(Result.NO_ANSWER), int(Result.SERVICE_UNAVAILABLE)],
         ],
     )
-    # Who authorized it is not there any more when the deposit is declined.
     if deposits := [one.payment_id for one in failures if one.command == Command.DEPOSIT]:
-        notices.write_from(
-            kind=NoticeKind.PAYMENT_FAILED,
-            source="""
-                SELECT biller_id, customer_id, 'payment-failed:' || id AS key,
-                       jsonb_strip_nulls(jsonb_build_object(
-                           'payment', id, 'amount', amount::text, 'currency', currency, 'reason', failure,
-                           'email', nullif(email, ''), 'language', nullif(language, ''))) AS facts,
-                       nullif(email, '') AS email
-                FROM payments_payment WHERE id = ANY(%s::uuid[])""",
-            params=[sets.array(deposits)],
-        )
+        _tell_of_failure(deposits)
     if len(failures) == 1:
         _audit_one(failures[0].payment_id, "payment.failed", actor)
     return Settled(failed=len(payments), failed_total=sum((one.amount for one in payments), Decimal("0.00")))

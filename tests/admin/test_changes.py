@@ -153,7 +153,7 @@ BILLER = {
     "number": "2778", "name": "Maple Falls", "slug": "maple-falls", "time_zone": "America/Denver", "currency": "USD",
     "guid": "1f2e3d4c-0000-4000-8000-000000000001", "cut_off": "17:00", "accent": "#0b6e4f", "minimum_collected": "2.00",
     "prepaid_least": "5.00", "prepaid_most": "1000.00",
-    "collect_rule": "due", "collect_days": "0", "retry_days": "3,5", "guest_secret": "zip",
+    "collect_rule": "due", "collect_days": "0", "retry_days": "3,5", "release_days": "30", "guest_secret": "zip",
     "wire_account_template": "{custom2}{custom3}", "invoice_layout": "{}", "allow_partial_payments": "on",
 }  # fmt: skip
 

@@ -511,15 +511,15 @@ RULES = {
     "prepaid_most": "1000.00",
     "prepaid_threshold": "20.00",
     "retry_days": "3, 5",
+    "release_days": "20",
 }
 
 
 def test_the_rules_are_changed_and_the_trail_has_old_and_new(client: Client, biller: Biller) -> None:
     client.post(reverse("biller-rules"), RULES)
     biller.refresh_from_db()
-    assert (biller.allow_partial_payments, biller.collect_days, str(biller.minimum_collected), biller.retry_days) == (
-        False, 3, "5.00", [3, 5],
-    )  # fmt: skip
+    assert (biller.allow_partial_payments, biller.collect_days, str(biller.minimum_collected)) == (False, 3, "5.00")
+    assert (biller.retry_days, biller.release_days) == ([3, 5], 20)
     entry = AuditEntry.objects.get()
     assert entry.facts["changes"]["minimum_collected"] == ["2.00", "5.00"]
     with nothing_changes(Biller):

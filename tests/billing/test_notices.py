@@ -94,6 +94,7 @@ FACTS: dict[NoticeKind, dict[str, Any]] = {
         "reason": "Insufficient funds",
     },
     NoticeKind.METHOD_DECLINED: {"method": SCHEDULED["method"]},
+    NoticeKind.METHOD_EXPIRED: {"method": SCHEDULED["method"]},
     NoticeKind.SCHEDULED: {**SCHEDULED, "whole": "yes", "consent": "I authorize this."},
     NoticeKind.RESCHEDULED: {**SCHEDULED, "followed": "yes"},
     NoticeKind.UNSCHEDULED: SCHEDULED,

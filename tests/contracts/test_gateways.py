@@ -425,6 +425,34 @@ def test_an_expired_authorization_is_deposited_all_the_same(bench: Bench) -> Non
     assert bench.deposited_late() == {late}
 
 
+@pytest.mark.spec("PAY-7")
+def test_an_authorization_is_released_whole_once_and_then_never_deposited(bench: Bench) -> None:
+    gateway, token = bench.open(), bench.token("approve")
+    held, taken = (only(gateway.send([charge(token, command=Command.AUTHORIZE)])) for _ in range(2))
+    assert isinstance(held, Answer)
+    assert isinstance(taken, Answer)
+
+    def ask(about: Answer, command: Command, amount: str = "12.34") -> tuple[int, bool]:
+        request = charge(token, command=command, amount=Decimal(amount), reference=about.processor_reference)
+        answer = only(gateway.send([request]))
+        assert isinstance(answer, Answer)
+        # Asked again under its key it says the same, and so does a look-up.
+        assert only(gateway.send([request])) == answer
+        if answer.result == Result.PASS:
+            assert list(gateway.lookup([request.key], about={request.key: about.processor_reference})) == [answer]
+        return answer.result, answer.voided
+
+    assert ask(held, Command.REFUND) == (Result.LOGICAL_PROBLEM, False)
+    assert ask(held, Command.RELEASE, "12.33") == (Result.LOGICAL_PROBLEM, False)
+    assert ask(held, Command.RELEASE) == (Result.PASS, True)
+    assert ask(held, Command.RELEASE) == (Result.NO_CREDIT_BALANCE, False)
+    assert ask(held, Command.DEPOSIT) == (Result.LOGICAL_PROBLEM, False)
+    assert sum(bench.charges().values()) == 0
+    assert ask(taken, Command.DEPOSIT) == (Result.PASS, False)
+    assert ask(taken, Command.RELEASE) == (Result.LOGICAL_PROBLEM, False)
+    assert sum(bench.charges().values()) == 1
+
+
 @pytest.mark.parametrize("fault", ["drop_after", "drop_before"])
 @pytest.mark.spec("PAY-3", "PAY-7")
 def test_a_deposit_without_an_answer_is_looked_up_and_its_repeat_takes_the_money_once(bench: Bench, fault: str) -> None:

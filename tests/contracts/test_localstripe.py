@@ -172,7 +172,7 @@ def test_money_that_is_held_is_deposited_or_released(peer: Peer, gateway: Gatewa
     intent = json.loads(peer.ask("GET", f"/v1/payment_intents/{held.processor_reference}")[1])
     assert (intent["status"], intent["metadata"]["ratepayer_deposit"]) == ("succeeded", deposit.key)
     other = answer_of(gateway, charge(token, command=Command.AUTHORIZE))
-    release = charge(token, command=Command.REFUND, reference=other.processor_reference)
+    release = charge(token, command=Command.RELEASE, reference=other.processor_reference)
     released = answer_of(gateway, release)
     assert (released.result, released.voided, released.code) == (Result.PASS, True, "canceled")
 

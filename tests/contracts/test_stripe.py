@@ -304,13 +304,13 @@ def test_an_authorization_that_was_not_deposited_is_released_whole(stripe: Strip
     token = stripe.token(ACCOUNT, "approve")
     request = charge(token, command=Command.AUTHORIZE)
     held = answer_of(gateway, request)
-    part = charge(token, command=Command.REFUND, amount=Decimal("1.00"), reference=held.processor_reference)
+    part = charge(token, command=Command.RELEASE, amount=Decimal("1.00"), reference=held.processor_reference)
     assert answer_of(gateway, part).result == Result.LOGICAL_PROBLEM
-    release = charge(token, command=Command.REFUND, reference=held.processor_reference)
+    release = charge(token, command=Command.RELEASE, reference=held.processor_reference)
     released = answer_of(gateway, release)
     assert (released.result, released.voided, released.amount) == (Result.PASS, True, Decimal("12.34"))
     assert answer_of(gateway, release) == released
-    again = charge(token, command=Command.REFUND, reference=held.processor_reference)
+    again = charge(token, command=Command.RELEASE, reference=held.processor_reference)
     assert answer_of(gateway, again).result == Result.NO_CREDIT_BALANCE
     about = dict.fromkeys((release.key, again.key), held.processor_reference)
     assert list(gateway.lookup([release.key, again.key], about=about)) == [released, Absent(again.key)]
@@ -325,12 +325,12 @@ def replace_code(answer: Answer, code: str) -> Answer:
     return Answer(**{**{name: getattr(answer, name) for name in Answer.__slots__}, "code": code})
 
 
-@pytest.mark.parametrize("command", [Command.DEPOSIT, Command.REFUND])
+@pytest.mark.parametrize("command", [Command.DEPOSIT, Command.RELEASE, Command.REFUND])
 def test_a_repeat_after_the_window_is_told_what_was_done(stripe: StripeServer, command: Command) -> None:
     """Where Stripe has forgotten the key, what it made still names it."""
     gateway = open_stripe(stripe)
     token = stripe.token(ACCOUNT, "approve")
-    first = Command.AUTHORIZE if command == Command.DEPOSIT else Command.CHARGE
+    first = Command.CHARGE if command == Command.REFUND else Command.AUTHORIZE
     charged = answer_of(gateway, charge(token, command=first))
     request = charge(token, command=command, reference=charged.processor_reference)
     done = answer_of(gateway, request)
@@ -364,7 +364,7 @@ def test_a_days_list_names_charges_refunds_deposits_and_releases_once_it_is_an_h
     with time_machine.travel(datetime(2026, 11, 21, 12, 0, tzinfo=UTC), tick=True):
         later = [
             answer_of(gateway, charge(token, command=command, reference=done[number].processor_reference))
-            for command, number in ((Command.REFUND, 0), (Command.DEPOSIT, 2), (Command.REFUND, 3))
+            for command, number in ((Command.REFUND, 0), (Command.DEPOSIT, 2), (Command.RELEASE, 3))
         ]
     with time_machine.travel(datetime(2026, 11, 21, 12, 30, tzinfo=UTC), tick=False):
         early = list(gateway.response_files())

@@ -93,7 +93,7 @@ def test_summary_counts_by_kind_age_and_whether_it_was_answered(biller: Biller, 
     held = owing(biller, processor, "5.00")
     processor.strike("drop_after")
     authorize(held)
-    assert [one.count for one in unresolved_by_command(biller=biller, now=timezone.now())] == [0] * 5
+    assert [one.count for one in unresolved_by_command(biller=biller, now=timezone.now())] == [0] * 6
     age(2 * HOUR, command="charge")
     age(HOUR / 2, command="authorize")
     answered = Attempt.objects.get(command="charge", amount=Decimal("20.00"))
@@ -115,6 +115,7 @@ def test_summary_counts_by_kind_age_and_whether_it_was_answered(biller: Biller, 
         ["Authorizations", "1", "0", "5.00"],
         ["Charges", "1", "1", "30.00"],
         ["Deposits", "0", "0", "0.00"],
+        ["Releases", "0", "0", "0.00"],
         ["Refunds", "0", "0", "0.00"],
     ]
     listed = clean("--biller", biller.slug, "--list", "charge", "--limit", "1")

@@ -63,7 +63,9 @@ create table if not exists response_file (
 """
 
 PLACES = {"JPY": 0, "KRW": 0, "CLP": 0, "BHD": 3, "KWD": 3, "JOD": 3, "OMR": 3, "TND": 3}
-COMMANDS = ("verify", "authorize", "charge", "deposit", "refund")
+COMMANDS = ("verify", "authorize", "charge", "deposit", "release", "refund")
+# What is about an earlier entry.
+_ABOUT = {"deposit": ("authorize",), "release": ("authorize",), "refund": ("charge", "deposit")}
 KEY_LONGEST = 64
 NUMBER_FIRST = 1 << 40  # so that a reference has its full length from the first one on
 
@@ -104,7 +106,7 @@ class Entry(NamedTuple):
     at: int
     repeats: int
     expired: int = 0  # 1 where it deposits an authorization that had expired
-    voided: int = 0  # 1 where it takes back a whole charge that had not settled
+    voided: int = 0  # 1 where it takes back a whole charge that had not settled, or lets an authorization go
     payment: str = ""  # the merchant's own name of what is paid
     descriptor: str = ""  # what the payer's statement says
     descriptor_phone: str = ""
@@ -196,7 +198,7 @@ class Book:
         minor = to_minor(message.get("amount"), text["currency"])
         well_formed = minor is not None and all(isinstance(value, str) and len(value) <= 200 for value in text.values())
         command = text["command"] if well_formed else ""
-        parent = number_of(text["reference"]) if well_formed and command in {"deposit", "refund"} else None
+        parent = number_of(text["reference"]) if well_formed and command in _ABOUT else None
         if not well_formed:
             code, minor, text = FORMAT_ERROR, 0, dict.fromkeys(_TEXTS, "")
         elif switches.v_code is not None:
@@ -220,7 +222,7 @@ class Book:
             at=now,
             repeats=0,
             expired=int(command == "deposit" and code == APPROVED and self._expired(parent, now, switches)),
-            voided=int(command == "refund" and code == APPROVED and self._unsettled(parent, minor or 0, now, switches)),
+            voided=int(code == APPROVED and self._voids(command, parent, minor or 0, now, switches)),
             payment=text["payment"],
             descriptor=text["descriptor"],
             descriptor_phone=text["descriptor_phone"],
@@ -230,8 +232,10 @@ class Book:
         row = self._db.execute("select at from entry where id = ?", (parent,)).fetchone()
         return row is not None and now - row[0] > switches.authorization_seconds * 1_000_000
 
-    def _unsettled(self, parent: int | None, minor: int, now: int, switches: Switches) -> bool:
-        """Say whether a refund is of a whole charge that has not settled yet, so that it is voided instead."""
+    def _voids(self, command: str, parent: int | None, minor: int, now: int, switches: Switches) -> bool:
+        """Say whether statements never show it: a release, or a refund of a whole charge that has not settled yet."""
+        if command != "refund":
+            return command == "release"
         row = self._db.execute("select minor, at from entry where id = ?", (parent,)).fetchone()
         return row is not None and minor == row[0] and now - row[1] <= switches.settlement_seconds * 1_000_000
 
@@ -250,7 +254,7 @@ class Book:
             return APPROVED if token.outcome == "verify_only" else self._checked(token, switches)
         if Decimal(from_minor(minor, text["currency"])) < max(switches.minimum, Decimal("0.01")):
             return "304" if minor > 0 else INVALID_CONTENT
-        if command in {"deposit", "refund"}:
+        if command in _ABOUT:
             return self._code_of_child(merchant, text, minor, parent)
         return self._checked(token, switches)
 
@@ -268,19 +272,23 @@ class Book:
         if row is None:
             return "402"
         original = Entry(*row)
-        wanted = ("authorize",) if text["command"] == "deposit" else ("charge", "deposit")
-        if original.command not in wanted or original.code != APPROVED:
+        if original.command not in _ABOUT[text["command"]] or original.code != APPROVED:
             return "404"
         if (original.currency, original.token) != (text["currency"], text["token"]):
             return "404"
-        (taken,) = self._db.execute(
-            "select coalesce(sum(minor), 0) from entry where parent = ? and command = ? and code = ?",
-            (parent, text["command"], APPROVED),
-        ).fetchone()
-        if text["command"] == "refund":
-            taken += self._taken_back(original.id)
+        done = dict(
+            self._db.execute(
+                "select command, sum(minor) from entry where parent = ? and code = ? group by command",
+                (parent, APPROVED),
+            ).fetchall()
+        )
         if text["command"] == "deposit":
-            return APPROVED if taken == 0 and minor <= original.minor else "404"
+            return APPROVED if not done and minor <= original.minor else "404"
+        if text["command"] == "release":
+            if "release" in done:
+                return "403"
+            return APPROVED if not done and minor == original.minor else "404"
+        taken = done.get("refund", 0) + self._taken_back(original.id)
         return APPROVED if taken + minor <= original.minor else "403"
 
     def _taken_back(self, entry: int) -> int:

@@ -171,10 +171,16 @@ class StripeGateway:
         token = TOKEN.fullmatch(request.token)
         if (minor == 0) != (request.command == Command.VERIFY) or minor < 0:
             return Answer(request.key, Result.INVALID_CONTENT, message="the amount does not fit the command")
-        if request.command in {Command.DEPOSIT, Command.REFUND}:
+        if request.command in {Command.DEPOSIT, Command.RELEASE, Command.REFUND}:
             if not INTENT.fullmatch(request.reference):
                 return Answer(request.key, Result.FAIL_SELECT_ITEMS, message="there is no such charge")
-            return self._deposit(request, minor) if request.command == Command.DEPOSIT else self._refund(request, minor)
+            if request.command == Command.DEPOSIT:
+                return self._deposit(request, minor)
+            intent = self._lookups.intent(request.reference)
+            if intent is None:
+                return Answer(request.key, Result.FAIL_SELECT_ITEMS, message="there is no such charge")
+            about = self._release if request.command == Command.RELEASE else self._refund
+            return about(request, intent, minor)
         if token is None or request.tender not in TYPES:
             return Answer(request.key, Result.INVALID_CONTENT, message="the token is not known")
         if request.command == Command.VERIFY:
@@ -253,12 +259,9 @@ class StripeGateway:
             return done if isinstance(done, Answer) else answer
         return answer
 
-    def _refund(self, request: ChargeRequest, minor: int) -> Answer:
-        intent = self._lookups.intent(request.reference)
-        if intent is None:
-            return Answer(request.key, Result.FAIL_SELECT_ITEMS, message="there is no such charge")
+    def _refund(self, request: ChargeRequest, intent: Json, minor: int) -> Answer:
         if text(intent, "status") in {"requires_capture", "canceled"}:
-            return self._release(request, intent, minor)
+            return Answer(request.key, Result.LOGICAL_PROBLEM, message="an authorization is released, not refunded")
         try:
             answer = self._told(
                 request,
@@ -288,9 +291,11 @@ class StripeGateway:
             if marked:
                 return answers.read_release(intent, request.key)
             return Answer(request.key, Result.NO_CREDIT_BALANCE, message="the authorization was released before")
-        if minor != answers.whole(intent, "amount"):
+        if minor != answers.whole(intent, "amount") or text(intent, "status") != "requires_capture":
             return Answer(
-                request.key, Result.LOGICAL_PROBLEM, message="an authorization is released whole or not at all"
+                request.key,
+                Result.LOGICAL_PROBLEM,
+                message="an authorization is released whole, and not once it is deposited",
             )
         if not marked:
             self._ask(
@@ -307,7 +312,7 @@ class StripeGateway:
     # --- Looking up --------------------------------------------------------------------------------------------------
 
     def lookup(self, keys: Sequence[str], *, about: Mapping[str, str] | None = None) -> Iterator[Answer | Absent]:
-        """Ask for the charge of each key by its transfer group; for deposits and refunds by what they are about."""
+        """Ask for the charge of each key by its transfer group; for deposits, releases and refunds by what they are about."""
         references = about or {}
         found: dict[str, Answer | Absent | OutcomeUnknown] = {}
 
