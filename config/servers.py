@@ -233,10 +233,10 @@ class PostgreSQL:
         finally:
             secret.unlink()
 
-    def stop(self) -> None:
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop it: SIGINT ends sessions and writes a checkpoint; SIGTERM would wait for every client to leave."""
         if found := self.running():
-            _stop(found[0], "postgres", signal.SIGINT)
+            _stop(found[0], "postgres", how)
 
     def address(self, port: int, role: str, password: str, database: str) -> str:
         """Give the connection string of one role."""

@@ -44,6 +44,11 @@ def postgres() -> PostgreSQL:
     )
 
 
+def spare_postgres(name: str, settings: dict[str, str]) -> PostgreSQL:
+    """Describe a server that one test has for itself, and removes."""
+    return PostgreSQL(_DIRECTORY / name, durable=False, settings={"max_connections": "20", **settings})
+
+
 def valkey() -> Valkey:
     """Describe the tests' Valkey."""
     return Valkey(_DIRECTORY / "valkey", password="tests")

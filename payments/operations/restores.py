@@ -27,10 +27,13 @@ from payments.models import Payment
 BEFORE_THE_LAST = datetime.timedelta(days=7)
 
 # The cluster, its timeline (a new one after each recovery to a point in time and each failover), the database, and the
-# table, which a dump that is loaded makes anew.
-_HERE = """
-    SELECT s.system_identifier || ':' || c.timeline_id || ':' || d.oid || ':' || 'billing_installation'::regclass::oid
-    FROM pg_control_system() s, pg_control_checkpoint() c, pg_database d WHERE d.datname = current_database()"""
+# table, which a dump that is loaded makes anew. The timeline is the one that is written to now: what the last checkpoint
+# says of it stays the old one for minutes after a promotion. A server in recovery refuses the question, and with it the
+# connection: one made before its promotion would go on after it without having compared.
+HERE = """
+    SELECT s.system_identifier || ':' || ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int
+           || ':' || d.oid || ':' || 'billing_installation'::regclass::oid
+    FROM pg_control_system() s, pg_database d WHERE d.datname = current_database()"""
 
 
 def notice(*, now: datetime.datetime | None = None) -> bool:
@@ -39,7 +42,7 @@ def notice(*, now: datetime.datetime | None = None) -> bool:
     Then every biller's charging is stopped until it is reconciled. A database that never worked anywhere is at home.
     """
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT here.*, i.server FROM ({_HERE}) here LEFT JOIN billing_installation i ON i.id = 1")
+        cursor.execute(f"SELECT here.*, i.server FROM ({HERE}) here LEFT JOIN billing_installation i ON i.id = 1")
         here, server = cursor.fetchone()
         if server == here:
             return False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import io
+import shutil
+import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -312,6 +314,36 @@ def test_the_command_says_what_is_missing_and_lets_charging_go_on_when_nothing_i
         call_command("reconcile", "--biller", biller.slug, "--since", str(timezone.now() - HOUR / 60), stdout=out)
     call_command("reconcile", "--biller", biller.slug, "--allow-charging", stdout=out)
     assert marks(biller) == (False, None, None)
+
+
+@pytest.mark.spec("PAY-10")
+def test_a_standby_is_another_place_as_soon_as_it_is_promoted() -> None:
+    server = servers.spare_postgres(f"promoted-{uuid.uuid4().hex[:8]}", {"checkpoint_timeout": "1h"})
+    try:
+        port = server.start()
+        with psycopg.connect(server.address(port, "postgres", "", "postgres"), autocommit=True) as connection:
+            connection.execute("SET synchronous_commit = on")
+            connection.execute("CREATE TABLE billing_installation AS SELECT generate_series(1, 100000) AS id")
+            before = connection.execute(restores.HERE).fetchone()
+        # It dies with much to write down, and comes back as a standby.
+        server.stop(signal.SIGQUIT)
+        (server.directory / "standby.signal").touch()
+        port = server.start()
+        with psycopg.connect(server.address(port, "postgres", "", "postgres"), autocommit=True) as connection:
+            with pytest.raises(psycopg.OperationalError, match="recovery is in progress"):
+                connection.execute(restores.HERE)
+            connection.execute("SELECT pg_promote(true, 60)")
+            here = connection.execute(restores.HERE).fetchone()
+            # The checkpoint that will tell of the new timeline takes its time.
+            assert connection.execute("SELECT timeline_id FROM pg_control_checkpoint()").fetchone() == (1,)
+        assert before is not None and here is not None
+        cluster, timeline, *rest = before[0].split(":")
+        assert (timeline, here[0].split(":")) == ("1", [cluster, "2", *rest])
+    finally:
+        server.stop()
+        shutil.rmtree(server.directory, ignore_errors=True)
+        for left in (".log", ".port"):
+            server.directory.with_suffix(left).unlink(missing_ok=True)
 
 
 def test_a_database_at_home_notices_nothing_and_one_elsewhere_once(biller: Biller) -> None:
