@@ -12,6 +12,8 @@ Source: MSP-24.
 
 from __future__ import annotations
 
+import uuid
+from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
@@ -20,22 +22,37 @@ from billing.operations.invoice_files import Carriers, Returned, contained
 from payments.models import Reversal
 from payments.operations import reversals, scheduled_payments
 
-# Whether the biller's system had heard of payment p, whose record is r, by a moment. Where no record will ever be
-# sent, it hears by other means, and is taken to know at once.
-_UNHEARD = """
-    CASE WHEN r.state IN ('waiting', 'sending', 'retrying', 'failed') THEN true
-         WHEN r.state = 'delivered' THEN r.delivered_at > %(made_on)s
+
+def _unheard(record: str) -> str:
+    """Say in SQL whether the biller's system had not heard of payment p by a moment; its record has that alias.
+
+    Where no record will ever be sent, it hears by other means, and is taken to know at once.
+    """
+    return f"""
+    CASE WHEN {record}.state IN ('waiting', 'sending', 'retrying', 'failed') THEN true
+         WHEN {record}.state = 'delivered' THEN {record}.delivered_at > %(made_on)s
          ELSE p.settled_at > %(made_on)s END"""
-# Whether the biller's system had heard by a moment of what went back, as reversal v with the record r: as of payments.
-_HEARD_BACK = """
-    CASE WHEN r.state IN ('waiting', 'sending', 'retrying', 'failed') THEN false
-         WHEN r.state = 'delivered' THEN r.delivered_at <= %(made_on)s
-         ELSE v.settled_at <= %(made_on)s END"""
+
+
+def _heard_back(reversal: str, record: str) -> str:
+    """Say in SQL whether it had heard by a moment of what went back, or was won back, as of payments."""
+    return f"""
+    CASE WHEN {record}.state IN ('waiting', 'sending', 'retrying', 'failed') THEN false
+         WHEN {record}.state = 'delivered' THEN {record}.delivered_at <= %(made_on)s
+         ELSE {reversal}.settled_at <= %(made_on)s END"""
+
 
 # Whether a new bill with the old balance contains item i; what is due because money went back, if its maker knew of that.
 _CONTAINED = f"""({contained("i")} OR (i.kind = 'returned' AND EXISTS (
     SELECT FROM payments_reversaldebit d JOIN payments_reversal v ON v.id = d.reversal_id
-    LEFT JOIN datapump_record r ON r.id = v.id WHERE d.item_id = i.id AND {_HEARD_BACK})))"""
+    LEFT JOIN datapump_record r ON r.id = v.id WHERE d.item_id = i.id AND {_heard_back("v", "r")})))"""
+
+# The win that made credit item i, with its record.
+_WIN = """LEFT JOIN payments_reversal v ON v.payment_id = i.payment_id AND v.kind = 'won' AND v.posting_id = i.posting_id
+        LEFT JOIN datapump_record w ON w.id = v.id"""
+# Whether credit item i is none of a win that the biller's system had not heard of. Such a credit stays beside every bill
+# until it has: once on a bill, nobody could tell it from money that it knows of.
+_NO_UNHEARD_WIN = f"(v.id IS NULL OR {_heard_back('v', 'w')})"
 
 
 def carry(cursor: Any, carriers: Carriers, /) -> None:
@@ -59,7 +76,7 @@ def carry(cursor: Any, carriers: Carriers, /) -> None:
     if cursor.fetchone() == (True,):
         _fill(cursor, moves)
         _move(cursor, carriers, moves, given)
-    _transfer_heard_credits(cursor, carriers)
+    _transfer_heard_credits(cursor, carriers, given)
     _transfer_heard_debits(cursor, carriers)
     _charge_unheard_reversals(cursor, carriers, given)
     carriers.afterwards.append(lambda: scheduled_payments.follow(cursor, carriers))
@@ -86,7 +103,7 @@ def _find_posted(cursor: Any, carriers: Carriers, moves: str, given: dict[str, A
         JOIN payments_allocation a ON a.item_id = c.from_item_id AND a.state = 'posted'
         JOIN payments_payment p ON p.id = a.payment_id AND p.state = 'posted'
         LEFT JOIN datapump_record r ON r.id = p.id
-        WHERE {_UNHEARD}
+        WHERE {_unheard("r")}
         """,
         given,
     )
@@ -101,7 +118,8 @@ def _find_credits(cursor: Any, carriers: Carriers, moves: str, given: dict[str, 
         JOIN billing_item i ON i.customer_id = c.customer_id AND i.open < 0 AND i.kind = 'credit' AND i.payment_id IS NOT NULL
         JOIN payments_payment p ON p.id = i.payment_id AND p.state = 'posted'
         LEFT JOIN datapump_record r ON r.id = p.id
-        WHERE c.is_new AND {_UNHEARD}
+        {_WIN}
+        WHERE c.is_new AND {_unheard("r")} AND {_NO_UNHEARD_WIN}
         """,
         given,
     )
@@ -184,9 +202,9 @@ def _move(cursor: Any, carriers: Carriers, moves: str, given: dict[str, Any]) ->
         cursor.execute(statement, given)
 
 
-def _transfer_heard_credits(cursor: Any, carriers: Carriers) -> None:
-    # What is still open of an unheard payment's credit stays: the new bill was smaller. All other credit is in its
-    # amount.
+def _transfer_heard_credits(cursor: Any, carriers: Carriers, given: dict[str, Any]) -> None:
+    # What is still open of an unheard payment's credit stays: the new bill was smaller; an unheard win's does too. All
+    # other credit is in its amount.
     heard = carriers.stage.make(
         cursor, "heard", "item_id bigint, customer_id bigint, invoice_id bigint, open numeric(14, 2)"
     )
@@ -196,10 +214,11 @@ def _transfer_heard_credits(cursor: Any, carriers: Carriers) -> None:
         SELECT i.id, i.customer_id, c.invoice_id, i.open
         FROM {carriers.table} c
         JOIN billing_item i ON i.customer_id = c.customer_id AND i.open < 0 AND i.kind = 'credit' AND i.payment_id IS NOT NULL
-        WHERE c.is_new AND i.posting_id <> %s
+        {_WIN}
+        WHERE c.is_new AND i.posting_id <> %(posting)s AND {_NO_UNHEARD_WIN}
           AND i.id NOT IN (SELECT from_item_id FROM {carriers.stage.name("moves")} WHERE rank = 2)
         """,
-        [carriers.posting_id],
+        given,
     )
     cursor.execute(
         f"UPDATE billing_item i SET transferred = i.transferred + h.open, transferred_to_id = h.invoice_id"
@@ -219,7 +238,7 @@ def _transfer_heard_debits(cursor: Any, carriers: Carriers) -> None:
             JOIN payments_reversaldebit d ON d.reversal_id = v.id
             JOIN billing_item i ON i.id = d.item_id AND i.open > 0 AND i.reserved = 0
             LEFT JOIN datapump_record r ON r.id = v.id
-            WHERE c.is_new AND {_HEARD_BACK}
+            WHERE c.is_new AND {_heard_back("v", "r")}
         ), closed AS (
             UPDATE billing_item i SET transferred = i.transferred + k.open, transferred_to_id = k.invoice_id
             FROM known k WHERE i.id = k.id
@@ -233,11 +252,12 @@ def _transfer_heard_debits(cursor: Any, carriers: Carriers) -> None:
 def _charge_unheard_reversals(cursor: Any, carriers: Carriers, given: dict[str, Any]) -> None:
     """Make due what went back of payments that the biller's system knew of, where it did not know that they went back.
 
-    Its new bill counts on that money, so that what was open again here is not in it.
+    Its new bill counts on that money, so that what was open again here is not in it. What went back out of the credit of a
+    win that it did not know of either is not due: of both it knows nothing.
     """
     cursor.execute(
         f"""
-        SELECT v.id, v.customer_id, v.amount - coalesce(d.charged, 0)
+        SELECT v.id, v.customer_id, v.payment_id, v.amount - coalesce(d.charged, 0), coalesce(won.used, 0)
         FROM {carriers.table} c
         JOIN payments_reversal v ON v.customer_id = c.customer_id AND v.state = 'done' AND v.kind <> 'won'
         JOIN payments_payment p ON p.id = v.payment_id
@@ -245,15 +265,25 @@ def _charge_unheard_reversals(cursor: Any, carriers: Carriers, given: dict[str, 
         LEFT JOIN datapump_record m ON m.id = p.id
         LEFT JOIN (SELECT t.reversal_id, sum(i.amount) AS charged FROM payments_reversaldebit t
                    JOIN billing_item i ON i.id = t.item_id GROUP BY 1) d ON d.reversal_id = v.id
-        WHERE c.is_new AND NOT ({_HEARD_BACK}) AND NOT ({_UNHEARD.replace("r.", "m.")}) AND v.amount > coalesce(d.charged, 0)
-        ORDER BY v.id
+        LEFT JOIN LATERAL (
+            SELECT sum(b.amount + i.open) AS used FROM payments_reversal b
+            JOIN billing_item i ON i.payment_id = b.payment_id AND i.kind = 'credit' AND i.posting_id = b.posting_id
+            LEFT JOIN datapump_record w ON w.id = b.id
+            WHERE b.payment_id = p.id AND b.kind = 'won' AND NOT ({_heard_back("b", "w")})
+        ) won ON true
+        WHERE c.is_new AND NOT ({_heard_back("v", "r")}) AND NOT ({_unheard("m")}) AND v.amount > coalesce(d.charged, 0)
+        ORDER BY v.id DESC
         """,
         given,
     )
-    for reversal_id, customer_id, amount in cursor.fetchall():
-        reversal = Reversal.objects.get(pk=reversal_id)
-        reversals.debit(reversal=reversal, amount=amount, posting_id=carriers.posting_id)
-        cursor.execute(f"INSERT INTO {carriers.corrections} VALUES (%s, %s)", [customer_id, amount])
+    used: dict[uuid.UUID, Decimal] = {}
+    for reversal_id, customer_id, payment_id, amount, won in cursor.fetchall():
+        netted = min(amount, used.setdefault(payment_id, won))
+        used[payment_id] -= netted
+        if due := amount - netted:
+            reversal = Reversal.objects.get(pk=reversal_id)
+            reversals.debit(reversal=reversal, amount=due, posting_id=carriers.posting_id)
+            cursor.execute(f"INSERT INTO {carriers.corrections} VALUES (%s, %s)", [customer_id, due])
 
 
 def put_back(cursor: Any, returned: Returned, /) -> str:

@@ -19,9 +19,10 @@ from billing.models import Biller, Customer, Entry, InvoiceFile, Item
 from billing.operations import invoice_files
 from datapump.models import Configuration, Record
 from payments.books import findings
+from payments.gateways import base
 from payments.gateways.base import Answer, Result
 from payments.models import Allocation, Attempt, Carryover, Channel, Instrument, Payment, Reversal
-from payments.operations import carryovers, charges, collections, refunds, settlements
+from payments.operations import carryovers, charges, collections, refunds, returns, settlements
 from payments.operations.collections import Options
 from tests.factories import NOON, TODAY, make_autopay, make_biller, make_instrument, make_route
 from tests.invoice_files import ACTOR, Bill, checksums, load, receive, withdraw, write
@@ -795,6 +796,89 @@ def test_a_credit_that_a_newer_bill_took_up_is_due_when_its_payment_goes_back(bi
     withdraw(file)
     assert owed(customer) == [("bill", "100.00"), ("credit", "-30.00"), ("returned", "30.00")]
     assert balance(customer) == "100.00"
+    books_hold()
+
+
+def move_back(payment: Payment, kind: base.ReversalKind, amount: str = "100.00") -> Reversal:
+    charge = Attempt.objects.get(payment=payment, command="charge")
+    told = base.Reversal(f"r-{next(_keys)}", str(charge.pk), kind, Decimal(amount), "c", "Why", BEFORE)
+    assert returns.take(route=charge.route, told=told, actor=ACTOR, now=BEFORE) == returns.Read(1, 0)
+    return Reversal.objects.get(reference=told.reference)
+
+
+def hear(*back: Reversal) -> None:
+    told = Record.objects.filter(pk__in=[one.pk for one in back])
+    assert told.update(state="delivered", delivered_at=MADE) == len(back)
+
+
+CHARGEBACK, WON = base.ReversalKind.CHARGEBACK, base.ReversalKind.CHARGEBACK_WON
+
+
+@pytest.mark.spec("MSP-24", "PAY-32")
+@pytest.mark.parametrize(
+    ("lost_heard", "won_heard", "billed", "then"),
+    [
+        (False, False, "50.00", [("bill", "50.00"), ("credit", "-100.00"), ("returned", "100.00")]),
+        (True, False, "150.00", [("bill", "150.00"), ("credit", "-100.00")]),
+        (False, True, "-50.00", [("credit", "-50.00"), ("returned", "100.00")]),
+        (True, True, "50.00", [("bill", "50.00")]),
+    ],
+)
+def test_of_a_chargeback_and_its_win_counts_what_the_billers_system_knows(
+    biller: Biller, lost_heard: bool, won_heard: bool, billed: str, then: list[tuple[str, str]]
+) -> None:
+    """The payment was 100.00 and counts again; what is new is 50.00, and 30.00 a bill later."""
+    customer = first_bill(biller)
+    heard(payment := pay(customer, "100.00"))
+    lost, won = move_back(payment, CHARGEBACK), move_back(payment, WON)
+    assert (owed(customer), balance(customer)) == ([("bill", "100.00"), ("credit", "-100.00")], "0.00")
+    for told, back in ((lost_heard, lost), (won_heard, won)):
+        if told:
+            hear(back)
+    next_bill(biller, billed)
+    assert (sorted(owed(customer)), balance(customer)) == (then, "50.00")
+    books_hold()
+    # Nothing new is told, and then everything: nothing is lost, and nothing asked for twice.
+    next_bill(biller, str(Decimal(billed) + 30), "7003")
+    assert balance(customer) == "80.00"
+    hear(lost, won)
+    next_bill(biller, "80.00", "7004")
+    assert (owed(customer), balance(customer)) == ([("bill", "80.00")], "80.00")
+    books_hold()
+
+
+@pytest.mark.spec("PAY-32")
+def test_what_goes_back_out_of_a_win_that_was_not_heard_of_is_due_once(biller: Biller) -> None:
+    customer = first_bill(biller)
+    heard(payment := pay(customer, "100.00"))
+    lost, won = move_back(payment, CHARGEBACK), move_back(payment, WON)
+    again = give_back(payment, "100.00")
+    assert balance(customer) == "100.00"
+    next_bill(biller, "50.00")
+    assert (owed(customer), balance(customer)) == ([("bill", "50.00"), ("returned", "100.00")], "150.00")
+    hear(lost, won)
+    next_bill(biller, "80.00", "7003")
+    assert (owed(customer), balance(customer)) == ([("bill", "80.00"), ("returned", "100.00")], "180.00")
+    hear(again)
+    next_bill(biller, "180.00", "7004")
+    assert (owed(customer), balance(customer)) == ([("bill", "180.00")], "180.00")
+    books_hold()
+
+
+@pytest.mark.spec("MSP-24", "PAY-32")
+def test_a_win_of_a_payment_that_was_not_heard_of_counts_until_it_was(biller: Biller) -> None:
+    customer = first_bill(biller)
+    payment = pay(customer, "100.00")
+    lost, won = move_back(payment, CHARGEBACK), move_back(payment, WON)
+    next_bill(biller, "150.00")
+    assert (owed(customer), balance(customer)) == ([("credit", "-100.00"), ("bill", "150.00")], "50.00")
+    heard(payment)
+    hear(lost)
+    next_bill(biller, "180.00", "7003")
+    assert balance(customer) == "80.00"
+    hear(won)
+    next_bill(biller, "80.00", "7004")
+    assert (owed(customer), balance(customer)) == ([("bill", "80.00")], "80.00")
     books_hold()
 
 
