@@ -160,9 +160,11 @@ def _charge(route: Route, key: str) -> Attempt | None:
 def _parts(payments: Sequence[Payment], told: base.Reversal) -> list[tuple[Payment, Decimal]]:
     """Part what moved among the payments of one charge: each up to what it has left, the rest with the first of them."""
     left, parts = told.amount, {payment.pk: ZERO for payment in payments}
+    won = told.kind == base.ReversalKind.CHARGEBACK_WON
     for payment in payments:
-        back = reversals.gone_back(payment)
-        room = back.total if told.kind == base.ReversalKind.CHARGEBACK_WON else payment.total - back.amount - back.fee
+        # A win gives again what chargebacks took, and nothing of what the biller gave back itself.
+        back = reversals.gone_back(payment, charged_back=won)
+        room = back.total if won else payment.total - back.amount - back.fee
         parts[payment.pk] = min(left, room)
         left -= parts[payment.pk]
     parts[payments[0].pk] += left

@@ -424,6 +424,14 @@ def test_a_charge_of_a_group_that_is_returned_opens_the_bills_of_all(biller: Bil
     assert [balance(customer) for customer in customers] == ["10.00", "20.00", "30.00"]
     assert Entry.objects.get(account="losses").amount == Decimal("5.00")
     books_hold()
+    # All of it comes again: what the biller itself gave back stays given back, and nobody owes anything else.
+    processor.reverse(route.merchant, charge_of(member), "chargeback_won")
+    assert read(biller) == (1, 0)
+    won = {one.customer_id: (str(one.amount), str(one.loss)) for one in Reversal.objects.filter(kind="won")}
+    assert [won[customer.pk] for customer in customers] == [("10.00", "5.00"), ("15.00", "0.00"), ("30.00", "0.00")]
+    assert [balance(customer) for customer in customers] == ["0.00", "5.00", "0.00"]
+    assert sum(Entry.objects.filter(account="losses").values_list("amount", flat=True)) == 0
+    books_hold()
 
 
 @pytest.mark.parametrize("fault", ["garbage", "drop_before"])
