@@ -20,7 +20,7 @@ from django.utils import timezone
 from billing import audit, tenancy
 from billing.actors import Actor
 from billing.models import Biller
-from payments.models import Payment
+from payments.models import Payment, Route
 
 # So long before the newest payment that a restored book knows is it compared with the processor's: what was on its way
 # at the backup may have got its answer afterwards.
@@ -88,6 +88,8 @@ def _mark(
         if biller.reconcile_since is not None:
             begin = min(begin, biller.reconcile_since)
         Biller.objects.filter(pk=biller.pk).update(charging_stopped=True, restored_at=now, reconcile_since=begin)
+        # What went back of charges that the book has lost may have been read, and is asked for again.
+        Route.objects.filter(biller=biller, reversals_read_until__gt=begin).update(reversals_read_until=begin)
         audit.record(
             actor=actor,
             event="biller.restored",

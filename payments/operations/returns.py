@@ -20,10 +20,11 @@ from billing.failpoints import failpoint
 from billing.models import Biller
 from billing.money import ZERO
 from payments.gateways import base
-from payments.gateways.base import Command
+from payments.gateways.base import Command, Result
 from payments.models import (
     Attempt,
     AttemptState,
+    Case,
     CaseKind,
     Payment,
     PaymentState,
@@ -80,23 +81,47 @@ def read_route(*, route: Route, actor: Actor, now: datetime.datetime) -> Read:
     :raises payments.gateways.base.GatewayError: it did not say; what was read before stays booked.
     """
     done, until = Read(), now
+    strange: list[base.Reversal] = []
     for told in open_route(route).reversals((route.reversals_read_until or now - _FIRST) - _OVERLAP):
         failpoint("reversals.told")
         taken = take(route=route, told=told, actor=actor, now=now)
         if taken is None:
             # Its charge is not booked yet: it is asked for again when that is known.
             until = min(until, told.happened_at)
+        elif taken.unknown:
+            strange.append(told)
         else:
             done += taken
+    return done + _read_up_to(route, until, strange, actor)
+
+
+@transaction.atomic(durable=True)
+def _read_up_to(route: Route, until: datetime.datetime, strange: Sequence[base.Reversal], actor: Actor) -> Read:
+    """Keep how far a route was read, and write down once each what is told of no charge of ours up to there."""
+    before = Route.objects.select_for_update(no_key=True).get(pk=route.pk).reversals_read_until
+    if before is not None and before != route.reversals_read_until:
+        # Somebody else read meanwhile: what either of the two waits for is asked for again.
+        until = min(until, before)
     Route.objects.filter(pk=route.pk).update(reversals_read_until=until)
-    return done
+    new = [told for told in strange if (before is None or before <= told.happened_at) and told.happened_at < until]
+    for told in new:
+        _log.warning("route %s tells of %s %s for a charge that is not known", route.pk, told.kind, told.reference)
+        audit.record(
+            actor=actor,
+            event="reversal.unknown",
+            biller_id=route.biller_id,
+            subject=f"route:{route.pk}",
+            facts={"kind": told.kind.value, "reference": told.reference, "amount": str(told.amount)},
+        )
+    return Read(unknown=len(new))
 
 
 def take(*, route: Route, told: base.Reversal, actor: Actor, now: datetime.datetime) -> Read | None:
     """Book one return or chargeback unless that was done before; gives nothing where its charge is not booked yet.
 
-    Of a charge that moved several payments each gives back its part, in their order. One of a charge that we hold for not made
-    opens a case: nothing is booked for it.
+    Of a charge that moved several payments each gives back its part, in their order. A restored book may yet find a charge that
+    it does not know. One of a charge that we hold for not made opens a case, and nothing is booked for it; that a bank returns
+    what it had declined is no news.
     """
     return deadlocks.repeated(lambda: _take(route, told, actor, now))
 
@@ -107,23 +132,19 @@ def _take(route: Route, told: base.Reversal, actor: Actor, now: datetime.datetim
         return Read()
     attempt = _charge(route, told.key)
     if attempt is None:
-        if route.reversals_read_until is None or told.happened_at >= route.reversals_read_until:
-            _log.warning("route %s tells of %s %s for a charge that is not known", route.pk, told.kind, told.reference)
-            audit.record(
-                actor=actor,
-                event="reversal.unknown",
-                biller_id=route.biller_id,
-                subject=f"route:{route.pk}",
-                facts={"kind": told.kind.value, "reference": told.reference, "amount": str(told.amount)},
-            )
-            return Read(unknown=1)
+        restored = Biller.objects.filter(pk=route.biller_id, restored_at__isnull=False).exists()
+        return None if restored else Read(unknown=1)
+    declined = attempt.state == AttemptState.APPLIED and attempt.result != Result.PASS
+    if declined and told.kind == base.ReversalKind.RETURN:
         return Read()
-    if attempt.state == AttemptState.ABANDONED:
-        cases.open_case(
-            attempt=attempt,
-            kind=CaseKind.CONFLICTING_ANSWER,
-            reason=f"The processor tells of a {told.kind.value} ({told.amount}) of this charge, which is held for not made.",
+    if declined or attempt.state == AttemptState.ABANDONED:
+        reason = (
+            f"The processor tells of a {told.kind.value} ({told.amount}, {told.reference[:64]}) of this charge, which is held"
+            f" for {'declined' if declined else 'not made'}."
         )
+        # It is told again for a day: a case that was decided meanwhile stays so.
+        if not Case.objects.filter(attempt=attempt, kind=CaseKind.CONFLICTING_ANSWER, reason=reason).exists():
+            cases.open_case(attempt=attempt, kind=CaseKind.CONFLICTING_ANSWER, reason=reason)
         return Read()
     paid = (
         Payment.objects.filter(group_id=attempt.payment_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import io
 import shutil
 import signal
@@ -36,6 +37,7 @@ from payments.operations import (
     recoveries,
     refunds,
     restores,
+    returns,
     runs,
 )
 from payments.operations.cases import CaseRefused
@@ -226,6 +228,30 @@ def test_a_refund_that_the_restored_book_lacks_is_found_again_and_not_taken_for_
     books_hold()
     reconciliations.reconcile(biller=biller, actor=SYSTEM, now=timezone.now(), since=found_since(biller))
     assert Reversal.objects.count() == 1
+
+
+@pytest.mark.spec("PAY-10", "PAY-32")
+def test_a_chargeback_of_a_charge_that_the_restored_book_lacks_waits_until_it_is_found_again(
+    biller: Biller, processor: Processor
+) -> None:
+    merchant = Route.objects.get().merchant
+    card = owing(biller, processor, autopay=False)
+    read = functools.partial(returns.read, biller=biller, actor=SYSTEM)
+    with restored_afterwards():
+        paid = pay(card, "one")
+        charge = str(Attempt.objects.get(payment=paid).pk)
+    processor.reverse(merchant, charge, "chargeback")
+    assert [read(now=timezone.now()), read(now=timezone.now())] == [returns.Read(), returns.Read()]
+    long_ago()
+    processor.close_response_file(merchant)
+    assert (reconcile(biller).why_not, Customer.objects.get().balance) == ("", Decimal("0.00"))
+    assert read(now=timezone.now()) == returns.Read(taken=1)
+    assert Customer.objects.get().balance == Decimal("84.10")
+    books_hold()
+    # Where rows alone were put back, what was read since they were kept is read again.
+    restores.declare(billers=[biller], actor=SYSTEM, now=timezone.now(), since=timezone.now() - 9 * HOUR)
+    read_until = Route.objects.get().reversals_read_until
+    assert read_until is not None and read_until < timezone.now() - 8 * HOUR
 
 
 def found_since(biller: Biller) -> datetime.datetime:

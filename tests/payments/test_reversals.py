@@ -24,6 +24,7 @@ from payments.models import Attempt, Case, Channel, Checkpoint, Instrument, Paym
 from payments.operations import cases, charges, recoveries, refunds, returns, settlements
 from payments.operations.charges import ChargingStopped
 from payments.operations.refunds import RefundRefused
+from tests.contracts.test_gateways import charge
 from tests.factories import (
     make_autopay,
     make_biller,
@@ -348,6 +349,8 @@ def test_what_is_charged_back_after_a_refund_is_the_billers_loss(biller: Biller,
 def test_a_return_waits_until_its_charge_is_booked(biller: Biller, processor: Processor) -> None:
     customer = owing(biller, "84.10")
     route = Route.objects.get(biller=biller)
+    strangers = charge(processor.token(route.merchant))
+    list(processor.gateway(route.merchant).send([strangers]))
     card = make_instrument(customer, route, processor.token(route.merchant))
     processor.strike("drop_after")
     payment = charges.pay(
@@ -356,13 +359,16 @@ def test_a_return_waits_until_its_charge_is_booked(biller: Biller, processor: Pr
     assert payment.state == "processing"
     processor.reverse(route.merchant, charge_of(payment), "return")
     told = timezone.now()
-    assert read(biller) == (0, 0)
+    # What is no charge of ours, and was told later, is written down once, however often it is told meanwhile.
+    processor.reverse(route.merchant, strangers.key, "return")
+    assert [read(biller), read(biller)] == [(0, 0), (0, 0)]
     # However long that takes, the return is asked for again.
     read_until = Route.objects.get(pk=route.pk).reversals_read_until
     assert read_until is not None and read_until <= told
     Attempt.objects.update(sent_at=timezone.now() - datetime.timedelta(minutes=5))
     recoveries.recover(biller=biller, actor=DANA)
-    assert read(biller) == (1, 0)
+    assert [read(biller), read(biller)] == [(1, 1), (0, 0)]
+    assert AuditEntry.objects.filter(event="reversal.unknown").count() == 1
     assert (state(payment), balance(customer)) == (("reversed", "84.10"), "84.10")
     books_hold()
 
@@ -382,6 +388,33 @@ def test_a_return_of_what_we_hold_for_not_made_is_a_case(biller: Biller, process
     processor.reverse(route.merchant, charge_of(payment), "return")
     assert read(biller) == (0, 0)
     assert Case.objects.get().kind == "conflict"
+    assert (Reversal.objects.count(), balance(customer)) == (0, "84.10")
+    # Decided, and told again: nobody decides it twice.
+    Case.objects.update(state="done")
+    assert read(biller) == (0, 0)
+    assert Case.objects.get().state == "done"
+
+
+@pytest.mark.spec("PAY-32")
+@pytest.mark.parametrize("kind", ["return", "chargeback"])
+def test_of_what_was_declined_a_return_is_no_news_and_a_chargeback_is_a_case(
+    biller: Biller, processor: Processor, kind: str
+) -> None:
+    customer = owing(biller, "84.10")
+    route = Route.objects.get(biller=biller)
+    card = make_instrument(customer, route, processor.token(route.merchant))
+    processor.strike("drop_after")
+    payment = charges.pay(
+        customer=customer, amount=Decimal("84.10"), instrument=card, channel=Channel.CSR, actor=DANA, request_key="one"
+    )
+    said = Answer(charge_of(payment), Result.SOFT_DECLINE)
+    settlements.settle(biller=biller, answers=[said], actor=DANA, now=timezone.now())
+    processor.reverse(route.merchant, charge_of(payment), kind)
+    told = timezone.now()
+    assert read(biller) == (0, 0)
+    read_until = Route.objects.get(pk=route.pk).reversals_read_until
+    assert read_until is not None and read_until >= told
+    assert [one.kind for one in Case.objects.all()] == ([] if kind == "return" else ["conflict"])
     assert (Reversal.objects.count(), balance(customer)) == (0, "84.10")
 
 
