@@ -134,6 +134,14 @@ class Processor:
         """Have a charge returned, charged back, or a chargeback decided; ``wanted`` may have ``amount`` and ``code``."""
         return self._ask("POST", "/control/reversals", {"merchant": merchant, "key": key, "kind": kind, **wanted})
 
+    def behave(self, token: str, outcome: str) -> None:
+        """Have a token behave otherwise from now on."""
+        self._ask("POST", "/control/tokens", {token: outcome})
+
+    def let_arrive(self) -> int:
+        """Have what is held acted on now, and give how many requests that were."""
+        return int(self._ask("POST", "/control/arrivals", {})["arrived"])
+
     def wait_until_nothing_is_held(self, seconds: float = 10.0) -> None:
         """Wait for late requests to be acted on.
 

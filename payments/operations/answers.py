@@ -95,7 +95,15 @@ def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.d
             """,
             [now, given, ids, biller.pk],
         )
-        if cursor.rowcount != len(answers):
+        recorded = cursor.rowcount
+        # What a person was to find out is known.
+        cursor.execute(
+            "UPDATE payments_case k SET state = 'done', closed_at = %s, outcome = %s"
+            " FROM payments_attempt a WHERE k.attempt_id = ANY(%s::uuid[]) AND k.kind = %s AND k.state = 'open'"
+            " AND a.id = k.attempt_id AND a.biller_id = %s AND a.state = 'answered'",
+            [now, "The processor has answered.", ids, CaseKind.UNKNOWN_OUTCOME, biller.pk],
+        )
+        if recorded != len(answers):
             cursor.execute(
                 f"""
                 INSERT INTO payments_case (biller_id, customer_id, attempt_id, kind, reason, state, closed_by, outcome)

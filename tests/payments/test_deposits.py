@@ -411,6 +411,28 @@ def test_one_is_deposited_now_once_or_released(biller: Biller, processor: Proces
     assert_books_hold()
 
 
+@pytest.mark.spec("PAY-9", "PAY-10")
+def test_a_case_is_closed_by_the_answer_that_comes_after_all_and_what_is_held_is_deposited(
+    biller: Biller, processor: Processor
+) -> None:
+    Route.objects.update(options={**Route.objects.get().options, "dedupe_window": None})
+    processor.control(duplicate_detection=False)
+    processor.strike("drop_then_late", seconds=3600.0)
+    payment = authorize(owing(biller, processor))
+    Attempt.objects.update(sent_at=timezone.now() - DAY)
+    assert recover(biller).cases == 1
+    assert standing(payment)[0] == "processing"
+    processor.let_arrive()
+    Attempt.objects.update(looked_up_at=None)
+    recover(biller)
+    case = Case.objects.get()
+    assert (case.state, case.closed_by, case.outcome) == ("done", "", "The processor has answered.")
+    assert standing(payment)[0] == "authorized"
+    run(biller)
+    assert standing(payment)[0] == "posted"
+    assert_books_hold()
+
+
 @pytest.mark.spec("PAY-7")
 def test_what_cannot_be_authorized_or_deposited_is_refused_and_changes_nothing(
     biller: Biller, processor: Processor

@@ -168,6 +168,25 @@ def test_duplicates_are_known_for_the_window_and_no_longer(processor: Processor)
     assert (book["rows"][0]["times_charged"], book["charged_twice"]) == (2, 1)
 
 
+@pytest.mark.spec("PAY-23")
+def test_days_pass_in_a_moment_and_what_is_held_arrives_when_it_is_told_to(processor: Processor) -> None:
+    gateway = processor.gateway(MERCHANT)
+    requests = charges(processor.token(MERCHANT))
+    week = 7 * 24 * 3600.0
+    processor.strike("drop_then_late", seconds=3600.0)
+    assert results(gateway, requests) == [None]
+    assert processor.charges() == {}
+    assert (processor.let_arrive(), processor.let_arrive()) == (1, 0)
+    assert processor.charges() == {requests[0].key: 1}
+    processor.control(clock_ahead_seconds=week - 60)
+    assert results(gateway, requests) == [Result.PASS]
+    assert processor.charges() == {requests[0].key: 1}
+    # Its window for repeats is over.
+    processor.control(clock_ahead_seconds=week + 60)
+    assert results(gateway, requests) == [Result.PASS]
+    assert processor.charges() == {requests[0].key: 2}
+
+
 def test_a_reset_empties_the_book_and_lets_go_of_what_is_held(processor: Processor) -> None:
     gateway = processor.gateway(MERCHANT)
     token = processor.token(MERCHANT)
@@ -280,6 +299,8 @@ def test_a_fault_for_batches_leaves_online_messages_alone(processor: Processor) 
         {"duplicate_detection": "yes"},
         {"duplicate_window_seconds": -1},
         {"minimum": "NaN"},
+        {"clock_ahead_seconds": "soon"},
+        {"clock_ahead_seconds": -1e9},
         {"minimum": 5},
         {"v_code": ""},
         {"avs": "nose"},
@@ -310,6 +331,7 @@ def test_a_switch_that_cannot_be_changes_nothing(processor: Processor, changes: 
         ("POST", "/control/reset"),
         ("POST", "/control/tokens"),
         ("POST", "/control/response-files"),
+        ("POST", "/control/arrivals"),
         ("POST", "/v1/tokens/test"),
         ("GET", "/book"),
         ("GET", "/book/totals"),

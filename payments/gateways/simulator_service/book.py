@@ -149,6 +149,8 @@ class Book:
         for column in ("payment", "descriptor", "descriptor_phone"):
             if column not in columns:
                 self._db.execute(f"alter table entry add column {column} text not null default ''")
+        # How far its clock is ahead, in microseconds.
+        self.ahead = 0
         # For the length of one transaction.
         self._next = 1
         self._known_tokens: dict[str, Token | None] = {}
@@ -175,7 +177,7 @@ class Book:
             return [self._take_one(merchant, message, switches) for message in messages]
 
     def _take_one(self, merchant: str, message: Mapping[str, Any], switches: Switches) -> dict[str, Any]:
-        now = microseconds()
+        now = self._now()
         if switches.duplicate_detection:
             since = now - int(switches.duplicate_window_seconds * 1_000_000)
             known = self._db.execute(
@@ -325,7 +327,7 @@ class Book:
                 raise BadMessage(f"the amount is above zero and at most {from_minor(left, charge.currency)}")
             made = self._db.execute(
                 "insert into reversal (merchant, entry, kind, minor, code, at) values (?, ?, ?, ?, ?, ?) returning id",
-                (merchant, charge.id, kind, minor, code or REVERSALS[kind][0], microseconds()),
+                (merchant, charge.id, kind, minor, code or REVERSALS[kind][0], self._now()),
             ).fetchone()
         return next(self._reversals("r.id = ?", (made[0],)))
 
@@ -400,7 +402,7 @@ class Book:
                 holder,
                 expires_on.isoformat() if expires_on else None,
                 outcome,
-                microseconds(),
+                self._now(),
                 reference,
             ),
         )
@@ -446,7 +448,7 @@ class Book:
             made = self._db.execute(
                 "insert into response_file (merchant, covers_from, covers_until, first_entry, last_entry)"
                 " values (?, ?, ?, ?, ?) returning id",
-                (merchant, last_until, microseconds(), last_entry + 1, newest),
+                (merchant, last_until, self._now(), last_entry + 1, newest),
             ).fetchone()
         return f"RFR-{merchant}-{made[0]:06d}.csv"
 
@@ -581,6 +583,9 @@ class Book:
             self._db.execute("delete from response_file")
             if tokens:
                 self._db.execute("delete from token")
+
+    def _now(self) -> int:
+        return microseconds() + self.ahead
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

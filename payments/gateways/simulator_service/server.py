@@ -18,6 +18,7 @@ through ``_perform``, where the faults of ``switches.py`` strike.
     POST /control/reset           empty book, switches off                 control secret
     POST /control/tokens          make tokens behave otherwise             control secret
     POST /control/response-files  close a response file now                control secret
+    POST /control/arrivals        act now on what is held                  control secret
     GET  /book, /book/totals      what was truly charged                   control secret
 
 Source: PAY-10, PAY-16, PAY-17, PAY-22, PAY-23.
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hmac
 import json
 import os
@@ -83,6 +85,7 @@ class Processor:
         self._secrets = dict(secrets)
         self._control_secret = control_secret
         self._held: set[asyncio.Task[web.StreamResponse]] = set()
+        self._arrive = asyncio.Event()
         self._previous: dict[str, Any] | None = None
 
     def application(self) -> web.Application:
@@ -109,6 +112,7 @@ class Processor:
                 web.post("/control/tokens", self.change_tokens),
                 web.post("/control/response-files", self.make_response_file),
                 web.post("/control/reversals", self.reverse),
+                web.post("/control/arrivals", self.let_arrive),
                 web.get("/book", self.give_book),
                 web.get("/book/totals", self.give_totals),
             ]
@@ -257,8 +261,11 @@ class Processor:
         raise AssertionError(f"fault {name} has no behaviour")
 
     def _hold(self, seconds: float, act: Callable[[], web.StreamResponse]) -> asyncio.Task[web.StreamResponse]:
+        arrive = self._arrive
+
         async def wait() -> web.StreamResponse:
-            await asyncio.sleep(seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(arrive.wait(), seconds)
             return act()
 
         task = asyncio.create_task(wait())
@@ -388,6 +395,7 @@ class Processor:
             self.switches.change(await _json(request))
         except BadSwitch as refusal:
             raise Problem(422, str(refusal)) from None
+        self.book.ahead = int(self.switches.clock_ahead_seconds * 1_000_000)
         return await self.show_control(request)
 
     async def reset(self, request: web.Request) -> web.StreamResponse:
@@ -398,8 +406,18 @@ class Processor:
             task.cancel()
         self._previous = None
         self.book.forget(tokens=body.get("tokens") is True)
+        self.book.ahead = 0
         self.switches = Switches(parents=self._parents)
         return await self.show_control(request)
+
+    async def let_arrive(self, request: web.Request) -> web.StreamResponse:
+        """Act now on every request that is held, in the order in which they came."""
+        self._control(request)
+        held, arrive = list(self._held), self._arrive
+        self._arrive = asyncio.Event()
+        arrive.set()
+        await asyncio.gather(*held, return_exceptions=True)
+        return _reply({"arrived": len(held)})
 
     async def make_response_file(self, request: web.Request) -> web.StreamResponse:
         """Close a response file for a merchant."""

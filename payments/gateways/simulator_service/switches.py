@@ -67,6 +67,7 @@ class Switches:
     duplicate_window_seconds: float = 7 * 24 * 3600.0
     authorization_seconds: float = 7 * 24 * 3600.0  # a deposit after it is taken, and marked as expired
     settlement_seconds: float = 12 * 3600.0  # a whole charge that is refunded before is voided
+    clock_ahead_seconds: float = 0.0  # of its clock, so that days can pass in a moment; may be below zero
     minimum: Decimal = Decimal("0.01")
     v_code: str | None = None  # answers every message about money with this code, known or not
     avs: str | None = None  # fails the address check of cards that would pass: address, location or zip
@@ -113,6 +114,9 @@ class Switches:
                     accepted[name] = value
                 case "duplicate_window_seconds" | "authorization_seconds" | "settlement_seconds":
                     accepted[name] = _number(name, value, most=366 * 24 * 3600.0)
+                case "clock_ahead_seconds":
+                    _expect(isinstance(value, int | float) and not isinstance(value, bool), f"{name} is a number")
+                    accepted[name] = _number(name, abs(value), most=366 * 24 * 3600.0) * (1 if value >= 0 else -1)
                 case "minimum":
                     accepted[name] = _amount(value)
                 case "v_code":
@@ -151,6 +155,7 @@ class Switches:
             "duplicate_window_seconds": self.duplicate_window_seconds,
             "authorization_seconds": self.authorization_seconds,
             "settlement_seconds": self.settlement_seconds,
+            "clock_ahead_seconds": self.clock_ahead_seconds,
             "minimum": str(self.minimum),
             "v_code": self.v_code,
             "avs": self.avs,
