@@ -47,6 +47,12 @@ def test_sound_books_have_no_findings_and_every_check_ran(paid: Payment) -> None
         ]
 
 
+REVERSAL = (
+    "INSERT INTO payments_reversal (biller_id, customer_id, payment_id, route_id, attempt_id, kind, state, amount, fee, loss,"
+    " charged, currency, reason, code, reference, requestor, made_by, request_hash, failure, posting_id)"
+    " SELECT biller_id, customer_id, id, {route}, {attempt}, '{kind}', '{state}', 1, 0, 0, 0, currency, '', '', '', 2, '', '',"
+    " '', {posting} FROM payments_payment"
+)
 UNGUARDED = "ALTER TABLE billing_entry DISABLE TRIGGER USER; "
 # Constraints and rights would stop most of these; the proof must not depend on them.
 FAULTS = {
@@ -69,10 +75,26 @@ FAULTS = {
     "held": "INSERT INTO payments_authorization (payment_id, biller_id, customer_id, authorized_on, expires_at)"
     " SELECT id, biller_id, customer_id, now(), now() FROM payments_payment",
     "sched": "UPDATE payments_payment SET channel = 4",
+    "14": "UPDATE payments_attempt SET sequence = 2",
+    "15": "UPDATE payments_attempt SET command = 'deposit'",
+    "17": "UPDATE payments_attempt SET answered_at = NULL",
+    "27": "UPDATE payments_payment SET state = 'reversed'",
+    "29": REVERSAL.format(kind="won", attempt="NULL", state="done", posting="posting_id", route="route_id"),
+    "30": REVERSAL.format(kind="return", attempt="NULL", state="done", posting="posting_id", route="route_id + 1000"),
+    "31": REVERSAL.format(kind="return", attempt="NULL", state="failed", posting="posting_id", route="route_id"),
+    "40": "UPDATE payments_payment SET settled_at = NULL",
+    "28": "UPDATE payments_payment SET undone = 1",
+    "grouped": "UPDATE payments_payment SET group_id = id",
+    "told back": REVERSAL.format(kind="return", attempt="NULL", state="failed", posting="NULL", route="route_id")
+    + "; UPDATE datapump_record SET type = 5, id = (SELECT id FROM payments_reversal)",
     "live": "INSERT INTO payments_checkpoint SELECT payment_id, id, biller_id FROM payments_attempt",
     "told": "UPDATE datapump_record SET facts = jsonb_set(facts, '{amount}', '\"1.00\"')",
     "ref": "UPDATE payments_payment SET route_id = route_id + 1000",
 }
+
+
+def test_a_fault_is_planted_for_every_check() -> None:
+    assert set(FAULTS) == {check.number for check in CHECKS}
 
 
 @pytest.mark.parametrize("number", FAULTS)
