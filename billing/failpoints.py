@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
 
 _AT = os.environ.get("RATEPAYER_CRASH_AT", "")
+_die: Callable[[], None] = _kill
 _reached: dict[str, int] = {}
 
 
-def arm(at: str) -> None:
-    """Let the process die at ``name:n``, or at several such places; for the harness, in a process it has just made."""
-    global _AT  # noqa: PLW0603 — one plan a process
-    _AT = at
+def arm(at: str, die: Callable[[], None] = _kill) -> None:
+    """Let the process die at ``name:n``, or at several such places, and nowhere for nothing; for those that test crashes.
+
+    ``die`` is what it does there, by default SIGKILL.
+    """
+    global _AT, _die  # one plan a process
+    _AT, _die = at, die
     _reached.clear()
 
 
@@ -22,4 +32,4 @@ def failpoint(name: str) -> None:
         return
     _reached[name] = _reached.get(name, 0) + 1
     if f"{name}:{_reached[name]}" in _AT.split(","):
-        os.kill(os.getpid(), signal.SIGKILL)
+        _die()

@@ -1,0 +1,1030 @@
+"""Any sequence of what people, runs, processors, banks and dying workers do: the books are those that must be.
+
+One state machine over the public operations. The simulated processor is a real service with a book of its own, which says
+what was truly charged; what our book must say follows from that and from ``second_book``, which is kept from the
+requirements alone. After every rule all of what must always hold is checked, and ``check_books``; at the end recovery works
+until nothing changes, and what must hold at rest is checked too. ``docs/reliability.md`` says where each invariant stands.
+
+``EVERY_RULE_EXAMPLES=200`` runs more of it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import pytest
+import time_machine
+from django.db import connection
+from django.utils import timezone
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from billing import failpoints, tenancy
+from billing.actors import Actor, Requestor
+from billing.errors import Conflict, DomainError
+from billing.models import Chunk, Customer, Item
+from payments.books import CHECKS, Check
+from payments.gateways.base import Answer
+from payments.models import (
+    Attempt,
+    Case,
+    Channel,
+    Instrument,
+    Payment,
+    RetryLimit,
+    Reversal,
+    ScheduledPayment,
+)
+from payments.operations import (
+    authorizations,
+    cases,
+    charges,
+    collections,
+    deposits,
+    enrolments,
+    instruments,
+    recoveries,
+    refunds,
+    returns,
+    scheduled_collections,
+    scheduled_payments,
+    settlements,
+)
+from payments.operations.collections import Options
+from tests import databases
+from tests.factories import make_biller, make_customer, make_endpoint, make_route
+from tests.invoice_files import Bill as FileBill
+from tests.invoice_files import load, name_of, receive, write
+from tests.payments.second_book import (
+    APPROVED,
+    DAY,
+    LEAST,
+    PER_DAY,
+    PER_MONTH,
+    RETRY_DAYS,
+    ZERO,
+    Card,
+    Later,
+    Paying,
+    Plan,
+    SecondBook,
+    Token,
+    Try,
+)
+from tests.processor import Processor
+
+_Given = TypeVar("_Given")
+
+EXAMPLES = int(os.environ.get("EVERY_RULE_EXAMPLES", "5"))
+STEPS = 30
+# In the suite what fails is told as it came; whoever asks for more examples waits for the shortest.
+SHRINKING = [Phase.shrink] if "EVERY_RULE_EXAMPLES" in os.environ else []
+SETTLE = datetime.timedelta(minutes=5)
+WINDOW = datetime.timedelta(days=7)
+ACCOUNTS = (0, 1, 2, 3)
+AMOUNTS = ("40.00", "61.50", "99.99", "3.00")
+SYSTEM = Actor.system("machine")
+CLARA = Actor(Requestor.CSR, "Clara")
+ALMA = Actor(Requestor.PAYER, "Alma")
+
+whom = st.sampled_from(ACCOUNTS)
+which = st.integers(0, 11)
+how_much = st.sampled_from(["all", "all", "half", "some", "more"])
+# What the line does wrong with the first message of an operation, and where its worker dies.
+line = st.sampled_from(
+    [*[None] * 12, "drop_before", "drop_after", "error_before", "error_after", "garbage", "late", "late"]
+)
+deaths = st.sampled_from(
+    [*[""] * 14, "checkpointed:1", "answered:1", "settle.recorded:1", "settle.posted:1", "settle.applied:1"]
+)
+outcomes = st.sampled_from(["approve", "approve", "soft_decline", "soft_decline", "hard_decline", "technical_problem"])
+
+# From where a row may go, in one step or several; nothing leaves what is not named.
+MOVES = {
+    "payments_payment": {
+        "processing": {"authorized", "posted", "failed", "reversed"},
+        "authorized": {"processing", "posted", "failed", "reversed"},
+        "posted": {"reversed"},
+        # A chargeback that was won, and what was never given up on evidence.
+        "reversed": {"posted"},
+    },
+    "payments_attempt": {"open": {"answered", "applied", "abandoned"}, "answered": {"applied"}},
+    "payments_reversal": {"processing": {"done", "failed"}},
+    "payments_scheduledpayment": {
+        "scheduled": {"processing", "paid", "failed", "cancelled", "nothing_due"},
+        "processing": {"scheduled", "paid", "failed", "cancelled", "nothing_due"},
+    },
+    "payments_case": {"open": {"done"}},
+    "payments_instrument": {"active": {"bad", "removed"}, "bad": {"active", "removed"}},
+    "payments_allocation": {"pending": {"posted", "void"}, "posted": {"void"}},
+}
+WATCHED = (
+    "payments_payment", "payments_attempt", "payments_checkpoint", "payments_allocation", "payments_authorization",
+    "payments_reversal", "payments_scheduledpayment", "payments_case", "payments_instrument", "payments_autopayenrolment",
+    "billing_item", "billing_customer", "billing_posting", "billing_entry", "billing_notice", "datapump_record",
+)  # fmt: skip
+
+
+class Death(BaseException):
+    """A worker died: what it had committed stands, and nothing more is done."""
+
+
+def _die() -> None:
+    raise Death
+
+
+def _try(act: Callable[[], _Given]) -> tuple[str, _Given | None]:
+    """Do it, and give the name of the refusal and what was given."""
+    try:
+        return "", act()
+    except DomainError as refused:
+        return type(refused).__name__, None
+
+
+class EveryRule(RuleBasedStateMachine):
+    """A few accounts of one biller, their cards, a processor that may be wrong, and workers that may die."""
+
+    processor: Processor
+
+    def __init__(self) -> None:
+        super().__init__()
+        databases.restore()
+        self.processor.reset(tokens=True)
+        today = datetime.datetime.now(datetime.UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+        # Noon of tomorrow, so that no example sees the end of a day that it did not ask for.
+        self.journey = time_machine.travel(today + DAY, tick=True)
+        self.clock = self.journey.start()
+        self.scope = tenancy.acting_for(tenancy.EVERY_BILLER)
+        self.scope.__enter__()
+        self.keys = itertools.count(1)
+        self.seen: dict[str, dict[str, str]] = {table: {} for table in MOVES}
+        self.journal = ("", 0)
+        # What banks moved of each payment, and the messages whose outcome the second book has.
+        self.moved: dict[str, Decimal] = {}
+        self.ended: set[str] = set()
+
+    @initialize(deduplicates=st.booleans(), in_batches=st.booleans(), chunk_size=st.sampled_from([1, 2, 100]))
+    def begin(self, deduplicates: bool, in_batches: bool, chunk_size: int) -> None:
+        self.deduplicates, self.chunk_size = deduplicates, chunk_size
+        for row in RetryLimit.objects.all():
+            row.per_day, row.per_month = PER_DAY, PER_MONTH
+            row.save()
+        self.biller = make_biller(
+            time_zone="UTC", balance_forward=False, retry_days=list(RETRY_DAYS), minimum_collected=LEAST
+        )
+        make_endpoint(self.biller)
+        make_endpoint(self.biller, "autopay")
+        self.route = make_route(
+            self.biller,
+            self.processor.url,
+            options={
+                "timeout": 5.0,
+                "batch_timeout": 5.0,
+                "settle_seconds": SETTLE.total_seconds(),
+                "dedupe_window": WINDOW.total_seconds() / 3600 if deduplicates else None,
+                "batch_limit": 100 if in_batches else 1,
+            },
+        )
+        self.customers = [make_customer(self.biller) for _ in ACCOUNTS]
+        self.who_is = {customer.pk: who for who, customer in enumerate(self.customers)}
+        self.book = SecondBook(bills={who: [] for who in ACCOUNTS})
+        self._set_clock()
+        shared = Token(self.processor.token(self.route.merchant))
+        for who in ACCOUNTS:
+            # The first two accounts have one card in common.
+            token = shared if who < 2 else Token(self.processor.token(self.route.merchant))
+            self.book.cards[who], self.book.autopay[who] = [], None
+            self._put_on_file(who, token)
+        for who in ACCOUNTS[:3]:
+            self._enrol(who, self.book.cards[who][0])
+        self._bills([(who, AMOUNTS[who], 0) for who in ACCOUNTS])
+        self._bills([(who, "20.00", 1) for who in ACCOUNTS])
+        self._check()
+
+    def teardown(self) -> None:
+        try:
+            if hasattr(self, "book"):
+                self._come_to_rest()
+        finally:
+            failpoints.arm("")
+            self.journey.stop()
+            self.scope.__exit__(None, None, None)
+
+    # --- Time, and what the file brings
+
+    @property
+    def now(self) -> datetime.datetime:
+        return timezone.now()
+
+    @property
+    def today(self) -> datetime.date:
+        return self.now.date()
+
+    @property
+    def start_of_day(self) -> datetime.datetime:
+        return datetime.datetime.combine(self.today, datetime.time.min, tzinfo=datetime.UTC)
+
+    def _set_clock(self) -> None:
+        real = time_machine.escape_hatch.datetime.datetime.now(datetime.UTC)
+        self.processor.control(
+            duplicate_detection=self.deduplicates, clock_ahead_seconds=(self.now - real).total_seconds()
+        )
+
+    def _pass(self, time: datetime.timedelta) -> None:
+        self.clock.shift(time)
+        self._set_clock()
+
+    @rule(
+        days=st.sampled_from([0, 1, 1, 1, 2, 3, 8]),
+        bills=st.lists(st.tuples(whom, st.sampled_from(AMOUNTS)), max_size=3),
+        arrives=st.booleans(),
+    )
+    def time_passes(self, days: int, bills: list[tuple[int, str]], arrives: bool) -> None:
+        """Minutes or days pass; a file may bring bills that are due today or tomorrow, and late messages may arrive."""
+        if arrives:
+            self.processor.let_arrive()
+        self._pass(days * DAY if days else 2 * SETTLE)
+        if bills:
+            self._bills([(who, amount, place % 2) for place, (who, amount) in enumerate(dict(bills).items())])
+        self._check()
+
+    def _bills(self, wanted: Sequence[tuple[int, str, int]]) -> None:
+        """Load a file of bills, due so many days from now; the same file a second time is refused."""
+        numbers = [str(7000 + next(self.keys)) for _ in wanted]
+        body = write(
+            self.biller,
+            [
+                FileBill(
+                    account=self.customers[who].number,
+                    number=number,
+                    amount=amount,
+                    fields={11: f"{self.today:%m/%d/%Y}", 12: f"{self.today + days * DAY:%m/%d/%Y}"},
+                )
+                for number, (who, amount, days) in zip(numbers, wanted, strict=True)
+            ],
+            made_on=f"{self.now - datetime.timedelta(hours=1):%m/%d/%Y %H:%M:%S}",
+        )
+        file = load(self.biller, body, now=self.now)
+        assert file.state == "loaded", file.refusal
+        before = self._rows()
+        with pytest.raises(DomainError):
+            receive(self.biller, body, name_of(self.biller))
+        assert self._rows() == before
+        for number, (who, amount, days) in zip(numbers, wanted, strict=True):
+            item = Item.objects.get(customer=self.customers[who], invoice__number=number)
+            self.book.billed(who, item.pk, Decimal(amount), self.today + days * DAY, self.today)
+
+    # --- Methods
+
+    def _put_on_file(self, who: int, token: Token) -> Card:
+        made = instruments.add(customer=self.customers[who], route=self.route, token=token.name, keep=True, actor=ALMA)
+        known = [card for card in self.book.cards[who] if card.id == str(made.pk)]
+        if known:
+            # The token again is the method again, and says that it is good.
+            known[0].state = "active"
+            return known[0]
+        card = Card(str(made.pk), who, token)
+        self.book.cards[who].append(card)
+        return card
+
+    def _card(self, who: int, place: int) -> tuple[Card, Instrument]:
+        card = self.book.cards[who][place % len(self.book.cards[who])]
+        return card, Instrument.objects.select_related("route", "customer").get(pk=card.id)
+
+    def _enrol(self, who: int, card: Card) -> None:
+        enrolments.enrol_autopay(
+            customer=self.customers[who], instrument=Instrument.objects.get(pk=card.id), agreed=True, actor=ALMA
+        )
+        self.book.autopay[who] = card
+        self.book.on_calendar(who, self.today)
+
+    @rule(who=whom, place=which, what=st.sampled_from(["add", "remove", "confirm", "confirm"]))
+    def a_method_changes(self, who: int, place: int, what: str) -> None:
+        card, found = self._card(who, place)
+        if what == "add":
+            if len(self.book.cards[who]) < 3:
+                self._put_on_file(who, Token(self.processor.token(self.route.merchant)))
+        elif what == "remove":
+            live = self.book.live(who)
+            in_use = self.book.autopay[who] is card or (live is not None and live.card is card)
+            self._either("MethodInUse" if in_use else "", lambda: instruments.remove(instrument=found, actor=ALMA))
+            if not in_use:
+                card.state = "removed"
+        else:
+            bad = card.state == "bad"
+            self._either("" if bad else "NotDeclined", lambda: instruments.confirm(instrument=found, actor=CLARA))
+            if bad:
+                card.state = "active"
+                if self.book.autopay[who] is card:
+                    self.book.on_calendar(who, self.today)
+        self._check()
+
+    @rule(who=whom, place=which, off=st.sampled_from([True, False, False]))
+    def autopay_is_turned(self, who: int, place: int, off: bool) -> None:
+        if off:
+            on = self.book.autopay[who] is not None
+            end = lambda: enrolments.end_autopay(customer=self.customers[who], actor=ALMA)  # noqa: E731
+            self._either("" if on else "NotEnrolled", end)
+            self.book.autopay[who] = None
+            self._check()
+            return
+        card, found = self._card(who, place)
+        refusal = "MethodRefused" if card.state != "active" else ""
+        if not refusal and self.book.autopay[who] is card:
+            refusal = "AlreadyEnrolled"
+        enrol = lambda: enrolments.enrol_autopay(  # noqa: E731
+            customer=self.customers[who], instrument=found, agreed=True, actor=ALMA
+        )
+        self._either(refusal, enrol)
+        if not refusal:
+            self.book.autopay[who] = card
+            self.book.on_calendar(who, self.today)
+        self._check()
+
+    @rule(who=whom, place=which, outcome=outcomes)
+    def a_bank_thinks_otherwise(self, who: int, place: int, outcome: str) -> None:
+        card, _found = self._card(who, place)
+        card.token.outcome = outcome
+        self.processor.behave(card.token.name, outcome)
+
+    # --- Paying
+
+    def _amount(self, due: Decimal, wanted: str) -> Decimal:
+        amounts = {"all": due, "half": (due / 2).quantize(Decimal("0.01")), "some": Decimal("5.00"), "more": due + 5}
+        return amounts[wanted]
+
+    @rule(
+        who=whom, place=which, wanted=how_much, channel=st.sampled_from([Channel.WEB, Channel.CSR, Channel.API]),
+        fault=line, death=deaths, other=st.sampled_from(["same", "amount", "method"]),
+    )  # fmt: skip
+    def somebody_pays(
+        self, who: int, place: int, wanted: str, channel: Channel, fault: str | None, death: str, other: str
+    ) -> None:
+        """Pay, and then once more under the same key, with the same input or with other."""
+        self._pay(who, place, self._amount(self.book.full(who), wanted), channel, fault, death, other=other)
+
+    @rule(who=whom, place=which, wanted=how_much, fault=line, death=deaths)
+    def a_card_is_authorized(self, who: int, place: int, wanted: str, fault: str | None, death: str) -> None:
+        self._pay(who, place, self._amount(self.book.full(who), wanted), Channel.CSR, fault, death, hold=True)
+
+    def _pay(
+        self, who: int, place: int, amount: Decimal, channel: Channel, fault: str | None, death: str,
+        *, hold: bool = False, other: str = "same",
+    ) -> None:  # fmt: skip
+        card, found = self._card(who, place)
+        refusal = self.book.refusal(who, card, amount, payer=channel == Channel.WEB, now=self.now)
+        plan = Plan(who, card, amount, channel, {} if refusal else self.book.parts(who, amount))
+        key = f"pay-{next(self.keys)}"
+
+        def pay(amount: Decimal = amount) -> Payment:
+            return charges.pay(
+                customer=self.customers[who], amount=amount, instrument=found, channel=channel, actor=CLARA,
+                request_key=key, authorize_only=hold,
+            )  # fmt: skip
+
+        if refusal:
+            self._either(refusal, pay)
+            self._check()
+            return
+        with self._wrong(fault, f"pay.{death}" if death[:2] in {"ch", "an"} else death) as sound:
+            made = pay()
+        self._learn([plan], exact=True, sound=sound, command="authorize" if hold else "charge")
+        before = self._rows()
+        if other == "same":
+            again = pay()
+            assert not sound or again.pk == made.pk
+        else:
+            with pytest.raises(Conflict):
+                pay(amount + 1)
+        assert self._rows() == before
+        self._check()
+
+    @precondition(lambda self: any(one.held_on for one in self.book.payments.values()))
+    @rule(place=which, death=deaths, fault=line, release=st.booleans())
+    def a_hold_ends(self, place: int, death: str, fault: str | None, release: bool) -> None:
+        """Deposit one authorized payment, or release it; once more does nothing more."""
+        some = [one for one in self.book.standing("authorized", "posted", "failed") if one.held_on is not None]
+        if not some:
+            return
+        one = some[place % len(some)]
+        found = Payment.objects.get(pk=one.id)
+        if release:
+            again = one.state == "failed" and found.failure == authorizations.RELEASED
+            held = one.state == "authorized"
+            act = lambda: authorizations.release(payment=found, actor=CLARA, now=self.now)  # noqa: E731
+            self._either("" if held or again else "NotHeld", act, changes=held)
+            if held:
+                self.book.fail(one, None, "", self.today, self.now)
+        elif one.state == "authorized" and not one.disputed:
+            with self._wrong(fault, f"deposit.{death}" if death[:2] in {"ch", "an"} else death) as sound:
+                authorizations.deposit(payment=found, actor=CLARA)
+            self._learn([], deposits=[one], exact=True, sound=sound)
+        else:
+            deposited = one.state == "posted" and one.held_on is not None
+            self._either(
+                "" if deposited else "NotHeld",
+                lambda: authorizations.deposit(payment=found, actor=CLARA),
+                changes=False,
+            )
+        self._check()
+
+    # --- Runs
+
+    @rule(
+        fault=line, death=deaths, days=st.sampled_from([0, 0, 1, 2]), rebill=st.sampled_from([False, False, True]),
+        two=st.booleans(), least=st.sampled_from([None, None, "50.00"]),
+    )  # fmt: skip
+    def autopay_is_collected(
+        self, fault: str | None, death: str, days: int, rebill: bool, two: bool, least: str | None
+    ) -> None:
+        """Collect, by one worker or by two at once; then again, which does nothing more where the run had ended."""
+        self._pass(days * DAY)
+        options = Options.usual(
+            self.today, rebill=rebill, repeat=str(next(self.keys)), minimum=Decimal(least) if least else None
+        )
+        plans = self.book.to_collect(
+            self.today, self.start_of_day, rebill=rebill, least=Decimal(least) if least else LEAST
+        )
+        self._dry(lambda: self._plan_run(options, dry_run=True), plans)
+        if two:
+            fault, death = None, ""
+        with self._wrong(fault, f"collect.{death}" if death[:2] in {"ch", "an"} else death) as sound:
+            self._together(lambda: self._collect(options), 2 if two else 1)
+        self._learn(plans, exact=sound, sound=sound)
+        if sound:
+            before = self._rows()
+            self._collect(options)
+            assert self._rows() == before
+        self._check()
+
+    def _plan_run(self, options: Options, *, dry_run: bool = False) -> Any:
+        return collections.plan(
+            biller=self.biller, options=options, actor=SYSTEM, now=self.now, dry_run=dry_run,
+            chunk_size=self.chunk_size,
+        )  # fmt: skip
+
+    def _collect(self, options: Options) -> None:
+        for _chunk in collections.work(run=self._plan_run(options), actor=SYSTEM):
+            pass
+
+    def _dry(self, plan: Callable[[], Any], plans: Sequence[Plan]) -> None:
+        """A dry run changes nothing, and says what a run would take."""
+        before = self._rows()
+        run = plan()
+        assert self._rows() == before
+        assert run.dry_run
+
+    def _together(self, work: Callable[[], None], workers: int) -> None:
+        if workers == 1:
+            work()
+            return
+        failures: list[BaseException] = []
+
+        def one() -> None:
+            try:
+                with tenancy.acting_for([self.biller.pk]):
+                    work()
+            except BaseException as error:
+                failures.append(error)
+            finally:
+                connection.close()
+
+        threads = [threading.Thread(target=one) for _ in range(workers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert failures == []
+
+    @precondition(lambda self: self.book.standing("authorized"))
+    @rule(fault=line, death=deaths, days=st.sampled_from([0, 1, 1]), two=st.booleans())
+    def holds_are_deposited(self, fault: str | None, death: str, days: int, two: bool) -> None:
+        self._pass(days * DAY)
+        options = deposits.Options.usual(self.today, repeat=str(next(self.keys)))
+        held = [one for one in self.book.standing("authorized") if not one.disputed]
+        due = [one for one in held if one.held_on is not None and one.held_on < self.today]
+
+        def work() -> None:
+            run = deposits.plan(
+                biller=self.biller, options=options, actor=SYSTEM, now=self.now, chunk_size=self.chunk_size
+            )
+            for _chunk in deposits.work(run=run, actor=SYSTEM):
+                pass
+
+        if two:
+            fault, death = None, ""
+        with self._wrong(fault, f"deposit.{death}" if death[:2] in {"ch", "an"} else death) as sound:
+            self._together(work, 2 if two else 1)
+        self._learn([], deposits=due, exact=sound, sound=sound)
+        self._check()
+
+    # --- Scheduled payments
+
+    @rule(who=whom, place=which, days=st.sampled_from([1, 2, 3]), wanted=st.sampled_from(["whole", "some", "more"]))
+    def a_payment_is_scheduled(self, who: int, place: int, days: int, wanted: str) -> None:
+        card, found = self._card(who, place)
+        on, full = self.today + days * DAY, self.book.full(who)
+        most = None if wanted == "whole" else self._amount(full, wanted)
+        first = min(
+            (bill.on for bill in self.book.bills[who] if bill.open and bill.on and bill.on >= self.today - DAY),
+            default=None,
+        )
+        refusal = ""
+        if self.book.live(who) is not None:
+            refusal = "AlreadyScheduled"
+        elif full <= 0:
+            refusal = "NothingDue"
+        elif self.book.free(who) <= 0:
+            refusal = "AlreadyBeingPaid"
+        elif self.book.autopay[who] is not None and first is not None and first <= on:
+            refusal = "AutoPayComesFirst"
+        elif card.state != "active":
+            refusal = "MethodUnusable"
+        elif most is not None and most > full:
+            refusal = "AmountRefused"
+        key = f"later-{next(self.keys)}"
+
+        def schedule(on: datetime.date = on) -> ScheduledPayment:
+            return scheduled_payments.schedule(
+                customer=self.customers[who], pay_on=on, amount=most, instrument=found, actor=ALMA, request_key=key
+            )
+
+        made = self._either(refusal, schedule)
+        if made is not None:
+            self.book.later.append(Later(str(made.pk), who, card, on, most))
+            assert self._unchanged(schedule).pk == made.pk
+            with pytest.raises(Conflict):
+                self._unchanged(lambda: schedule(on + DAY))
+        self._check()
+
+    @precondition(lambda self: self.book.later)
+    @rule(who=whom)
+    def a_scheduled_payment_is_cancelled(self, who: int) -> None:
+        mine = [one for one in self.book.later if one.who == who]
+        if not mine:
+            return
+        one = mine[-1]
+        waits = one.state == "scheduled"
+        found = ScheduledPayment.objects.get(pk=one.id)
+        self._either("" if waits else "NotChangeable", lambda: scheduled_payments.cancel(scheduled=found, actor=ALMA))
+        if waits:
+            one.state = "cancelled"
+        self._check()
+
+    @precondition(lambda self: any(one.state == "scheduled" for one in self.book.later))
+    @rule(fault=line, death=deaths, days=st.sampled_from([0, 1, 3, 10]), two=st.booleans())
+    def scheduled_payments_are_made(self, fault: str | None, death: str, days: int, two: bool) -> None:
+        self._pass(days * DAY)
+        options = scheduled_collections.Options.usual(self.today, repeat=str(next(self.keys)))
+        plans, ends = self.book.to_make(self.today, self.now)
+
+        def work() -> None:
+            run = scheduled_collections.plan(
+                biller=self.biller, options=options, actor=SYSTEM, now=self.now, chunk_size=self.chunk_size
+            )
+            for _chunk in scheduled_collections.work(run=run, actor=SYSTEM):
+                pass
+
+        if two:
+            fault, death = None, ""
+        with self._wrong(fault, f"scheduled.{death}" if death[:2] in {"ch", "an"} else death) as sound:
+            self._together(work, 2 if two else 1)
+        for one in self.book.later:
+            # What cannot be made ends where the run came to it.
+            if one.id in ends:
+                state = ScheduledPayment.objects.get(pk=one.id).state
+                assert state == ends[one.id] or (not sound and state == "scheduled")
+                one.state = state
+        self._learn(plans, exact=sound, sound=sound)
+        self._check()
+
+    # --- Money that goes back
+
+    @precondition(lambda self: self.book.standing("posted", "reversed"))
+    @rule(place=which, wanted=how_much, fault=line, death=deaths)
+    def a_payment_is_given_back(self, place: int, wanted: str, fault: str | None, death: str) -> None:
+        some = list(self.book.payments.values())
+        if not some:
+            return
+        one = some[place % len(some)]
+        left = one.amount - one.undone
+        amount = self._amount(left, wanted)
+        refusal = ""
+        on_its_way = any(live.paying is one for live in self.book.tries.values())
+        if one.state not in {"posted", "reversed"} or left == 0 or on_its_way or not 0 < amount <= left:
+            refusal = "RefundRefused"
+        key = f"back-{next(self.keys)}"
+        found = Payment.objects.select_related("biller", "route").get(pk=one.id)
+
+        def refund(amount: Decimal = amount) -> Reversal:
+            return refunds.refund(payment=found, amount=amount, reason="Paid twice", actor=CLARA, request_key=key)
+
+        if refusal:
+            self._either(refusal, refund)
+        elif Attempt.objects.get(pk=one.charge).processor_reference:
+            with self._wrong(fault, f"refund.{death}" if death[:2] in {"ch", "an"} else death) as sound:
+                refund()
+            self._learn([], refunds=[(one, amount)], exact=True, sound=sound)
+            self._unchanged(refund)
+            with pytest.raises(Conflict):
+                self._unchanged(lambda: refund(amount + 1))
+        else:
+            # A person's word stands for the charge: the processor's name of it is not known.
+            self._either("RefundRefused", refund)
+        self._check()
+
+    @precondition(lambda self: any(one.charge for one in self.book.payments.values()))
+    @rule(
+        place=which, kind=st.sampled_from(["return", "chargeback", "chargeback", "chargeback_won"]), part=st.booleans()
+    )
+    def a_bank_moves_money(self, place: int, kind: str, part: bool) -> None:
+        """A bank returns a charge, a payer disputes it, or a dispute is decided; it is read twice and counts once."""
+        some = [one for one in self.book.payments.values() if one.charge]
+        if not some:
+            return
+        one = some[place % len(some)]
+        moved = self.moved.get(one.id, ZERO)
+        room = moved if kind == "chargeback_won" else one.amount - moved
+        amount = (room / 2).quantize(Decimal("0.01")) if part else room
+        if amount <= 0 or (kind == "chargeback_won" and one.charged_back < amount):
+            return
+        self.processor.reverse(self.route.merchant, one.charge, kind, amount=str(amount))
+        self.moved[one.id] = moved + (-amount if kind == "chargeback_won" else amount)
+        returns.read(biller=self.biller, actor=SYSTEM, now=self.now)
+        if kind == "return":
+            self.book.back(one, amount)
+        elif kind == "chargeback":
+            self.book.charged_back(one, amount)
+        else:
+            self.book.won(one, amount)
+        self._unchanged(lambda: returns.read(biller=self.biller, actor=SYSTEM, now=self.now))
+        self._check()
+
+    # --- Recovery
+
+    @precondition(lambda self: self.book.tries)
+    @rule(
+        fault=line,
+        death=st.sampled_from(["", "", "", "recover.looked_up:1", "recover.resending:1", "settle.recorded:1"]),
+    )
+    def recovery_works(self, fault: str | None, death: str) -> None:
+        with self._wrong(fault, death):
+            self._recover()
+        self._learn([])
+        self._check()
+
+    def _recover(self) -> None:
+        nothing = datetime.timedelta(0)
+        recoveries.recover(biller=self.biller, actor=SYSTEM, least_age=nothing, pause=nothing)
+
+    @precondition(lambda self: self.book.payments)
+    @rule(closes=st.sampled_from([True, True, False]))
+    def response_files_are_read(self, closes: bool) -> None:
+        """Read the processor's files, perhaps with a new one; a second time changes nothing."""
+        if closes:
+            # What a file covers and does not name never comes.
+            self.processor.let_arrive()
+            self.processor.close_response_file(self.route.merchant)
+        recoveries.read_response_files(biller=self.biller, actor=SYSTEM)
+        self._learn([], absence_proves=True)
+        self._unchanged(lambda: recoveries.read_response_files(biller=self.biller, actor=SYSTEM))
+        self._check()
+
+    @precondition(lambda self: self.book.tries)
+    @rule()
+    def answered_attempts_take_effect(self) -> None:
+        recoveries.finish_answered(biller=self.biller, actor=SYSTEM)
+        self._learn([])
+        assert not Attempt.objects.filter(state="answered").exists()
+        self._check()
+
+    @precondition(lambda self: self.book.tries)
+    @rule(place=which)
+    def a_batch_is_sent_again(self, place: int) -> None:
+        """Send what is unresolved of a run's part again: only where the processor recognises repeats of all of it."""
+        some = list(self.book.tries.values())
+        found = Payment.objects.get(pk=some[place % len(some)].paying.id)
+        if found.run_id is None or found.chunk_id is None:
+            return
+        run_id, number = found.run_id, Chunk.objects.get(pk=found.chunk_id).number
+        refusal, _sent = _try(
+            lambda: recoveries.resubmit(biller=self.biller, run_id=run_id, number=number, actor=CLARA, now=self.now)
+        )
+        assert refusal in {"", "ResubmissionRefused"}
+        if not refusal:
+            assert self.deduplicates
+            assert all(self.now - live.made < WINDOW for live in some if live.paying.id == str(found.pk))
+        self._learn([])
+        self._check()
+
+    @precondition(lambda self: self.book.tries)
+    @rule(place=which)
+    def a_person_decides(self, place: int) -> None:
+        """A person who asked the processor says what became of a message; giving up is refused while it may still count."""
+        some = list(self.book.tries.values())
+        one = some[place % len(some)]
+        # Who says that it was not taken knows that it never will be.
+        self.processor.let_arrive()
+        attempt = Attempt.objects.select_related("payment", "route").get(pk=one.key)
+        if attempt.state != "open":
+            return
+        row = self._theirs().get(one.key)
+        if row is not None and row["code"] in APPROVED:
+            if one.command == "authorize":
+                return
+            cases.settle_as_charged(
+                attempt=attempt, approval_code="123456", evidence="Their web page", actor=CLARA, now=self.now
+            )
+        elif row is None:
+            recognised = self.deduplicates and one.command != "authorize" and self.now < one.made + WINDOW
+            late = self.now < (attempt.sent_at or attempt.created_at) + SETTLE
+            act = lambda: cases.give_up(attempt=attempt, evidence="A call", actor=CLARA, now=self.now)  # noqa: E731
+            self._either("CaseRefused" if recognised or late else "", act)
+        self._learn([], absence_proves=True)
+        self._check()
+
+    @precondition(lambda self: self.ended)
+    @rule(place=which, contradicts=st.booleans())
+    def an_old_answer_comes_again(self, place: int, contradicts: bool) -> None:
+        """An answer comes once more, the same or another one: it changes nothing, and a contradiction is a case."""
+        ended = list(Attempt.objects.filter(state__in=["applied", "abandoned"]).order_by("created_at", "pk"))
+        if not ended:
+            return
+        one = ended[place % len(ended)]
+        result = one.result if one.state == "applied" else 8
+        if contradicts:
+            result = 8 if result == 0 else 0
+        before, cases_before = self._rows(passing="payments_case"), Case.objects.count()
+        known = Case.objects.filter(attempt=one, kind="conflict", state="open").exists()
+        settlements.settle(biller=self.biller, answers=[Answer(str(one.pk), result)] * 2, actor=SYSTEM, now=self.now)
+        assert self._rows(passing="payments_case") == before
+        assert Case.objects.count() == cases_before + (contradicts and not known)
+        if contradicts:
+            self.book.payments[str(one.payment_id)].disputed = True
+        self._check()
+
+    # --- How it is learned what happened
+
+    @contextmanager
+    def _wrong(self, fault: str | None, death: str) -> Iterator[Any]:
+        """Let something go wrong inside the block; gives something true where nothing does."""
+        name = "drop_then_late" if fault == "late" else fault
+        if name is not None:
+            self.processor.control(faults={name: {"next": 1, "seconds": 3600.0}})
+        failpoints.arm(death, _die)
+        try:
+            yield fault is None and not death
+        except Death:
+            connection.close()
+        finally:
+            failpoints.arm("")
+            if name is not None:
+                self.processor.control(faults={name: None})
+
+    def _either(self, refusal: str, act: Callable[[], _Given], *, changes: bool = True) -> _Given | None:
+        """Do it; where it must be refused it is, by that name, and nothing changes."""
+        before = self._rows() if refusal or not changes else None
+        found, given = _try(act)
+        assert found == refusal
+        assert before is None or self._rows() == before
+        return given
+
+    def _unchanged(self, act: Callable[[], _Given]) -> _Given:
+        before = self._rows()
+        try:
+            return act()
+        finally:
+            assert self._rows() == before
+
+    def _rows(self, *, passing: str = "") -> str:
+        """Give a checksum of every row of what money stands in; when a thing was looked up is no change."""
+        tables = [table for table in WATCHED if table != passing]
+        asked = " UNION ALL ".join(
+            f"SELECT '{table}', md5(coalesce(string_agg(t::text, '' ORDER BY t::text), '')) FROM"
+            f" (SELECT to_jsonb(r) - 'looked_up_at' - 'lookups' AS t FROM {table} r) t"
+            for table in tables
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(asked)
+            return repr(sorted(cursor.fetchall()))
+
+    def _theirs(self) -> dict[str, dict[str, Any]]:
+        return {row["key"]: row for row in self.processor.book(self.route.merchant)["rows"]}
+
+    def _learn(
+        self,
+        plans: Sequence[Plan],
+        *,
+        deposits: Sequence[Paying] = (),
+        refunds: Sequence[tuple[Paying, Decimal]] = (),
+        exact: bool = False,
+        sound: bool = False,
+        command: str = "charge",
+        absence_proves: bool = False,
+    ) -> None:
+        """See what was begun and what ended: nothing that was not planned, and as the processor's book says.
+
+        ``exact``: all that was planned was begun. ``sound``: all of it has ended. ``absence_proves``: what the processor does
+        not know may have been given up.
+        """
+        theirs, ours = self._theirs(), list(Attempt.objects.order_by("created_at", "pk"))
+        payments = {str(one.pk): one for one in Payment.objects.all()}
+        new = [one for one in ours if str(one.pk) not in self.book.tries and str(one.pk) not in self.ended]
+        planned, to_deposit, to_refund = list(plans), list(deposits), list(refunds)
+        for attempt in new:
+            key, id_ = str(attempt.pk), str(attempt.payment_id)
+            if attempt.command == "deposit":
+                one = self.book.payments[id_]
+                to_deposit.remove(one)
+                one.state = "processing"
+                self.book.tries[key] = Try(key, one, "deposit", attempt.amount, self.now, self.now)
+            elif attempt.command == "refund":
+                to_refund.remove((self.book.payments[id_], attempt.amount))
+                self.book.tries[key] = Try(key, self.book.payments[id_], "refund", attempt.amount, self.now, self.now)
+            else:
+                self._begun(attempt, payments[id_], planned, command)
+        ended = {
+            str(one.pk): one for one in ours if str(one.pk) in self.book.tries and one.state in {"applied", "abandoned"}
+        }
+        for key, attempt in ended.items():
+            row = theirs.get(key)
+            if attempt.state == "abandoned":
+                assert absence_proves, f"{attempt} was given up"
+                assert row is None, f"{attempt} was given up, and they have {row}"
+            else:
+                assert row is not None, f"{attempt} ended with {attempt.result}, and they never heard of it"
+                assert (attempt.result == 0) == (row["code"] in APPROVED)
+        # In the order in which they took effect, which is that of the messages where they have a line to themselves.
+        for key in sorted(ended, key=lambda key: (ended[key].answered_at, ended[key].created_at, key)):
+            row = theirs.get(key)
+            self.book.end(key, row["code"] if row else "", self.today, self.now)
+            self.ended.add(key)
+        if sound:
+            begun = {str(one.pk) for one in new}
+            assert not begun & set(self.book.tries), "a message over a sound line has no result"
+        if exact:
+            assert not to_deposit
+            assert not to_refund
+            for plan in planned:
+                # Set aside or out of tries since the plan was made, by what was charged before it.
+                assert plan.card.state == "bad" or self.book.left(plan.card.token, self.now) == 0, plan
+
+    def _begun(self, attempt: Attempt, payment: Payment, planned: list[Plan], command: str) -> None:
+        items = dict(payment.allocations.values_list("item_id", "amount"))
+        for plan in planned:
+            parts = {bill.item: part for bill, part in plan.parts.items()}
+            if (plan.who, plan.amount, plan.channel, plan.card.id) == (
+                self.who_is[payment.customer_id], payment.amount, payment.channel, str(payment.instrument_id)
+            ) and parts == items:  # fmt: skip
+                break
+        else:
+            raise AssertionError(f"nobody planned {payment.channel} {payment.amount} of {items}")
+        planned.remove(plan)
+        assert attempt.command == command
+        one = self.book.begin(str(payment.pk), plan, str(attempt.pk), command, self.now)
+        for later in self.book.later:
+            if plan.channel == Channel.SCHEDULED and later.who == plan.who and later.state == "scheduled":
+                later.state, later.paying = "processing", one
+
+    # --- What must always hold
+
+    def _check(self) -> None:
+        self._compare_money()
+        self._compare_theirs()
+        self._compare_states()
+        self._prove(check for check in CHECKS if check.number != "ref")
+
+    def _prove(self, checks: Iterable[Check]) -> None:
+        with connection.cursor() as cursor:
+            for check in checks:
+                cursor.execute(check.wrong)
+                wrong = cursor.fetchall()
+                assert not wrong, f"{check.number} {check.says}: {wrong[:3]}"
+
+    def _compare_money(self) -> None:
+        """Every item, credit and balance is that of the second book (1 to 5, 26 to 29, 31)."""
+        book = self.book
+        found = {
+            item: (open_, reserved, on)
+            for item, open_, reserved, on in Item.objects.filter(kind="bill").values_list(
+                "id", "open", "reserved", "collect_on"
+            )
+        }
+        expected = {bill.item: (bill.open, bill.reserved, bill.on) for bills in book.bills.values() for bill in bills}
+        assert found == expected
+        credits_ = Counter[str]()
+        for payment, open_ in Item.objects.filter(kind="credit").values_list("payment_id", "open"):
+            credits_[str(payment)] -= open_
+        assert {k: v for k, v in credits_.items() if v} == {o.id: o.credit for o in book.payments.values() if o.credit}
+        assert not Item.objects.exclude(kind__in=["bill", "credit"]).exists()
+        balances = dict(Customer.objects.values_list("id", "balance"))
+        assert balances == {customer.pk: book.balance(who) for who, customer in enumerate(self.customers)}
+        stands = {
+            str(pk): (state, undone or ZERO)
+            for pk, state, undone in Payment.objects.values_list("id", "state", "undone")
+        }
+        assert stands == {one.id: (one.state, one.undone) for one in book.payments.values()}
+        later = {str(pk): state for pk, state in ScheduledPayment.objects.values_list("id", "state")}
+        assert later == {one.id: one.state for one in book.later}
+        cards = {str(pk): state for pk, state in Instrument.objects.values_list("id", "state")}
+        assert cards == {card.id: card.state for card in book.all_cards()}
+
+    def _compare_theirs(self) -> None:
+        """What the processor charged is known here, once, for that amount; what we call paid was charged (13, 16)."""
+        theirs = self._theirs()
+        ours = {str(pk): amount for pk, amount in Attempt.objects.values_list("id", "amount")}
+        for key, row in theirs.items():
+            assert row["times_charged"] <= 1, f"{key} was charged {row['times_charged']} times"
+            assert ours.get(key) == Decimal(row["amount"]), f"{key} is {row['amount']} there, {ours.get(key)} here"
+        charged = Counter[str]()
+        paying = dict(Attempt.objects.values_list("id", "payment_id"))
+        names = {str(key): str(payment) for key, payment in paying.items()}
+        for key, row in theirs.items():
+            if row["times_charged"] and row["command"] in {"charge", "deposit"}:
+                charged[names[key]] += 1
+        for one in self.book.payments.values():
+            took = charged[one.id]
+            if one.state in {"posted", "reversed"}:
+                assert took == 1
+            elif one.state in {"failed", "authorized"}:
+                assert took == 0
+            else:
+                assert took <= 1
+
+    def _compare_states(self) -> None:
+        """Rows move only as they may, nothing that ended moves, and what was booked stays as it was (10, 39, 40)."""
+        with connection.cursor() as cursor:
+            for table, moves in MOVES.items():
+                cursor.execute(f"SELECT id::text, state FROM {table}")
+                now = dict(cursor.fetchall())
+                for id_, state in self.seen[table].items():
+                    assert id_ in now, f"{table} {id_} is gone"
+                    if now[id_] != state:
+                        assert now[id_] in moves.get(state, set()), f"{table} {id_}: {state} became {now[id_]}"
+                self.seen[table] = now
+            cursor.execute("SELECT max(id) FROM billing_entry")
+            (last,) = cursor.fetchone()
+            digest, until = self.journal
+            cursor.execute(
+                "SELECT md5(coalesce(string_agg(e::text, '' ORDER BY id) FILTER (WHERE id <= %s), '')),"
+                " md5(coalesce(string_agg(e::text, '' ORDER BY id), '')) FROM billing_entry e",
+                [until],
+            )
+            then, after = cursor.fetchone()
+            assert not until or then == digest, "what was booked before is another thing now"
+            self.journal = (after, last or 0)
+
+    # --- At rest
+
+    def _come_to_rest(self) -> None:
+        """Recover until nothing changes: every outcome is known, or a person has a case of it (13, 42)."""
+        self._prove(CHECKS)
+        self.processor.let_arrive()
+        self._pass(2 * SETTLE)
+        for _ in range(3):
+            before = self._rows()
+            self._recover()
+            self._learn([])
+            self._check()
+            if self._rows() == before:
+                break
+        theirs = self._theirs()
+        in_cases = {str(pk) for pk in Case.objects.filter(state="open").values_list("attempt_id", flat=True)}
+        for key, one in self.book.tries.items():
+            assert key in in_cases, f"{one.command} of {one.amount} has no result, and no case"
+            assert key not in theirs, "they know it, and we do not"
+        # What a person must look into is open, or has been answered twice.
+        waiting = {
+            str(pk) for pk in Attempt.objects.filter(state__in=["open", "answered"]).values_list("pk", flat=True)
+        }
+        unknown = Case.objects.filter(state="open", kind="unknown").values_list("attempt_id", flat=True)
+        assert {str(pk) for pk in unknown} == waiting == set(self.book.tries)
+        assert not self.deduplicates or all(self.now - one.made >= WINDOW for one in self.book.tries.values())
+
+
+@pytest.fixture(scope="module")
+def processor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processor]:
+    with Processor(tmp_path_factory.mktemp("processor")) as running:
+        yield running
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.spec("PAY-1", "PAY-2", "PAY-3", "PAY-5", "PAY-6", "PAY-7", "PAY-8", "PAY-9", "PAY-10", "PAY-23")
+def test_no_sequence_of_rules_breaks_the_books(processor: Processor) -> None:
+    machine = type("Machine", (EveryRule,), {"processor": processor})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None,
+            phases=[Phase.explicit, Phase.reuse, Phase.generate, *SHRINKING], suppress_health_check=list(HealthCheck),
+        ),
+    )  # fmt: skip
