@@ -299,18 +299,19 @@ CHECKS = [
     ),
     Check(
         "15",
-        "An attempt follows others only when they have ended, a deposit a hold, and a refund what was taken",
-        "SELECT count(*) FROM payments_attempt WHERE sequence > 1 OR command IN ('deposit', 'refund')",
+        "An attempt follows others only when they have ended, a deposit or release a hold, and a refund what was taken",
+        "SELECT count(*) FROM payments_attempt WHERE sequence > 1 OR command IN ('deposit', 'release', 'refund')",
         """SELECT 'attempt ' || id FROM (
                SELECT id, command, bool_or(state IN ('open', 'answered')) OVER before AS unfinished,
                       coalesce(bool_or(state = 'applied' AND result = 0 AND command IN ('charge', 'deposit')) OVER before,
                                false) AS taken,
-                      coalesce(bool_or(state = 'applied' AND result = 0 AND command = 'authorize') OVER before, false) AS held
+                      coalesce(bool_or(state = 'applied' AND result = 0 AND command = 'authorize') OVER before, false)
+                      AND NOT coalesce(bool_or(state = 'applied' AND result = 0 AND command = 'release') OVER before, false) AS held
                FROM payments_attempt WHERE payment_id IN (
-                   SELECT payment_id FROM payments_attempt WHERE sequence > 1 OR command IN ('deposit', 'refund'))
+                   SELECT payment_id FROM payments_attempt WHERE sequence > 1 OR command IN ('deposit', 'release', 'refund'))
                WINDOW before AS (PARTITION BY payment_id ORDER BY sequence
                                  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-           ) a WHERE unfinished OR (command = 'deposit' AND NOT held) OR (taken <> (command = 'refund')
+           ) a WHERE unfinished OR (command IN ('deposit', 'release') AND NOT held) OR (taken <> (command = 'refund')
               -- Of a group the charge is the first payment's.
               AND NOT (command = 'refund' AND EXISTS (SELECT FROM payments_payment p JOIN payments_attempt m ON m.id = a.id
                                                       WHERE p.id = m.payment_id AND p.group_id <> p.id)))""",

@@ -66,7 +66,7 @@ class Card:
 
 @dataclass(eq=False)
 class Paying:
-    """A payment, and what became of it; ``parts`` are what it holds or pays of bills."""
+    """A payment, and what became of it; ``parts`` are what it holds or pays of bills, ``last`` its last message after the first."""
 
     id: str
     who: int
@@ -82,6 +82,7 @@ class Paying:
     held_on: datetime.date | None = None
     charge: str = ""
     disputed: bool = False
+    last: str = ""
 
 
 @dataclass(eq=False)
@@ -274,13 +275,16 @@ class SecondBook:
         if one.command == "refund":
             if passed:
                 self.back(paying, one.amount)
+        elif one.command == "release" and code not in NOBODY_ASKED:
+            # Let go by the processor, or by the bank when its time is over.
+            self.fail(paying, None, "", today, now)
         elif one.command == "authorize" and passed:
             paying.state, paying.held_on = "authorized", one.made.date() if paying.held_on is None else paying.held_on
+        elif one.command in {"deposit", "release"} and code in NOBODY_ASKED:
+            paying.state = "authorized"
         elif passed:
             paying.charge = key
             self.post(paying)
-        elif one.command == "deposit" and code in NOBODY_ASKED:
-            paying.state = "authorized"
         else:
             self.fail(paying, one, code, today, now)
 

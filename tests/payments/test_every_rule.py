@@ -54,6 +54,7 @@ from payments.operations import (
     instruments,
     recoveries,
     refunds,
+    releases,
     returns,
     scheduled_collections,
     scheduled_payments,
@@ -90,6 +91,7 @@ STEPS = 30
 SHRINKING = [Phase.shrink] if "EVERY_RULE_EXAMPLES" in os.environ else []
 SETTLE = datetime.timedelta(minutes=5)
 WINDOW = datetime.timedelta(days=7)
+RELEASE_DAYS = 2
 ACCOUNTS = (0, 1, 2, 3)
 AMOUNTS = ("40.00", "61.50", "99.99", "3.00")
 SYSTEM = Actor.system("machine")
@@ -179,8 +181,9 @@ class EveryRule(RuleBasedStateMachine):
             row.per_day, row.per_month = PER_DAY, PER_MONTH
             row.save()
         self.biller = make_biller(
-            time_zone="UTC", balance_forward=False, retry_days=list(RETRY_DAYS), minimum_collected=LEAST
-        )
+            time_zone="UTC", balance_forward=False, retry_days=list(RETRY_DAYS), minimum_collected=LEAST,
+            release_days=RELEASE_DAYS,
+        )  # fmt: skip
         make_endpoint(self.biller)
         make_endpoint(self.biller, "autopay")
         self.route = make_route(
@@ -415,26 +418,19 @@ class EveryRule(RuleBasedStateMachine):
         some = [one for one in self.book.standing("authorized", "posted", "failed") if one.held_on is not None]
         if not some:
             return
-        one = some[place % len(some)]
+        one, command = some[place % len(some)], "release" if release else "deposit"
         found = Payment.objects.get(pk=one.id)
-        if release:
-            again = one.state == "failed" and found.failure == authorizations.RELEASED
-            held = one.state == "authorized"
-            act = lambda: authorizations.release(payment=found, actor=CLARA, now=self.now)  # noqa: E731
-            self._either("" if held or again else "NotHeld", act, changes=held)
-            if held:
-                self.book.fail(one, None, "", self.today, self.now)
-        elif one.state == "authorized" and not one.disputed:
-            with self._wrong(fault, f"deposit.{death}" if death[:2] in {"ch", "an"} else death) as sound:
-                authorizations.deposit(payment=found, actor=CLARA)
-            self._learn([], deposits=[one], exact=True, sound=sound)
+
+        def end() -> Payment:
+            return (authorizations.release if release else authorizations.deposit)(payment=found, actor=CLARA)
+
+        if one.state == "authorized" and not one.disputed:
+            with self._wrong(fault, f"{command}.{death}" if death[:2] in {"ch", "an"} else death) as sound:
+                end()
+            self._learn([], holds=[one], ended_by=command, exact=True, sound=sound)
         else:
-            deposited = one.state == "posted" and one.held_on is not None
-            self._either(
-                "" if deposited else "NotHeld",
-                lambda: authorizations.deposit(payment=found, actor=CLARA),
-                changes=False,
-            )
+            ended = one.state == ("failed" if release else "posted") and one.last == command
+            self._either("" if ended else "NotHeld", end, changes=False)
         self._check()
 
     # --- Runs
@@ -506,25 +502,36 @@ class EveryRule(RuleBasedStateMachine):
         assert failures == []
 
     @precondition(lambda self: self.book.standing("authorized"))
-    @rule(fault=line, death=deaths, days=st.sampled_from([0, 1, 1]), two=st.booleans())
-    def holds_are_deposited(self, fault: str | None, death: str, days: int, two: bool) -> None:
+    @rule(
+        fault=line, death=deaths, days=st.sampled_from([0, 1, 1, 3]), two=st.booleans(),
+        command=st.sampled_from(["deposit", "deposit", "release"]),
+    )  # fmt: skip
+    def holds_are_ended_by_a_run(self, fault: str | None, death: str, days: int, two: bool, command: str) -> None:
+        """Deposit what was held before today, or release what was held for longer than the biller's days."""
         self._pass(days * DAY)
-        options = deposits.Options.usual(self.today, repeat=str(next(self.keys)))
+        repeat = str(next(self.keys))
+        last = self.today - (DAY if command == "deposit" else (RELEASE_DAYS + 1) * DAY)
         held = [one for one in self.book.standing("authorized") if not one.disputed]
-        due = [one for one in held if one.held_on is not None and one.held_on < self.today]
+        due = [one for one in held if one.held_on is not None and one.held_on <= last]
 
         def work() -> None:
-            run = deposits.plan(
-                biller=self.biller, options=options, actor=SYSTEM, now=self.now, chunk_size=self.chunk_size
-            )
-            for _chunk in deposits.work(run=run, actor=SYSTEM):
+            plan: dict[str, Any] = {
+                "biller": self.biller, "actor": SYSTEM, "now": self.now, "chunk_size": self.chunk_size
+            }  # fmt: skip
+            if command == "deposit":
+                run = deposits.plan(options=deposits.Options.usual(self.today, repeat=repeat), **plan)
+                chunks = deposits.work(run=run, actor=SYSTEM)
+            else:
+                run = releases.plan(options=releases.Options.usual(self.biller, self.now, repeat=repeat), **plan)
+                chunks = releases.work(run=run, actor=SYSTEM)
+            for _chunk in chunks:
                 pass
 
         if two:
             fault, death = None, ""
-        with self._wrong(fault, f"deposit.{death}" if death[:2] in {"ch", "an"} else death) as sound:
+        with self._wrong(fault, f"{command}.{death}" if death[:2] in {"ch", "an"} else death) as sound:
             self._together(work, 2 if two else 1)
-        self._learn([], deposits=due, exact=sound, sound=sound)
+        self._learn([], holds=due, ended_by=command, exact=sound, sound=sound)
         self._check()
 
     # --- Scheduled payments
@@ -739,13 +746,15 @@ class EveryRule(RuleBasedStateMachine):
             return
         row = self._theirs().get(one.key)
         if row is not None and row["code"] in APPROVED:
-            if one.command == "authorize":
+            if one.command in {"authorize", "release"}:
                 return
             cases.settle_as_charged(
                 attempt=attempt, approval_code="123456", evidence="Their web page", actor=CLARA, now=self.now
             )
         elif row is None:
-            recognised = self.deduplicates and one.command != "authorize" and self.now < one.made + WINDOW
+            recognised = (
+                self.deduplicates and one.command not in {"authorize", "release"} and self.now < one.made + WINDOW
+            )
             late = self.now < (attempt.sent_at or attempt.created_at) + SETTLE
             act = lambda: cases.give_up(attempt=attempt, evidence="A call", actor=CLARA, now=self.now)  # noqa: E731
             self._either("CaseRefused" if recognised or late else "", act)
@@ -824,7 +833,8 @@ class EveryRule(RuleBasedStateMachine):
         self,
         plans: Sequence[Plan],
         *,
-        deposits: Sequence[Paying] = (),
+        holds: Sequence[Paying] = (),
+        ended_by: str = "",
         refunds: Sequence[tuple[Paying, Decimal]] = (),
         exact: bool = False,
         sound: bool = False,
@@ -839,17 +849,20 @@ class EveryRule(RuleBasedStateMachine):
         theirs, ours = self._theirs(), list(Attempt.objects.order_by("created_at", "pk"))
         payments = {str(one.pk): one for one in Payment.objects.all()}
         new = [one for one in ours if str(one.pk) not in self.book.tries and str(one.pk) not in self.ended]
-        planned, to_deposit, to_refund = list(plans), list(deposits), list(refunds)
+        planned, to_refund = list(plans), list(refunds)
+        to_end = {ended_by: list(holds)}
         for attempt in new:
             key, id_ = str(attempt.pk), str(attempt.payment_id)
-            if attempt.command == "deposit":
+            if attempt.command in {"deposit", "release"}:
                 one = self.book.payments[id_]
-                to_deposit.remove(one)
-                one.state = "processing"
-                self.book.tries[key] = Try(key, one, "deposit", attempt.amount, self.now, self.now)
+                to_end[attempt.command].remove(one)
+                one.state, one.last = "processing", attempt.command
+                self.book.tries[key] = Try(key, one, attempt.command, attempt.amount, self.now, self.now)
             elif attempt.command == "refund":
-                to_refund.remove((self.book.payments[id_], attempt.amount))
-                self.book.tries[key] = Try(key, self.book.payments[id_], "refund", attempt.amount, self.now, self.now)
+                one = self.book.payments[id_]
+                to_refund.remove((one, attempt.amount))
+                one.last = "refund"
+                self.book.tries[key] = Try(key, one, "refund", attempt.amount, self.now, self.now)
             else:
                 self._begun(attempt, payments[id_], planned, command)
         ended = {
@@ -872,7 +885,7 @@ class EveryRule(RuleBasedStateMachine):
             begun = {str(one.pk) for one in new}
             assert not begun & set(self.book.tries), "a message over a sound line has no result"
         if exact:
-            assert not to_deposit
+            assert not to_end[ended_by]
             assert not to_refund
             for plan in planned:
                 # Set aside or out of tries since the plan was made, by what was charged before it.
