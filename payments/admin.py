@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -11,6 +12,8 @@ from django.db import models
 from django.http import HttpRequest
 
 from billing.admin.pages import Audited, ReadOnly
+from billing.models import PayType, PayTypeUse
+from billing.models.pay_types import LAST_RESERVED
 from payments import results
 from payments.gateways.base import Misconfigured
 from payments.gateways.registry import DRIVERS, open_gateway
@@ -34,13 +37,14 @@ from payments.models import (
     ScheduledPayment,
     Tender,
 )
-from payments.operations import heartbeats
+from payments.operations import heartbeats, outside_payments
 
 if TYPE_CHECKING:
     _RouteForm = forms.ModelForm[Route]
     _AnswerCodeForm = forms.ModelForm[AnswerCode]
+    _PayTypeForm = forms.ModelForm[PayType]
 else:
-    _RouteForm = _AnswerCodeForm = forms.ModelForm
+    _RouteForm = _AnswerCodeForm = _PayTypeForm = forms.ModelForm
 
 
 def _drivers() -> list[tuple[str, str]]:
@@ -188,6 +192,75 @@ class RetryLimitAdmin(Audited):
 
     list_display = ("brand", "per_day", "per_month")
     ordering = ("brand",)
+
+
+class PayTypeForm(_PayTypeForm):
+    """A pay type; what a reserved one is stays."""
+
+    tender = forms.ChoiceField(
+        choices=[("", "None: no payment can be recorded with it"), *Tender.choices], required=False
+    )
+    channels = forms.TypedMultipleChoiceField(
+        choices=[(one.value, one.label) for one in outside_payments.CHANNELS],
+        coerce=int,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Where it may be taken. None chosen: anywhere.",
+    )
+
+    class Meta:
+        model = PayType
+        fields = ("name", "use", "tender", "reference_pattern", "least", "most", "channels", "active")
+
+    def clean_reference_pattern(self) -> str:
+        """Refuse what is no regular expression."""
+        pattern: str = self.cleaned_data["reference_pattern"]
+        try:
+            re.compile(pattern)
+        except re.error as wrong:
+            raise forms.ValidationError(f"This is no regular expression: {wrong}.") from None
+        return pattern
+
+    def clean(self) -> dict[str, Any]:
+        """Hold together what a payment, or an account, of it has."""
+        given = super().clean() or self.cleaned_data
+        use = given.get("use", self.instance.use)
+        if use == PayTypeUse.ACCOUNT:
+            for name in ("tender", "reference_pattern", "least", "most", "channels"):
+                if given.get(name):
+                    self.add_error(name, "An account is of it, and no payment.")
+        elif "tender" in self.fields and not given.get("tender") and "tender" not in self.errors:
+            self.add_error("tender", "Choose as what payments of it are booked and told.")
+        if given.get("least") and given.get("most") and given["most"] < given["least"]:
+            self.add_error("most", "The most is not below the least.")
+        return given
+
+
+@admin.register(PayType)
+class PayTypeAdmin(Audited):
+    """The numbered kinds of money and of accounts; an administrator's own have numbers above the reserved ones (PAY-38)."""
+
+    form = PayTypeForm
+    list_display = ("id", "name", "use", "tender", "active")
+    list_filter = ("use", "active")
+    ordering = ("id",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: models.Model | None = None) -> tuple[str, ...]:
+        """Keep what a reserved one is, and what payments of any were booked as."""
+        if isinstance(obj, PayType):
+            return ("name", "use", "tender") if obj.reserved else ("use", "tender")
+        return ()
+
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        """Refuse: payments and accounts name it; one that is not active is not offered."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: PayType, form: forms.ModelForm[Any], change: bool) -> None:
+        """Give a new one the next number above the reserved ones."""
+        if not change:
+            last = PayType.objects.aggregate(last=models.Max("id"))["last"]
+            obj.id = max(last or 0, LAST_RESERVED) + 1
+        super().save_model(request, obj, form, change)
 
 
 @admin.register(Payment)

@@ -49,7 +49,7 @@ def receipt(
             Row(_("Total charged"), formats.money(payment.total, currency), total=True),
             *_gone_back(payment),
             *_charged_together(together),
-            Row(_("Paid with"), str(payment.instrument or payment.get_tender_display())),
+            Row(_("Paid with"), str(payment.instrument or payment.pay_type)),
             Row(_("Date"), formats.moment(payment.created_at)),
             Row(_("Paid by"), _("Guest") if guest else payment.made_by),
         ]

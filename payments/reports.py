@@ -246,6 +246,8 @@ def autopay_forecast(*, biller: Biller, start: datetime.date, end: datetime.date
                  AND NOT (n.kind = 'bank' AND (c.blocks_bank OR c.cis_blocks_bank))
             JOIN payments_route r ON r.id = n.route_id AND r.active
             WHERE i.biller_id = %s AND i.kind = 'bill' AND i.open > 0 AND i.open >= %s AND i.reserved = 0
+              AND c.pay_type_id IS NULL AND NOT EXISTS (
+                  SELECT FROM datapump_balance b WHERE b.customer_id = c.id AND b.prepaid AND b.answered_at IS NOT NULL)
               AND i.collect_on BETWEEN %s AND %s
             GROUP BY 1 ORDER BY 1
             """,

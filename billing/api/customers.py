@@ -61,6 +61,9 @@ class CustomerShape(Shape):
     status = serializers.ChoiceField(choices=CustomerStatus.choices)
     card_blocked = serializers.SerializerMethodField(help_text="By the invoice file or the biller's system.")
     bank_blocked = serializers.SerializerMethodField(help_text="By the biller's system.")
+    pay_type = serializers.IntegerField(
+        source="pay_type_id", allow_null=True, help_text="How it pays, where no run collects from it; by its number."
+    )
     paperless = serializers.BooleanField()
     autopay = serializers.BooleanField()
     balance = Money(help_text="What is owed; below zero a credit.")

@@ -21,6 +21,7 @@ from billing.models.notices import (
     NoticeKind,
     NoticeState,
 )
+from billing.models.pay_types import PayType, PayTypeUse
 from billing.models.runs import Chunk, ChunkState, Run, RunKind, RunState
 from billing.models.sign_ons import SignOnKey, UsedTicket
 from billing.models.throttles import Throttle
@@ -56,6 +57,8 @@ __all__ = [
     "NoticeDelivery",
     "NoticeKind",
     "NoticeState",
+    "PayType",
+    "PayTypeUse",
     "PayerLink",
     "Posting",
     "PostingKind",

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models.functions import Lower, Now
 
 from billing.models.billers import Biller, CollectRule
+from billing.models.pay_types import PayType
 from billing.models.tenants import TenantQuerySet
 
 
@@ -74,6 +75,16 @@ class Customer(models.Model):
         help_text="Empty: the biller's rule (PAY-12).",
     )
     collect_days = models.PositiveSmallIntegerField(null=True, blank=True)
+    pay_type = models.ForeignKey(
+        PayType,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        limit_choices_to={"use": "account"},
+        help_text="How the account pays, where no run may collect from it (PAY-38). Empty: as it is enrolled.",
+    )
     balance = models.DecimalField(max_digits=14, decimal_places=2, default=Decimal("0.00"), editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     # Equality and ranges on a stored column may use an index below row security; lower(name) may not.

@@ -20,7 +20,7 @@ from billing import money
 from billing.api.idempotency import HEADER, REPLAYED, once
 from billing.api.invoices import CustomerRef
 from billing.api.views import Account, AmountAsked, ApiView, Money, PdfView, PeriodQuery, Shape, in_period, page_of
-from billing.models import Biller, Customer, Item, Scope
+from billing.models import Biller, Customer, Item, PayType, Scope
 from billing.papers.answers import answer
 from payments import receipts
 from payments.models import (
@@ -52,6 +52,7 @@ class PaymentQuery(PeriodQuery):
 
     account = Account(required=False)
     state = serializers.ChoiceField(choices=PaymentState.choices, required=False)
+    pay_type = serializers.IntegerField(min_value=0, max_value=2**31 - 1, required=False, help_text="By its number.")
 
 
 class PaymentRequest(Shape):
@@ -99,7 +100,13 @@ class OutsidePaymentRequest(Shape):
 
     account = Account()
     amount = AmountAsked(help_text="In the biller's currency, without fees.")
-    tender = serializers.ChoiceField(choices=Tender.choices)
+    tender = serializers.ChoiceField(choices=Tender.choices, required=False, help_text="Either this or a pay type.")
+    pay_type = serializers.IntegerField(
+        min_value=0,
+        max_value=2**31 - 1,
+        required=False,
+        help_text="The number of a pay type, whose rules the payment keeps to; either this or a tender.",
+    )
     channel = serializers.ChoiceField(
         choices=[CHANNELS[one] for one in outside_payments.CHANNELS],
         help_text="Where; csr is the biller's own counter.",
@@ -113,7 +120,9 @@ class OutsidePaymentRequest(Shape):
     taken_at = serializers.DateTimeField(required=False, help_text="When; without it now.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Hold channel and kiosk together."""
+        """Hold channel and kiosk together, and want either tender or pay type."""
+        if ("tender" in attrs) == ("pay_type" in attrs):
+            raise ValidationError({"pay_type": ["Give either a tender or a pay type."]}, code="invalid")
         return _with_kiosk(attrs)
 
 
@@ -144,6 +153,7 @@ class PaymentShape(Shape):
     total = Money(help_text="What the processor is asked for: the amount with the fee.")
     currency = serializers.CharField()
     tender = serializers.ChoiceField(choices=Tender.choices)
+    pay_type = serializers.IntegerField(source="pay_type_id", help_text="The number of its pay type.")
     instrument = InstrumentRef(allow_null=True)
     channel = serializers.SerializerMethodField()
     kiosk = serializers.CharField(help_text="The kiosk's id; empty where it was not made at one.")
@@ -248,7 +258,10 @@ class PaymentsView(ApiView):
     def get(self, request: Request) -> Response:
         """Give payments, the newest first."""
         chosen = self.query(PaymentQuery)
-        rows: QuerySet[Payment] = Payment.objects.filter(biller=self.biller).select_related("customer", "instrument")
+        mine = Payment.objects.filter(biller=self.biller)
+        if "pay_type" in chosen:
+            mine = mine.of_pay_type(chosen["pay_type"])
+        rows: QuerySet[Payment] = mine.select_related("customer", "instrument")
         rows = in_period(self.of_account(rows, chosen.get("account")), chosen)
         if "state" in chosen:
             rows = rows.filter(state=chosen["state"])
@@ -319,7 +332,8 @@ class OutsidePaymentsView(ApiView):
         payment = outside_payments.record(
             customer=self.customer_numbered(given["account"]),
             amount=given["amount"],
-            tender=Tender(given["tender"]),
+            tender=Tender(given["tender"]) if "tender" in given else None,
+            pay_type=_pay_type(given["pay_type"]) if "pay_type" in given else None,
             channel=_CHANNEL_OF[given["channel"]],
             approval_code=given["approval_code"],
             kiosk=given["kiosk"],
@@ -488,6 +502,13 @@ def instrument_of(customer: Customer, pk: uuid.UUID) -> Instrument:
     found = Instrument.objects.filter(customer=customer, pk=pk).select_related("route").first()
     if found is None:
         raise ValidationError({"instrument": ["This account has no such method."]}, code="unknown")
+    return found
+
+
+def _pay_type(number: int) -> PayType:
+    found = PayType.objects.filter(pk=number).first()
+    if found is None:
+        raise ValidationError({"pay_type": ["There is no such pay type."]}, code="unknown")
     return found
 
 

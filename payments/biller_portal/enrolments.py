@@ -17,7 +17,7 @@ from billing.actors import Requestor
 from billing.biller_portal.access import BillerRequest, biller_page
 from billing.biller_portal.accounts import DOORS, customer_or_404, frame
 from billing.errors import DomainError
-from billing.models import CollectRule, Customer
+from billing.models import CollectRule, Customer, PayType, PayTypeUse
 from billing.permissions import Permission
 from payments.biller_portal.methods import on_file
 from payments.models import AutoPayEnrolment, ScheduledPayment
@@ -78,7 +78,9 @@ def enrolled(request: BillerRequest, customer_id: int) -> HttpResponse:
 
 
 def _collection(customer: Customer) -> str:
-    """Say when AutoPay collects the account's bills."""
+    """Say whether and when AutoPay collects the account's bills."""
+    if customer.pay_type is not None:
+        return f"No run collects from this account: it pays as {customer.pay_type} ({customer.pay_type_id})."
     rule = CollectRule(customer.collect_rule or customer.biller.collect_rule)
     days = customer.collect_days if customer.collect_rule else customer.biller.collect_days
     words = f"{days or 0} days before its due date" if rule == CollectRule.BEFORE_DUE else rule.label.lower()
@@ -164,6 +166,14 @@ class CollectionForm(forms.Form):
         widget=forms.NumberInput(attrs={"class": "width-4"}),
     )
 
+    pay_type = forms.ModelChoiceField(
+        label="How the account pays",
+        queryset=PayType.objects.filter(use=PayTypeUse.ACCOUNT),
+        required=False,
+        empty_label="By AutoPay where it is enrolled, else each bill",
+        help_text="With any other choice no run ever collects from it; payments that somebody makes are taken as before.",
+    )
+
     def __init__(self, *args: Any, customer: Customer, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         usual = CollectRule(customer.biller.collect_rule).label.lower()
@@ -183,7 +193,7 @@ def collection(request: BillerRequest, customer_id: int) -> HttpResponse:
     """Choose when AutoPay collects the account's bills (PAY-12)."""
     customer = customer_or_404(request, customer_id)
     back = reverse("biller-account-enrolments", args=[customer.pk])
-    initial = {"rule": customer.collect_rule, "days": customer.collect_days}
+    initial = {"rule": customer.collect_rule, "days": customer.collect_days, "pay_type": customer.pay_type_id}
     form = CollectionForm(request.POST if request.method == "POST" else None, customer=customer, initial=initial)
     if request.method == "POST" and form.is_valid():
         given = form.cleaned_data
@@ -192,6 +202,7 @@ def collection(request: BillerRequest, customer_id: int) -> HttpResponse:
                 customer=customer,
                 rule=CollectRule(given["rule"]) if given["rule"] else None,
                 days=given["days"] or 0,
+                pay_type=given["pay_type"],
                 actor=request.actor,
             )
         except DomainError as refused:

@@ -20,7 +20,7 @@ from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.accounts import AccountList, account_url, drawn
 from billing.biller_portal.links import url_if_any
 from billing.errors import DomainError
-from billing.models import AuditEntry, Customer
+from billing.models import AuditEntry, Customer, PayType
 from billing.money import ZERO
 from billing.papers.answers import answer
 from billing.permissions import Permission
@@ -38,6 +38,7 @@ from payments.models import (
     Route,
     Tender,
 )
+from payments.models.payments import PaymentQuerySet
 from payments.operations import authorizations
 from payments.reports import UNRESOLVED_AFTER, confirmation_bounds
 from payments.results import in_words
@@ -55,6 +56,12 @@ class PaymentFilters(lists.Filters):
     q = django_filters.CharFilter(label="Account or confirmation", method="search")
     state = lists.AnyOf(label="Status", choices=statuses.choices("payment"))
     tender = lists.AnyOf(label="Tender", choices=Tender.choices)
+    pay_type = django_filters.ModelChoiceFilter(
+        label="Pay type",
+        queryset=lambda _request: PayType.objects.exclude(tender=""),
+        empty_label="Any",
+        method="narrow_to_type",
+    )
     channel = lists.AnyOf(label="Channel", choices=Channel.choices)
     route = django_filters.ModelChoiceFilter(
         label="Route",
@@ -68,6 +75,10 @@ class PaymentFilters(lists.Filters):
     by = django_filters.CharFilter(label="Made by", field_name="made_by", lookup_expr="icontains")
     run = django_filters.NumberFilter(label="Run", field_name="run_id", widget=forms.HiddenInput)
     periods = (("start", "end"),)
+
+    def narrow_to_type(self, rows: PaymentQuerySet, name: str, value: PayType) -> QuerySet[Payment]:
+        """Narrow to payments of a pay type."""
+        return rows.of_pay_type(value.pk)
 
     def search(self, rows: QuerySet[Payment], name: str, value: str) -> QuerySet[Payment]:
         """Narrow to a payment by its confirmation number, or to an account's payments."""
@@ -111,6 +122,7 @@ _COMMON: tuple[lists.Column[Payment], ...] = (
 )
 _IN_THE_FILE: tuple[lists.Column[Payment], ...] = (
     lists.Column("tender", "Tender", "get_tender_display", shown=False),
+    lists.Column("pay_type", "Pay type", lambda one: f"{one.pay_type_id} {one.pay_type}", shown=False),
     lists.Column("currency", "Currency", "currency", shown=False),
     lists.Column("fee", "Fee", "fee", shown=False),
     lists.Column("total", "Total", "total", shown=False),
@@ -148,7 +160,7 @@ class PaymentList(StaffPage, lists.ListPage[Payment]):
     def get_queryset(self, request: HttpRequest) -> Any:
         """Give the biller's payments."""
         mine = Payment.objects.visible_to(request.user).filter(biller=self.request.biller)
-        return mine.select_related("customer", "instrument", "route", "authorization")
+        return mine.select_related("customer", "instrument", "route", "authorization", "other_type")
 
 
 class AccountPayments(AccountList[Payment]):
@@ -162,14 +174,17 @@ class AccountPayments(AccountList[Payment]):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Give the account's payments."""
-        return Payment.objects.filter(customer=self.customer).select_related("instrument", "route", "authorization")
+        return Payment.objects.filter(customer=self.customer).select_related(
+            "instrument", "route", "authorization", "other_type"
+        )
 
 
 def payment_or_404(request: BillerRequest, payment_id: uuid.UUID) -> Payment:
     """Give the biller's payment; another biller's is not found, like one that does not exist."""
     mine = Payment.objects.visible_to(request.user).filter(biller=request.biller)
     return get_object_or_404(
-        mine.select_related("customer__biller", "instrument", "route", "biller", "authorization"), pk=payment_id
+        mine.select_related("customer__biller", "instrument", "route", "biller", "authorization", "other_type"),
+        pk=payment_id,
     )
 
 
@@ -242,6 +257,7 @@ def _facts(payment: Payment) -> list[tuple[str, object]]:
         ("Total", formats.money(payment.total, payment.currency) if payment.fee else ""),
         ("Method", str(payment.instrument) if payment.instrument else ""),
         ("Tender", payment.get_tender_display()),
+        ("Pay type", f"{payment.pay_type} ({payment.pay_type_id})"),
         ("Channel", payment.get_channel_display()),
         ("Made by", payment.made_by),
         ("Made", formats.moment(payment.created_at)),

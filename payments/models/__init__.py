@@ -7,6 +7,7 @@ from payments.models.cloud_payments import CloudPayer, CloudPayment
 from payments.models.enrolments import AutoPayEnrolment
 from payments.models.instruments import Instrument, InstrumentKind, InstrumentState
 from payments.models.payments import (
+    PAY_TYPE_OF,
     Allocation,
     AllocationState,
     Attempt,
@@ -25,6 +26,7 @@ from payments.models.routes import AnswerCode, Route
 from payments.models.scheduled_payments import ScheduledPayment, ScheduledState
 
 __all__ = [
+    "PAY_TYPE_OF",
     "Allocation",
     "AllocationState",
     "AnswerCode",

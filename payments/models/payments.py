@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from billing import formats
 from billing.actors import Requestor
-from billing.models import Biller, Customer
+from billing.models import Biller, Customer, PayType
 from billing.models.ids import UUID7
 from billing.models.tenants import CustomerOwnedQuerySet, TenantQuerySet
 from payments.models.instruments import Instrument
@@ -39,6 +39,10 @@ class Tender(models.TextChoices):
     CASH = "cash", "Cash"
 
 
+# The pay type of a payment whose tender says it all (PAY-38).
+PAY_TYPE_OF: dict[str, int] = {Tender.CARD: 10003, Tender.ACH: 10005, Tender.CASH: 10011, Tender.ECHECK: 10012}
+
+
 class Channel(models.IntegerChoices):
     """Where a payment was made (PAY-44)."""
 
@@ -58,6 +62,13 @@ class Channel(models.IntegerChoices):
 
 class PaymentQuerySet(CustomerOwnedQuerySet["Payment"]):
     """Payments, which their customer's payers may see."""
+
+    def of_pay_type(self, number: int) -> Self:
+        """Narrow to the payments of a pay type, by its number."""
+        tender = next((one for one, own in PAY_TYPE_OF.items() if own == number), None)
+        if tender is None:
+            return self.filter(other_type=number)
+        return self.filter(tender=tender, other_type__isnull=True)
 
     def charged_with(self, payment: Payment) -> Self:
         """Narrow to the payments that one attempt moved together with this one, itself among them; none where it went alone."""
@@ -114,6 +125,16 @@ class Payment(models.Model):
         max_digits=14, decimal_places=2, null=True, help_text="How much of the amount went back; empty where none did."
     )
 
+    other_type = models.ForeignKey(
+        PayType,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+        help_text="Its pay type, where that is not the tender's own.",
+    )
+
     objects = PaymentQuerySet.as_manager()
 
     class Meta:
@@ -149,6 +170,16 @@ class Payment(models.Model):
     def total(self) -> Decimal:
         """What the processor is asked for: the amount with the fee."""
         return self.amount + self.fee
+
+    @property
+    def pay_type_id(self) -> int:
+        """The number of its pay type (PAY-38)."""
+        return self.other_type_id or PAY_TYPE_OF[self.tender]
+
+    @property
+    def pay_type(self) -> str:
+        """Its pay type in words."""
+        return str(self.other_type or self.get_tender_display())
 
     @property
     def leading_id(self) -> uuid.UUID:

@@ -117,6 +117,9 @@ def _due(biller: Biller, options: Options, today: datetime.date) -> _Due:
         "NOT (n.kind = 'card' AND (c.blocks_card OR c.cis_blocks_card))",
         "NOT (n.kind = 'bank' AND (c.blocks_bank OR c.cis_blocks_bank))",
         "r.id = n.route_id AND r.active",
+        # How the account pays says that nobody collects from it (PAY-38), or the biller's system that it pays before it uses.
+        "c.pay_type_id IS NULL",
+        "NOT EXISTS (SELECT FROM datapump_balance b WHERE b.customer_id = c.id AND b.prepaid AND b.answered_at IS NOT NULL)",
     ]
     params: list[Any] = [
         biller.pk,

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from billing import audit, formats
 from billing.actors import Actor
 from billing.errors import DomainError
-from billing.models import CollectRule, Customer, Item, ItemKind, NoticeKind
+from billing.models import CollectRule, Customer, Item, ItemKind, NoticeKind, PayType, PayTypeUse
 from billing.operations import notices
 from billing.operations.remote_registrations import AccountsRefused
 from datapump.models import OptionalSetting, RecordType
@@ -60,6 +60,12 @@ class NotOneGroup(DomainError):
     default = _("These accounts are not billed together any more. Look at the page again.")  # type: ignore[assignment]
 
 
+class NotCollected(DomainError):
+    """The account's pay type says that no run collects from it."""
+
+    default = _("This account is not paid by AutoPay. Ask whoever sends its bills.")  # type: ignore[assignment]
+
+
 class CollectionRefused(DomainError):
     """AutoPay cannot collect like this."""
 
@@ -97,6 +103,8 @@ def first_collection(*, customer: Customer, now: datetime.datetime) -> datetime.
 
     ``None`` where no bill is open: the first one will be the next bill.
     """
+    if customer.pay_type_id is not None:
+        return None
     today = customer.biller.business_date(now)
     bills = Item.objects.filter(customer=customer, kind=ItemKind.BILL, open__gt=0)
     return min((_collection_day(item, customer, today) for item in bills), default=None)
@@ -120,6 +128,7 @@ def enrol_autopay(
 
     :raises ConsentMissing: nobody agreed.
     :raises MethodRefused: the method is another customer's, not usable, expired or blocked.
+    :raises NotCollected: the account pays otherwise.
     :raises AlreadyEnrolled: it is on with this method.
     """
     if not agreed:
@@ -204,6 +213,8 @@ def _enrol(
 ) -> AutoPayEnrolment:
     """Do it to an account whose row the caller holds; ``together`` is what is agreed to beside the usual terms."""
     biller, today = customer.biller, customer.biller.business_date(now)
+    if customer.pay_type_id is not None:
+        raise NotCollected
     unusable = instrument.state != InstrumentState.ACTIVE or instrument.expired(today)
     if instrument.customer_id != customer.pk or customer.blocks(instrument.kind) or unusable:
         raise MethodRefused(field="method")
@@ -303,22 +314,29 @@ def end_autopay(*, customer: Customer, actor: Actor, now: datetime.datetime | No
 
 
 @transaction.atomic(durable=True)
-def choose_collection(*, customer: Customer, rule: CollectRule | None, days: int, actor: Actor) -> bool:
+def choose_collection(
+    *, customer: Customer, rule: CollectRule | None, days: int, actor: Actor, pay_type: PayType | None = None
+) -> bool:
     """Choose when AutoPay collects an account's bills, ``None`` as its biller does; gives False where it was so already.
 
     ``days`` are those before the due date, where that is the rule. Bills that have a collection date keep it (PAY-12).
+    ``pay_type`` says how the account pays, where no run is to collect from it (PAY-38); an enrolment stays as it is.
 
-    :raises CollectionRefused: the days are none that are taken.
+    :raises CollectionRefused: the days are none that are taken, or the pay type is none of an account.
     """
     if not 0 <= days <= 60:
         raise CollectionRefused(field="days")
+    if pay_type is not None and pay_type.use != PayTypeUse.ACCOUNT:
+        raise CollectionRefused(f"{pay_type} does not say how an account pays.", field="pay_type")
     customer = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
-    wanted = (rule or "", days if rule == CollectRule.BEFORE_DUE else None)
-    if (customer.collect_rule, customer.collect_days) == wanted:
+    wanted = (rule or "", days if rule == CollectRule.BEFORE_DUE else None, pay_type.pk if pay_type else None)
+    if (customer.collect_rule, customer.collect_days, customer.pay_type_id) == wanted:
         return False
-    customer.collect_rule, customer.collect_days = wanted
-    customer.save(update_fields=["collect_rule", "collect_days"])
+    customer.collect_rule, customer.collect_days, customer.pay_type_id = wanted
+    customer.save(update_fields=["collect_rule", "collect_days", "pay_type"])
     words = rule.label if rule else "As the biller does"
+    if pay_type is not None:
+        words = f"Never, {pay_type}. {words}"
     audit.record(
         actor=actor,
         event="autopay.collection_chosen",

@@ -49,6 +49,7 @@ ASKING = 300.0
 MOST_DAYS_LATE = 7
 
 _LATE = gettext_noop("It could not be made on its day, and that is too long ago.")
+_NOT_COLLECTED = gettext_noop("This account is not paid by scheduled payments.")
 _BLOCKED = gettext_noop("This account cannot be paid this way. Choose another method.")
 _UNUSABLE = gettext_noop("This method cannot be used. Choose another one.")
 _HELD = gettext_noop("This method was declined too often to be charged again yet. Choose another one.")
@@ -240,6 +241,8 @@ def _why_not(one: ScheduledPayment, customer: Customer, today: datetime.date) ->
     method = one.instrument
     if one.pay_on < today - datetime.timedelta(days=MOST_DAYS_LATE):
         return _LATE
+    if customer.pay_type_id is not None:
+        return _NOT_COLLECTED
     if customer.blocks(method.kind):
         return _BLOCKED
     if method.state != InstrumentState.ACTIVE or method.expired(today) or not method.route.active:

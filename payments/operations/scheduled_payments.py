@@ -281,7 +281,7 @@ def check(
     For pages that show what is asked before it is done.
     """
     biller = customer.biller
-    if not biller.allow_scheduled_payments:
+    if not biller.allow_scheduled_payments or customer.pay_type_id is not None:
         raise SchedulingOff
     bill = _bill_of(customer)
     due = dues.due(customer=customer)

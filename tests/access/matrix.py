@@ -662,6 +662,7 @@ _API = [
     ),
     _api("cloud-payment", pick=PICKS["cloud_id"]),
     _api("routes"),
+    _api("pay-types"),
     _api(
         "instruments",
         "GET HEAD POST",

@@ -26,6 +26,7 @@ MAY: dict[str, set[str]] = {
     "billing_user": {"add", "change"},
     "billing_membership": {"add", "change", "delete"},
     "billing_payerlink": {"add", "delete"},
+    "billing_paytype": {"add", "change"},
     "billing_setting": {"add", "change"},
     "datapump_configuration": {"change"},
     "datapump_endpoint": {"change"},

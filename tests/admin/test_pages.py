@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 # What an administrator may make and change; everything else is made by operations and only read here.
 ADDED = {
-    "billing.Biller", "billing.Membership", "billing.PayerLink", "billing.Setting", "billing.User",
+    "billing.Biller", "billing.Membership", "billing.PayType", "billing.PayerLink", "billing.Setting", "billing.User",
     "django_celery_beat.CrontabSchedule", "django_celery_beat.IntervalSchedule", "django_celery_beat.PeriodicTask",
     "payments.AnswerCode", "payments.RetryLimit", "payments.Route", "sms.Line", "sms.Programme", "sms.Wording",
 }  # fmt: skip

@@ -70,6 +70,7 @@ class Account:
     declined_hours: int | None = None  # before the run
     bills: tuple[tuple[int | None, str], ...] = ((0, "84.10"),)
     held: bool = False  # its first bill is being paid otherwise
+    pays_as: int | None = None  # a pay type that no run collects from
 
 
 AMOUNTS = st.sampled_from(["1.99", "2.00", "2.01", "49.99", "50.00", "84.10", "0.01"])
@@ -86,6 +87,7 @@ ACCOUNTS = st.builds(
     declined_hours=st.one_of(st.none(), st.integers(0, 30)),
     bills=BILLS,
     held=st.sampled_from([False] * 5 + [True]),
+    pays_as=st.sampled_from([None] * 5 + [0, 10000, 10007]),
 )
 # Moments around which days begin, end, or are an hour longer or shorter somewhere.
 INSTANTS = [
@@ -137,6 +139,7 @@ FACTS = [
     *(Account(bills=((day, "84.10"),)) for day in (None, -2, -1, 1, 2)),
     *(Account(bills=((0, amount),)) for amount in ("1.99", "2.00", "49.99", "50.00")),
     Account(autopay=False),
+    *(Account(pays_as=number) for number in (0, 10000, 10007)),
     Account(held=True, bills=((0, "84.10"), (0, "50.00"))),
 ]
 ASKED = st.builds(
@@ -166,6 +169,8 @@ def wanted(
     if not account.autopay or account.status != asked.status or account.state != "active" or account.route == 2:
         return []
     if account.expires is not None and account.expires < 0:
+        return []
+    if account.pays_as is not None:
         return []
     if account.blocked in {account.kind, f"cis_{account.kind}"}:
         return []
@@ -210,7 +215,7 @@ class Town:
                 biller=self.biller, number=f"{next(_numbers)}-001", name="Somebody", status=one.status,
                 blocks_card=one.blocked == "card", blocks_bank=one.blocked == "bank",
                 cis_blocks_card=one.blocked == "cis_card", cis_blocks_bank=one.blocked == "cis_bank",
-                balance=sum(Decimal(amount) for _day, amount in one.bills),
+                pay_type_id=one.pays_as, balance=sum(Decimal(amount) for _day, amount in one.bills),
             )
             for one in accounts
         )  # fmt: skip

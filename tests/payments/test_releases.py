@@ -196,7 +196,7 @@ def test_a_run_releases_what_is_older_than_the_billers_days_and_options_narrow_o
     strange = held[50]
     Payment.objects.filter(pk=strange.pk).update(route=other)
     Attempt.objects.filter(payment=strange).update(route=other)
-    Instrument.objects.filter(pk=strange.instrument_id).update(route=other, token=processor.token(other.merchant))
+    Instrument.objects.filter(customer=strange.customer_id).update(route=other, token=processor.token(other.merchant))
 
     def released() -> set[int]:
         return {days for days, payment in held.items() if standing(payment)[0] == "failed"}
