@@ -117,6 +117,8 @@ class StripeServer:
         self._ids = count(1)
         self._late: list[threading.Thread] = []
         self._told_at = 0
+        self._inside = 0
+        self.most_at_once = 0
 
     # --- Hands -------------------------------------------------------------------------------------------------------
 
@@ -179,7 +181,7 @@ class StripeServer:
                 "payment_method": {"type": "us_bank_account"},
             }
             intent |= {"status": "requires_payment_method", "last_payment_error": error}
-            self._tell(account, "charge.failed", charge, at=charge["created"] + 120)
+            self._tell(account, "charge.failed", charge)
             return str(charge["id"])
         dispute = next(
             (one for one in self.account(account).things.values() if one["object"] == "dispute"), None
@@ -216,10 +218,22 @@ class StripeServer:
             self.asked.append((request.command, request.path, dict(parse_qsl(body.decode()))))
             self.headers.append(dict(request.headers))
         strike = self._struck(call)
+        with self.lock:
+            self._inside += 1
+            self.most_at_once = max(self.most_at_once, self._inside)
+        try:
+            self._strike_or_answer(request, call, parts.query, body, strike)
+        finally:
+            with self.lock:
+                self._inside -= 1
+
+    def _strike_or_answer(
+        self, request: BaseHTTPRequestHandler, call: str, query: str, body: bytes, strike: dict[str, Any] | None
+    ) -> None:
         fault, seconds = (strike["fault"], strike["seconds"]) if strike else ("", 0.0)
         if fault in {"drop_before", "drop_then_late", "late"}:
             if fault != "drop_before":
-                later = threading.Thread(target=self._do_later, args=(seconds, request, call, parts.query, body))
+                later = threading.Thread(target=self._do_later, args=(seconds, request, call, query, body))
                 later.start()
                 self._late.append(later)
             if fault == "late":
@@ -232,7 +246,7 @@ class StripeServer:
         if fault == "busy":
             self._reply(request, 429, b'{"error": {"type": "invalid_request_error", "code": "rate_limit"}}')
             return
-        status, answer = self._answer(request, call, parts.query, body, fault)
+        status, answer = self._answer(request, call, query, body, fault)
         text = json.dumps(answer).encode()
         if fault == "drop_after":
             self._drop(request)
@@ -388,6 +402,8 @@ class StripeServer:
         if code:
             error = {"type": "card_error", "code": "card_declined", "decline_code": code, "message": "It was declined."}
             intent["last_payment_error"] = error
+            charge |= {"failure_code": code, "failure_message": "It was declined."}
+            self._tell(account.id, "charge.failed", charge)
             raise Refusal(402, "card_error", **{**error, "payment_intent": self._expanded(account, intent)})
         charge["authorization_code"] = None if bank else f"{next(self._ids):06d}"
         if not manual:
@@ -483,9 +499,9 @@ class StripeServer:
         self.account(account).outcomes[method["id"]] = outcome
         return customer, method["id"]
 
-    def _tell(self, account: str, kind: str, thing: dict[str, Any], at: int = 0) -> dict[str, Any]:
+    def _tell(self, account: str, kind: str, thing: dict[str, Any]) -> dict[str, Any]:
         """Keep an event; each is told a second after the last, since Stripe's times are whole seconds."""
-        self._told_at = max(self._told_at + 1, int(time.time()), at)
+        self._told_at = max(self._told_at + 1, int(time.time()))
         return self._add(
             account, "evt", "event", type=kind, created=self._told_at, data={"object": copy.deepcopy(thing)}
         )

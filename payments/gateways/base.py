@@ -204,12 +204,14 @@ class ResponseFile:
 
     ``covers_until`` is the moment up to which the file names every charge of the merchant. A request that was still
     under way then is in a later file: absence from a file says something only of what was sent long enough before.
+    ``unresolved`` are keys that the file names without a result: they are not absent, and are looked up.
     """
 
     name: str
     covers_from: datetime
     covers_until: datetime
     answers: Sequence[Answer] = field(default_factory=tuple)
+    unresolved: Sequence[str] = ()
 
 
 class ReversalKind(enum.StrEnum):
@@ -244,7 +246,8 @@ class Gateway(Protocol):
     ``dedupe_window`` is how long the processor recognises a repeated key, ``None`` where it does not: outside of it an
     automatic resubmission is impossible. ``settle_time`` is how long after sending "absent" begins to be evidence.
     ``authorization_life`` is how long the processor holds the money of an authorization; a deposit after it is taken as
-    well, and costs more (PAY-7). ``batch_limit`` is how many requests one ``send`` may carry; one means online only.
+    well, and costs more (PAY-7). ``batch_limit`` is how many requests are given to one ``send`` before their answers are
+    settled: in one message, or in many of which several go at once.
     """
 
     name: str

@@ -115,26 +115,31 @@ def read_response_files(*, biller: Biller, actor: Actor) -> Recovered:
 
     A file proves absence for an attempt last sent, with the settle time, within what it covers. Any number of times.
 
-    :raises GatewayError: a processor did not give its files; those read before stay settled.
+    :raises GatewayError: a processor did not give its files; those read before, and the others', stay settled.
     """
-    settled, abandoned = Settled(), 0
+    settled, abandoned, silent = Settled(), 0, None
     for route in Route.objects.filter(biller=biller).order_by("pk"):
-        gateway = open_route(route)
-        for file in gateway.response_files():
-            settled += settlements.settle(
-                biller=biller,
-                answers=list(file.answers),
-                actor=actor,
-                now=timezone.now(),
-            )
-            abandoned += abandon_absent(
-                biller=biller,
-                route=route,
-                file=file,
-                settle_time=gateway.settle_time,
-                actor=actor,
-                now=timezone.now(),
-            )
+        try:
+            gateway = open_route(route)
+            for file in gateway.response_files():
+                settled += settlements.settle(
+                    biller=biller,
+                    answers=list(file.answers),
+                    actor=actor,
+                    now=timezone.now(),
+                )
+                abandoned += abandon_absent(
+                    biller=biller,
+                    route=route,
+                    file=file,
+                    settle_time=gateway.settle_time,
+                    actor=actor,
+                    now=timezone.now(),
+                )
+        except GatewayError as error:
+            silent = error
+    if silent is not None:
+        raise silent
     waiting = Attempt.objects.unfinished().filter(biller=biller, state=AttemptState.OPEN).count()
     return Recovered(settled=settled, abandoned=abandoned, waiting=waiting)
 
@@ -152,7 +157,7 @@ def abandon_absent(
 
     Those last sent within the settle time before the end of its span may be in a later file.
     """
-    named = {answer.key for answer in file.answers}
+    named = {answer.key for answer in file.answers} | set(file.unresolved)
     covered = (
         Attempt.objects.unfinished()
         .select_related("payment")

@@ -361,19 +361,28 @@ def test_a_days_list_names_charges_refunds_deposits_and_releases_once_it_is_an_h
         returned = charge(stripe.token(ACCOUNT, "approve", "bank"), tender="bank")
         answer_of(gateway, returned)
         stripe.reverse(ACCOUNT, returned.key, "return")
+        undecided = charge(token)
+        answer_of(gateway, undecided)
+        stripe.intent_of(ACCOUNT, undecided.key)["status"] = "processing"
     with time_machine.travel(datetime(2026, 11, 21, 12, 0, tzinfo=UTC), tick=True):
         later = [
             answer_of(gateway, charge(token, command=command, reference=done[number].processor_reference))
             for command, number in ((Command.REFUND, 0), (Command.DEPOSIT, 2), (Command.RELEASE, 3))
         ]
+        asked = charge(token, command=Command.REFUND, amount=Decimal("1.00"), reference=done[2].processor_reference)
+        refund = answer_of(gateway, asked)
+        stripe.account(ACCOUNT).things[refund.processor_reference]["status"] = "requires_action"
     with time_machine.travel(datetime(2026, 11, 21, 12, 30, tzinfo=UTC), tick=False):
         early = list(gateway.response_files())
     with time_machine.travel(datetime(2026, 11, 22, 12, 0, tzinfo=UTC), tick=False):
         files = list(gateway.response_files())
         longer = list(gateway.response_files(datetime(2026, 11, 14, 9, 0, tzinfo=UTC)))
+        longest = list(gateway.response_files(datetime(2026, 9, 1, tzinfo=UTC)))
     # After a restore they reach back as far as is asked for, and say what each message was about.
     assert longer[0].covers_from == datetime(2026, 11, 14, tzinfo=UTC)
     assert longer[-3:] == files
+    # Deposits are known from events alone, which Stripe keeps for thirty days.
+    assert longest[0].covers_from == datetime(2026, 10, 25, tzinfo=UTC)
     about = {one.key: one.request for file in files for one in file.answers if one.request}
     assert {key: (one.command, one.account, one.payment, one.currency) for key, one in about.items()} == {
         requests[0].key: (Command.CHARGE, requests[0].account, "pay-1", "USD"),
@@ -388,7 +397,8 @@ def test_a_days_list_names_charges_refunds_deposits_and_releases_once_it_is_an_h
         else (datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 11, 22, 11, tzinfo=UTC))
         for day in (20, 21, 22)
     ]
-    # A debit that failed is no charge, and its return is told as one.
+    # A debit that failed has its return told as one; what has no result yet keeps nothing else from being read.
+    assert [file.unresolved for file in files] == [(returned.key, undecided.key), (asked.key,), ()]
     assert [answer.key for answer in files[0].answers] == [answer.key for answer in done]
     assert {answer.key: answer.result for answer in files[0].answers} == {one.key: one.result for one in done}
     assert sorted(answer.key for answer in files[1].answers) == sorted(answer.key for answer in later)
@@ -424,12 +434,14 @@ def test_disputes_and_returns_are_told_by_what_moved(stripe: StripeServer) -> No
         charge(stripe.token(ACCOUNT, "approve", "bank"), tender="bank"),
     )
     declined = charge(stripe.token(ACCOUNT, "soft_decline"))
-    for request in (card, bank, declined):
+    refused = charge(stripe.token(ACCOUNT, "soft_decline", "bank"), tender="bank")
+    for request in (card, bank, declined, refused):
         answer_of(gateway, request)
     stripe.reverse(ACCOUNT, card.key, "chargeback", 1000)
+    # Within seconds: whether a debit was declined when it was taken up or failed right afterwards, the event does not say.
     stripe.reverse(ACCOUNT, bank.key, "return")
     told = {one.key: one for one in gateway.reversals(began)}
-    assert set(told) == {card.key, bank.key}
+    assert set(told) == {card.key, bank.key, refused.key}
     assert (told[card.key].kind, told[card.key].amount, told[card.key].code, told[card.key].reason) == (
         ReversalKind.CHARGEBACK,
         Decimal("10.00"),

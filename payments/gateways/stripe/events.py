@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from payments.gateways.base import NotAuthentic, OutcomeUnknown, ProcessorEvent
@@ -18,6 +19,8 @@ from payments.gateways.stripe.answers import DEPOSIT_KEY, KEY, RELEASE_KEY, Json
 SIGNATURE = "stripe-signature"
 TOLERANCE = 300  # seconds
 BODY_LARGEST = 512 * 1024
+# Stripe keeps events for thirty days.
+KEPT = timedelta(days=29)
 
 # What is worth asking about: what came of a charge, and what took money back.
 OUTCOMES = frozenset(

@@ -2,7 +2,8 @@
 
 A charge stands in the day in which its intent was created; a refund, a deposit and a release in the day in which they
 were done, which is why each is read from a list of its own. A day is given when it is an hour old, and the day that has
-begun up to an hour ago: until then a list may still grow.
+begun up to an hour ago: until then a list may still grow. Deposits and releases are known from events, so that no day is
+given that reaches further back than those. What has no result, or cannot be read, is named and left to be looked up.
 
 Source: PAY-10, PAY-23.
 """
@@ -14,9 +15,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from payments.gateways.base import Answer, ChargeRequest, Command, ResponseFile
+from payments.gateways.base import Answer, ChargeRequest, Command, OutcomeUnknown, ResponseFile
 from payments.gateways.stripe import answers
 from payments.gateways.stripe.answers import DEPOSIT_KEY, KEY, RELEASE_KEY, Json, part, text
+from payments.gateways.stripe.events import KEPT
 from payments.gateways.stripe.pages import Ask, pages
 
 DAYS = 3
@@ -29,26 +31,30 @@ def read(
 ) -> Iterator[ResponseFile]:
     """Give the files of the last days, or of those since a moment, oldest first."""
     ends = (now - LAG).astimezone(UTC).replace(microsecond=0)
-    first = since.astimezone(UTC).date() if since else ends.date() - timedelta(days=DAYS - 1)
+    oldest = (now - KEPT).astimezone(UTC).date() + timedelta(days=1)
+    first = max(since.astimezone(UTC).date(), oldest) if since else ends.date() - timedelta(days=DAYS - 1)
     day = datetime.combine(first, time(), tzinfo=UTC)
     while day < ends:
         until = min(day + timedelta(days=1), ends)
+        rows = list(_rows(ask, api, codes, {"gte": int(day.timestamp()), "lt": int(until.timestamp())}))
         yield ResponseFile(
             name=f"{merchant} {day:%Y-%m-%dT%H:%M:%SZ} to {until:%Y-%m-%dT%H:%M:%SZ}",
             covers_from=day,
             covers_until=until,
-            answers=tuple(_answers(ask, api, codes, {"gte": int(day.timestamp()), "lt": int(until.timestamp())})),
+            answers=tuple(row for row in rows if isinstance(row, Answer)),
+            unresolved=tuple(row for row in rows if isinstance(row, str)),
         )
         day += timedelta(days=1)
 
 
-def _answers(ask: Ask, api: Any, codes: Mapping[str, int], created: Mapping[str, int]) -> Iterator[Answer]:
+def _rows(ask: Ask, api: Any, codes: Mapping[str, int], created: Mapping[str, int]) -> Iterator[Answer | str]:
+    """Give an answer for each key of a day, and the key alone where there is none."""
     for intent in _oldest_first(ask, api.payment_intents.list, {"created": created, "expand": ["data.latest_charge"]}):
-        if (key := _named(intent, KEY)) and not _is_returned(intent):
-            yield _with_request(answers.read_intent(intent, key, codes), intent)
+        if key := _named(intent, KEY):
+            yield _row(key, _charge, intent, key, codes)
     for refund in _oldest_first(ask, api.refunds.list, {"created": created}):
         if key := _named(refund, KEY):
-            yield answers.read_refund(refund, key, codes)
+            yield _row(key, answers.read_refund, refund, key, codes)
     for event in _oldest_first(ask, api.events.list, {"created": created, "types": _MOVED}):
         thing = part(part(event, "data"), "object")
         captured = text(event, "type") == "charge.captured"
@@ -57,9 +63,27 @@ def _answers(ask: Ask, api: Any, codes: Mapping[str, int], created: Mapping[str,
             continue
         intent = _intent(ask, api, name)
         if captured and (key := _named(intent, DEPOSIT_KEY)):
-            yield _with_request(answers.read_deposit(intent, key), intent, deposited=True)
+            yield _row(key, _deposit, intent, key)
         elif not captured and (key := _named(intent, RELEASE_KEY)):
-            yield answers.read_release(intent, key)
+            yield _row(key, answers.read_release, intent, key)
+
+
+def _row(key: str, read: Callable[..., Answer], *given: Any) -> Answer | str:
+    try:
+        return read(*given)
+    except OutcomeUnknown:
+        return key
+
+
+def _charge(intent: Json, key: str, codes: Mapping[str, int]) -> Answer:
+    if text(intent, "status") == "requires_payment_method" and answers.is_bank(intent):
+        # It may have been answered as carried out when it was taken up; then its return is told as one.
+        raise OutcomeUnknown("a debit that failed at once or later")
+    return _with_request(answers.read_intent(intent, key, codes), intent)
+
+
+def _deposit(intent: Json, key: str) -> Answer:
+    return _with_request(answers.read_deposit(intent, key), intent, deposited=True)
 
 
 def _with_request(answer: Answer, intent: Json, *, deposited: bool = False) -> Answer:
@@ -103,8 +127,3 @@ def _oldest_first(ask: Ask, call: Callable[[Any], Any], wanted: Mapping[str, Any
 
 def _named(thing: Json, name: str) -> str:
     return text(part(thing, "metadata"), name)
-
-
-def _is_returned(intent: Json) -> bool:
-    """Say whether it is a debit that failed: it was answered when it was taken up, and its return is told as one."""
-    return text(intent, "status") == "requires_payment_method" and answers.is_bank(intent)

@@ -74,7 +74,8 @@ class StripeGateway:
     """
 
     name = "stripe"
-    batch_limit = 1
+    # Each request goes alone, ``concurrency`` of them at once; their answers are kept together.
+    batch_limit = 200
 
     def __init__(
         self,

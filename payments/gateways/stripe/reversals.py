@@ -9,12 +9,13 @@ Source: PAY-32; evidence 1.4.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from payments.gateways.base import OutcomeUnknown, Reversal, ReversalKind
 from payments.gateways.stripe.amounts import major_units
 from payments.gateways.stripe.answers import DEPOSIT_KEY, KEY, Json, moment, part, text, whole
+from payments.gateways.stripe.events import KEPT
 from payments.gateways.stripe.pages import Ask, pages
 
 _WITHDRAWN, _REINSTATED, _FAILED = (
@@ -22,10 +23,6 @@ _WITHDRAWN, _REINSTATED, _FAILED = (
     "charge.dispute.funds_reinstated",
     "charge.failed",
 )
-# Events are kept for thirty days.
-_EVENTS_KEPT = timedelta(days=29)
-# A debit that fails later than this after it was taken up was answered as carried out before.
-_AT_ONCE = 60  # seconds
 
 
 def read(ask: Ask, api: Any, since: datetime, now: datetime) -> Iterator[Reversal]:
@@ -33,7 +30,7 @@ def read(ask: Ask, api: Any, since: datetime, now: datetime) -> Iterator[Reversa
     intent_of = _intents(ask, api)
     found: dict[str, Reversal] = {}
     begun = int(since.timestamp())
-    if now - since > _EVENTS_KEPT:
+    if now - since > KEPT:
         # A dispute may be opened long after its charge, and be won long after it was opened.
         for dispute in pages(ask, api.disputes.list, {"expand": ["data.charge"]}):
             for one in _of_dispute(dispute, intent_of):
@@ -54,10 +51,9 @@ def read(ask: Ask, api: Any, since: datetime, now: datetime) -> Iterator[Reversa
 
 
 def _of_debit(charge: Json, happened_at: datetime) -> Reversal | None:
-    """Read a debit of a bank account that failed after it had been taken up."""
+    """Read a debit of a bank account that failed: at once or later cannot be told, and is known by what we were answered."""
     key = key_of(charge)
-    late = happened_at.timestamp() - whole(charge, "created") > _AT_ONCE
-    if not key or not late or text(part(charge, "payment_method_details"), "type") != "us_bank_account":
+    if not key or not _is_bank(charge):
         return None
     code = text(charge, "failure_code") or "failed"
     return Reversal(
