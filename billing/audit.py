@@ -33,6 +33,7 @@ SENTENCES: dict[str, Any] = {
     "biller.charging_started": _("Allowed charging again"),
     "biller.charging_stopped": _("Stopped all charging: %(reason)s"),
     "biller.look_changed": _("Changed the look and contact: %(fields)s"),
+    "biller.not_compared": _("Left out, so that nobody compared their charges with the processor’s: %(routes)s"),
     "biller.reconciled": _(
         "Reconciled the book with the processors’: %(confirmed)s charges alike, %(recorded)s of %(total)s recorded"
     ),

@@ -10,6 +10,7 @@ Source: PAY-10; the design's five rules, 2 to 4; docs/adr/0013.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import uuid
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from billing.errors import DomainError
 from billing.failpoints import failpoint
 from billing.models import Biller, Customer, Item
 from billing.money import ZERO
-from payments.gateways.base import Answer, ChargeRequest, Command, Result
+from payments.gateways.base import Answer, ChargeRequest, Command, Gateway, OutcomeUnknown, Result
 from payments.models import (
     Attempt,
     AttemptState,
@@ -90,11 +91,17 @@ class _Tally:
 
 
 def reconcile(
-    *, biller: Biller, actor: Actor, now: datetime.datetime, since: datetime.datetime | None = None
+    *,
+    biller: Biller,
+    actor: Actor,
+    now: datetime.datetime,
+    since: datetime.datetime | None = None,
+    without: Sequence[Route] = (),
 ) -> Reconciled:
     """Compare every charge that the processors name since a moment with ours, and put right what can be.
 
-    ``since`` is by default the moment that the restore itself named. May run any number of times, each charge counts once.
+    ``since`` is by default the moment that the restore itself named. ``without`` are routes whose processors can no longer be
+    asked: nobody compares their charges, which is written down. May run any number of times, each charge counts once.
     Where nothing stands in the way the mark of the restore is taken off; charging stays stopped until somebody allows it.
 
     :raises NotReconciled: no moment was given and the biller was not restored.
@@ -105,7 +112,7 @@ def reconcile(
     if begin is None:
         raise NotReconciled("Say since when the books are to be compared.", field="since")
     tally, uncovered = _Tally(), ""
-    for route in Route.objects.filter(biller=biller).order_by("pk"):
+    for route in Route.objects.filter(biller=biller).exclude(pk__in=[one.pk for one in without]).order_by("pk"):
         uncovered = _compare(biller, route, begin, tally, actor, now) or uncovered
     failpoint("reconcile.compared")
     why_not = uncovered
@@ -116,7 +123,7 @@ def reconcile(
         if biller.reconcile_since is not None and begin > biller.reconcile_since:
             why_not = f"The books were compared since {begin:%Y-%m-%d %H:%M} UTC only. Leave --since out."
         else:
-            _take_mark_off(biller, tally, actor)
+            _take_mark_off(biller, tally, without, actor)
     return Reconciled(
         confirmed=tally.confirmed,
         settled=tally.settled,
@@ -135,7 +142,7 @@ def _open(biller: Biller, kind: CaseKind) -> int:
 
 
 @transaction.atomic(durable=True)
-def _take_mark_off(biller: Biller, tally: _Tally, actor: Actor) -> None:
+def _take_mark_off(biller: Biller, tally: _Tally, without: Sequence[Route], actor: Actor) -> None:
     # A restore that was noticed meanwhile has a mark of its own.
     taken = Biller.objects.filter(pk=biller.pk, restored_at=biller.restored_at).update(
         restored_at=None, reconcile_since=None
@@ -148,6 +155,14 @@ def _take_mark_off(biller: Biller, tally: _Tally, actor: Actor) -> None:
             subject=f"biller:{biller.pk}",
             facts={"confirmed": tally.confirmed, "recorded": tally.recorded, "total": str(tally.recorded_total)},
         )
+    if taken and without:
+        audit.record(
+            actor=actor,
+            event="biller.not_compared",
+            biller_id=biller.pk,
+            subject=f"biller:{biller.pk}",
+            facts={"routes": ", ".join(route.name for route in without)},
+        )
 
 
 def _compare(
@@ -156,6 +171,7 @@ def _compare(
     """Compare one route's charges; gives what the files do not cover, in words, or nothing."""
     gateway = open_route(route)
     named: set[uuid.UUID] = set()
+    undecided: list[str] = []
     covered_from: datetime.datetime | None = None
     covered_until: datetime.datetime | None = None
     for file in gateway.response_files(begin):
@@ -167,6 +183,8 @@ def _compare(
         covered_until = file.covers_until
         ours, lost = _sort(biller, file.answers)
         named |= {attempt_id for attempt_id, _answer in ours}
+        named |= {attempt_id for key in file.unresolved if (attempt_id := _uuid(key)) is not None}
+        undecided += file.unresolved
         tally.confirmed += _confirmed(biller, ours)
         tally.settled += settlements.settle(
             biller=biller, answers=[answer for _id, answer in ours], actor=actor, now=now
@@ -184,6 +202,11 @@ def _compare(
     _miss(biller, route, max(begin, covered_from), covered_until - gateway.settle_time, named)
     if covered_from > begin:
         return f"The response files of {route} begin only at {covered_from:%Y-%m-%d %H:%M} UTC."
+    if waiting := _without_result(biller, gateway, undecided):
+        return (
+            f"The processor of {route} has no result yet for {waiting} charge(s) that are not in our book. Reconcile again"
+            " when it has."
+        )
     last = biller.restored_at
     if last is not None and covered_until - gateway.settle_time < last:
         return (
@@ -191,6 +214,18 @@ def _compare(
             " restore may be in a later one: wait for it, and reconcile again."
         )
     return ""
+
+
+def _without_result(biller: Biller, gateway: Gateway, keys: Sequence[str]) -> int:
+    """Count those of the keys that our book does not have, and that were not declined when they are asked for."""
+    ids = [pk for key in keys if (pk := _uuid(key)) is not None]
+    known = {str(pk) for pk in Attempt.objects.filter(biller=biller, pk__in=ids).values_list("pk", flat=True)}
+    lost = {key for key in keys if key not in known}
+    with contextlib.suppress(OutcomeUnknown):
+        for found in gateway.lookup(sorted(lost)) if lost else ():
+            if isinstance(found, Answer) and found.result != Result.PASS:
+                lost.discard(found.key)
+    return len(lost)
 
 
 def _sort(biller: Biller, answers: Sequence[Answer]) -> tuple[list[tuple[uuid.UUID, Answer]], list[Answer]]:
@@ -439,15 +474,20 @@ def _begin_refund(
     biller: Biller, route: Route, answer: Answer, request: ChargeRequest, actor: Actor, now: datetime.datetime
 ) -> bool:
     """Write a refund that our book has lost as it stood before the answer; False where nobody can tell of which payment."""
-    charge = Attempt.objects.filter(
+    if not request.reference:
+        return False
+    charges = Attempt.objects.filter(
         route=route,
         biller=biller,
         command__in=_MOVES_MONEY,
         state=AttemptState.APPLIED,
         result=Result.PASS,
         processor_reference=request.reference,
-    ).first()
-    if charge is None or not request.reference:
+    )
+    # By the payment that went along, where our book has it: no index has the processor's references.
+    told = Payment.objects.filter(pk=_uuid(request.payment), biller=biller).first()
+    charge = (charges.filter(payment_id=told.leading_id).first() if told else None) or charges.first()
+    if charge is None:
         return False
     # A charge of a group says only by the payment that went along which of them was given back.
     asked = _uuid(request.payment) if charge.covers > 1 else charge.payment_id
@@ -497,8 +537,8 @@ def _instrument(route: Route, customer: Customer, request: ChargeRequest) -> Ins
 def record_unbooked(*, case: Case, customer: Customer, evidence: str, actor: Actor, now: datetime.datetime) -> Payment:
     """Record a charge that only the processor has as a payment of an account, on a person's evidence; gives the payment.
 
-    :raises CaseRefused: there is no evidence, the case is another kind's or closed, or what the processor says of the
-        charge is not enough to record it.
+    :raises CaseRefused: there is no evidence, the case is another kind's or closed, somebody records it for another account,
+        or what the processor says of the charge is not enough to record it.
     """
     _check(case, evidence)
     route = Route.objects.filter(biller_id=case.biller_id, pk=case.facts.get("route") or 0).first()
@@ -531,13 +571,18 @@ def record_unbooked(*, case: Case, customer: Customer, evidence: str, actor: Act
         request=request,
     )
     with transaction.atomic(durable=True):
+        case = _lock(case, evidence)
+        if case.customer_id not in {None, customer.pk}:
+            raise CaseRefused("Somebody else has recorded this charge for another account.", field="account")
+        items = _hold(customer)
         if not Attempt.objects.filter(pk=case.key).exists():
-            _write(customer, _hold(customer), route, answer, request, actor, now)
+            _write(customer, items, route, answer, request, actor, now)
+        Case.objects.filter(pk=case.pk).update(customer=customer, attempt_id=uuid.UUID(case.key))
     settlements.settle(biller=case.biller, answers=[answer], actor=actor, now=now)
     with transaction.atomic(durable=True):
-        Case.objects.filter(pk=case.pk).update(customer=customer, attempt_id=uuid.UUID(case.key))
-        case.customer = customer
-        write_outcome(case, f"Recorded for {customer.shown_number}. {evidence}", actor, now)
+        case = Case.objects.select_for_update(no_key=True).get(pk=case.pk)
+        if case.state == CaseState.OPEN:
+            write_outcome(case, f"Recorded for {customer.shown_number}. {evidence}", actor, now)
     return Attempt.objects.select_related("payment").get(pk=case.key).payment
 
 
@@ -546,9 +591,15 @@ def close_reconciled(*, case: Case, outcome: str, actor: Actor, now: datetime.da
 
     :raises CaseRefused: nothing was found out, or the case is of another kind or closed.
     """
-    _check(case, outcome)
     with transaction.atomic(durable=True):
-        write_outcome(case, outcome, actor, now)
+        write_outcome(_lock(case, outcome), outcome, actor, now)
+
+
+def _lock(case: Case, evidence: str) -> Case:
+    """Give a case as it stands now, locked inside the caller's transaction, where it may still be decided."""
+    locked = Case.objects.select_related("biller").select_for_update(of=("self",), no_key=True).get(pk=case.pk)
+    _check(locked, evidence)
+    return locked
 
 
 def _check(case: Case, evidence: str) -> None:

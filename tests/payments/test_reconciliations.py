@@ -23,7 +23,7 @@ from django.utils import timezone
 from psycopg import sql
 
 from billing.actors import Actor, Requestor
-from billing.models import Biller, Customer, Installation, Item, Run
+from billing.models import AuditEntry, Biller, Customer, Installation, Item, Run
 from billing.operations import billers
 from datapump.models import Record
 from payments.gateways.base import Answer, ChargeRequest, Command
@@ -305,9 +305,27 @@ def test_charges_that_cannot_be_told_and_payments_they_do_not_name_are_cases(
         reconciliations.record_unbooked(
             case=case, customer=other.customer, evidence=" ", actor=DANA, now=timezone.now()
         )
+    seen_before = Case.objects.get(pk=case.pk)
     payment = reconciliations.record_unbooked(
         case=case, customer=other.customer, evidence="Called them.", actor=DANA, now=timezone.now()
     )
+    # Somebody who had the same page open decides nothing any more.
+    for late in (
+        lambda: reconciliations.record_unbooked(
+            case=seen_before, customer=ours.customer, evidence="Called too.", actor=SYSTEM, now=timezone.now()
+        ),
+        lambda: reconciliations.close_reconciled(case=seen_before, outcome="No.", actor=SYSTEM, now=timezone.now()),
+    ):
+        with pytest.raises(CaseRefused, match="closed already"):
+            late()
+    assert Case.objects.get(pk=case.pk).customer_id == other.customer_id
+    # Nor does somebody who came while it was being recorded for another account.
+    Case.objects.filter(pk=case.pk).update(state="open")
+    with pytest.raises(CaseRefused, match="another account"):
+        reconciliations.record_unbooked(
+            case=seen_before, customer=ours.customer, evidence="Called too.", actor=SYSTEM, now=timezone.now()
+        )
+    Case.objects.filter(pk=case.pk).update(state="done")
     assert (payment.state, payment.amount, payment.customer_id) == ("posted", Decimal("33.00"), other.customer_id)
     assert Customer.objects.get(pk=other.customer_id).balance == Decimal("-33.00")
     reconciliations.close_reconciled(
@@ -340,6 +358,36 @@ def test_the_command_says_what_is_missing_and_lets_charging_go_on_when_nothing_i
         call_command("reconcile", "--biller", biller.slug, "--since", str(timezone.now() - HOUR / 60), stdout=out)
     call_command("reconcile", "--biller", biller.slug, "--allow-charging", stdout=out)
     assert marks(biller) == (False, None, None)
+
+
+@pytest.mark.spec("PAY-10")
+def test_one_processor_that_is_gone_keeps_neither_its_biller_nor_the_others_waiting(
+    biller: Biller, processor: Processor
+) -> None:
+    owing(biller, processor)
+    other = make_biller(name="Oak Hollow")
+    make_route(
+        other, processor.url, merchant="oak", options={"timeout": 2.0, "batch_timeout": 2.0, "settle_seconds": 2.0}
+    )
+    gone = make_route(biller, "http://127.0.0.1:1", merchant="gone", name="Gone", options={"connect_timeout": 0.5})
+    restores.declare(billers=[biller, other], actor=SYSTEM, now=timezone.now())
+    long_ago()
+    for route in Route.objects.exclude(pk=gone.pk):
+        processor.close_response_file(route.merchant)
+    for options in (["--rfr"], ["--returns"]):
+        out = io.StringIO()
+        with pytest.raises(CommandError, match=f"{biller}: .*could not be read") as failed:
+            call_command("recover", "--biller", "all", *options, stdout=out)
+        assert str(other) not in str(failed.value) and str(other) in out.getvalue()
+    with pytest.raises(CommandError, match=f"Not reconciled: {biller}. "):
+        call_command("reconcile", "--biller", "all", stdout=io.StringIO())
+    assert (marks(biller)[1] is not None, marks(other)) == (True, (True, None, None))
+    with pytest.raises(CommandError, match="Not reconciled"):
+        call_command("reconcile", "--biller", biller.slug, "--without", "Nowhere", stdout=io.StringIO())
+    assert marks(biller)[1] is not None
+    call_command("reconcile", "--biller", biller.slug, "--without", "Gone", stdout=io.StringIO())
+    assert marks(biller) == (True, None, None)
+    assert AuditEntry.objects.get(event="biller.not_compared").facts == {"routes": "Gone"}
 
 
 @pytest.mark.spec("PAY-10")

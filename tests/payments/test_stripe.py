@@ -11,14 +11,17 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import time_machine
 from axe_playwright_python.sync_playwright import Axe
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from billing.actors import Actor
 from billing.models import AuditEntry, Customer
 from payments import books, tasks
+from payments.gateways.base import ChargeRequest, Command
 from payments.gateways.base import ProcessorEvent as Told
 from payments.models import (
     Attempt,
@@ -31,10 +34,30 @@ from payments.models import (
     Reversal,
     Route,
 )
-from payments.operations import authorizations, charges, processor_events, recoveries, refunds
+from payments.operations import (
+    authorizations,
+    charges,
+    processor_events,
+    reconciliations,
+    recoveries,
+    refunds,
+    restores,
+    returns,
+)
+from payments.operations.routes import open_route
 from tests.access.headers import faults
 from tests.browsers import RULES
-from tests.factories import NOON, make_biller, make_customer, make_instrument, make_invoice, make_link, make_user
+from tests.factories import (
+    NOON,
+    make_autopay,
+    make_biller,
+    make_customer,
+    make_instrument,
+    make_invoice,
+    make_link,
+    make_user,
+)
+from tests.payments.test_collections import collect, today
 from tests.stripe_server import StripeServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -190,6 +213,76 @@ def test_a_refund_is_made_at_stripe_and_an_event_of_a_dispute_has_it_read_at_onc
     town.customer.refresh_from_db()
     assert (payment.state, str(payment.undone), str(town.customer.balance)) == ("reversed", "84.10", "84.10")
     assert [one for one in books.findings() if one.wrong] == []
+
+
+@pytest.mark.spec("PAY-32")
+def test_a_debit_that_fails_at_once_is_taken_back_if_it_was_taken_for_paid_and_else_no_news(town: Town) -> None:
+    good, bad = (
+        make_instrument(town.customer, town.route, town.stripe.token(ACCOUNT, outcome, "bank"), kind="bank", brand="")
+        for outcome in ("approve", "soft_decline")
+    )
+    paid = town.pay(instrument=good)
+    town.stripe.reverse(ACCOUNT, str(Attempt.objects.get().pk), "return")
+    town.customer.refresh_from_db()
+    make_invoice(town.customer, "20.00", number="2")
+    declined = town.pay(instrument=bad, amount=Decimal("20.00"), request_key="key-2")
+    assert (paid.state, declined.state) == ("posted", "failed")
+    for new in (1, 0):
+        read = returns.read_route(route=Route.objects.get(), actor=SYSTEM, now=timezone.now() + timedelta(minutes=1))
+        assert read == returns.Read(taken=new)
+    paid.refresh_from_db()
+    town.customer.refresh_from_db()
+    assert (paid.state, str(town.customer.balance), Case.objects.count()) == ("reversed", "104.10", 0)
+    assert [one for one in books.findings() if one.wrong] == []
+
+
+@pytest.mark.spec("PAY-10")
+def test_a_debit_that_failed_and_was_never_answered_is_not_given_up_as_absent(town: Town) -> None:
+    bank = make_instrument(town.customer, town.route, town.stripe.token(ACCOUNT, "soft_decline", "bank"), kind="bank")
+    town.stripe.strike("drop_after")
+    assert town.pay(instrument=bank).state == "processing"
+    sent = timezone.now()
+    Attempt.objects.update(sent_at=sent - timedelta(hours=1))
+    with time_machine.travel(sent + timedelta(hours=2), tick=True):
+        read = recoveries.read_response_files(biller=town.route.biller, actor=SYSTEM)
+        assert (read.abandoned, read.waiting) == (0, 1)
+        recoveries.recover(biller=town.route.biller, actor=SYSTEM)
+    assert state() == ([("failed", Decimal("84.10"))], [("applied", 7)], [])
+
+
+@pytest.mark.spec("PAY-10")
+def test_a_charge_that_has_no_result_yet_keeps_a_restored_book_from_being_taken_for_reconciled(town: Town) -> None:
+    gateway, biller, now = open_route(town.route), town.route.biller, timezone.now()
+    bank = town.stripe.token(ACCOUNT, "approve", "bank")
+    lost, failed = (
+        ChargeRequest(str(uuid.uuid4()), Command.CHARGE, Decimal("84.10"), "USD", *how, "recurring", "35909-001")
+        for how in ((town.card.token, "card"), (bank, "bank"))
+    )
+    assert len(list(gateway.send([lost, failed]))) == 2
+    town.stripe.reverse(ACCOUNT, failed.key, "return")
+    town.stripe.intent_of(ACCOUNT, lost.key)["status"] = "processing"
+    restores.declare(billers=[biller], actor=SYSTEM, now=now, since=now)
+    with time_machine.travel(now + timedelta(hours=2), tick=True):
+        found = reconciliations.reconcile(biller=biller, actor=SYSTEM, now=timezone.now())
+        assert "no result yet for 1 charge" in found.why_not
+        town.stripe.intent_of(ACCOUNT, lost.key)["status"] = "succeeded"
+        found = reconciliations.reconcile(biller=biller, actor=SYSTEM, now=timezone.now())
+    assert (found.why_not, found.recorded, found.cases, found.missing) == ("", 1, 0, 0)
+    assert state() == ([("posted", Decimal("84.10"))], [("applied", 0)], [])
+
+
+@pytest.mark.spec("PAY-22")
+def test_a_run_sends_as_many_at_once_as_the_route_allows(town: Town) -> None:
+    Route.objects.update(options={**town.route.options, "concurrency": 3})
+    for number in range(5):
+        customer = make_customer(town.route.biller, number=f"100{number}")
+        make_autopay(customer, make_instrument(customer, town.route, town.stripe.token(ACCOUNT, "approve")))
+        make_invoice(customer, "10.00", due_on=today(), collect_on=today())
+    town.stripe.strike("slow", times=5, seconds=0.3)
+    run = collect(town.route.biller)
+    assert (run.state, Payment.objects.filter(state="posted").count()) == ("done", 5)
+    assert town.stripe.most_at_once == 3
+    assert sorted(town.stripe.charges(ACCOUNT).values()) == [1] * 5
 
 
 def test_what_is_not_signed_or_not_for_us_is_refused_and_nothing_is_kept(town: Town) -> None:

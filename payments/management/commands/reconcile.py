@@ -13,7 +13,7 @@ from billing.errors import DomainError
 from billing.models import Biller
 from billing.operations import billers
 from payments.gateways.base import GatewayError
-from payments.management.arguments import billers_named, moment
+from payments.management.arguments import billers_named, moment, route_named
 from payments.operations import reconciliations
 
 
@@ -27,6 +27,12 @@ class Command(BaseCommand):
         parser.add_argument("--biller", required=True, help="The biller's slug, or 'all'.")
         parser.add_argument(
             "--since", type=moment, help="Compare charges since then (UTC); by default as the restore says."
+        )
+        parser.add_argument(
+            "--without",
+            action="append",
+            metavar="ROUTE",
+            help="Leave out a route whose processor can no longer be asked; may be said for several. It is written down.",
         )
         parser.add_argument(
             "--allow-charging", action="store_true", help="Let charging go on where nothing stands in the way."
@@ -49,9 +55,14 @@ class Command(BaseCommand):
             self.stdout.write(f"{biller}: was not restored")
             return True
         try:
-            found = reconciliations.reconcile(biller=biller, since=options["since"], actor=actor, now=timezone.now())
-        except (DomainError, GatewayError) as error:
-            raise CommandError(f"{biller}: {error}") from None
+            without = [route for name in options["without"] or () if (route := route_named(biller, name))]
+            found = reconciliations.reconcile(
+                biller=biller, since=options["since"], without=without, actor=actor, now=timezone.now()
+            )
+        except (CommandError, DomainError, GatewayError) as error:
+            # The others are reconciled all the same.
+            self.stdout.write(f"{biller}: {error}")
+            return False
         self.stdout.write(
             f"{biller}: {found.confirmed} charges alike, {found.recorded} of {found.recorded_total} recorded,"
             f" {found.settled.posted + found.settled.failed - found.recorded} settled, {found.abandoned} given up as absent,"

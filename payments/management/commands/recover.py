@@ -38,16 +38,23 @@ class Command(BaseCommand):
         if options["resubmit"] and options["biller"] == "all":
             raise CommandError("Name the biller of the batch with --biller.")
         actor = Actor.system("manage.py recover")
+        failed = []
         for biller in billers_named(options["biller"]):
             with tenancy.acting_for([biller.pk]):
-                self._recover(biller, actor, options)
+                try:
+                    self._recover(biller, actor, options)
+                except (CommandError, GatewayError) as error:
+                    # The others are recovered all the same.
+                    failed.append(f"{biller}: {error}")
+        if failed:
+            raise CommandError("\n".join(failed))
 
     def _resubmit(self, biller: Biller, actor: Actor, batch: str) -> None:
         try:
             run_id, number = cleanings.read_batch(batch)
             sent = recoveries.resubmit(biller=biller, run_id=run_id, number=number, actor=actor, now=timezone.now())
         except (DomainError, GatewayError) as refused:
-            raise CommandError(f"{biller}: {refused}") from None
+            raise CommandError(str(refused)) from None
         self.stdout.write(
             f"{biller}: {sent.resent} sent again, {sent.settled.posted} payments of {sent.settled.posted_total} recorded, "
             f"{sent.settled.failed} failed, {sent.waiting} without an answer"
@@ -65,7 +72,7 @@ class Command(BaseCommand):
             try:
                 told = returns.read(biller=biller, actor=actor, now=timezone.now())
             except GatewayError as error:
-                raise CommandError(f"{biller}: returns could not be read: {error}") from None
+                raise CommandError(f"returns could not be read: {error}") from None
             self.stdout.write(
                 f"{biller}: {told.taken} returns and chargebacks booked, {told.unknown} of charges that are not known"
             )
@@ -74,7 +81,7 @@ class Command(BaseCommand):
             try:
                 read = recoveries.read_response_files(biller=biller, actor=actor)
             except GatewayError as error:
-                raise CommandError(f"{biller}: the response files could not be read: {error}") from None
+                raise CommandError(f"the response files could not be read: {error}") from None
             self.stdout.write(
                 f"{biller}: response files settled {read.settled.posted} payments of {read.settled.posted_total}, "
                 f"{read.settled.failed} failed, {read.abandoned} abandoned as absent"
