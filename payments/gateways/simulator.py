@@ -434,6 +434,9 @@ def read_response_file(body: bytes, *, merchant: str, codes: Mapping[str, int]) 
         lines = list(csv.reader(body.decode("utf-8").splitlines(keepends=True), strict=True))
     except (UnicodeDecodeError, csv.Error):
         raise OutcomeUnknown("a response file cannot be read") from None
+    if not body.endswith(b"\n"):
+        # Even where only the last nought of its total is gone.
+        raise OutcomeUnknown("a response file does not end")
     if len(lines) < 2 or lines[0][:1] != ["H"] or len(lines[0]) != 5 or lines[-1][:1] != ["T"] or len(lines[-1]) != 3:
         raise OutcomeUnknown("a response file has no header or no trailer")
     _, name, of, covers_from, covers_until = lines[0]

@@ -1261,7 +1261,7 @@ def test_a_response_file_is_read_as_it_was_written(lines: list[tuple[str, str, s
 def test_a_response_file_that_lost_a_part_is_never_read(
     lines: list[tuple[str, str, str, Decimal]], data: st.DataObject
 ) -> None:
-    text = _response_file(lines).rstrip("\n")
+    text = _response_file(lines)
     cut = data.draw(st.integers(0, len(text) - 1))
     with pytest.raises(OutcomeUnknown):
         simulator.read_response_file(text[:cut].encode(), merchant=MERCHANT, codes=simulator.RESULTS)
