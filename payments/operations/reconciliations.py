@@ -485,7 +485,8 @@ def _begin_refund(
         processor_reference=request.reference,
     )
     # By the payment that went along, where our book has it: no index has the processor's references.
-    told = Payment.objects.filter(pk=_uuid(request.payment), biller=biller).first()
+    with_it = _uuid(request.payment)
+    told = Payment.objects.filter(pk=with_it, biller=biller).first() if with_it else None
     charge = (charges.filter(payment_id=told.leading_id).first() if told else None) or charges.first()
     if charge is None:
         return False
