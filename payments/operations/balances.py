@@ -184,7 +184,8 @@ _MAY_BE_MISSING = """
     -- What went back is told in words, which a person at the biller enters.
     SELECT FROM payments_reversal v
     WHERE v.customer_id = c.id
-      AND (v.state = 'processing' OR v.settled_at > b.asked_at - make_interval(days => %(days)s))"""
+      AND (v.state = 'processing'
+           OR (v.state = 'done' AND v.settled_at > b.asked_at - make_interval(days => %(days)s)))"""
 
 
 def may_be_missing(*, customer: Customer, now: datetime.datetime) -> bool:

@@ -22,8 +22,8 @@ from datapump.connectors import base as connectors
 from datapump.models import Balance, Endpoint, Purpose, Record
 from datapump.operations import balances as live
 from payments.gateways.base import Answer, Result
-from payments.models import Attempt, Channel, Instrument, Payment, Route
-from payments.operations import balances, charges, dues, enrolments, instruments, settlements
+from payments.models import Attempt, Channel, Instrument, Payment, Reversal, Route
+from payments.operations import balances, charges, dues, enrolments, instruments, refunds, settlements
 from payments.operations.balances import BalanceUnknown, Standing
 from payments.operations.collections import Options
 from tests.cis import Cis
@@ -145,6 +145,28 @@ def tell(payment: Payment, state: str = "delivered") -> None:
             " WHERE id = %s",
             [state, state, payment.pk],
         )
+
+
+@pytest.mark.spec("MSP-2", "PAY-33")
+@pytest.mark.parametrize("result", [Result.HARD_DECLINE, Result.PASS])
+def test_only_a_refund_that_came_about_holds_an_adjustment_back(
+    customer: Customer, card: Instrument, cis: Cis, result: Result
+) -> None:
+    owes(cis, customer, "84.10")
+    payment = pay(card, "84.10")
+    Record.objects.update(state="delivered", delivered_at=timezone.now())
+    begun = refunds.start(
+        payment_id=payment.pk, amount=Decimal("10.00"), with_fee=False, reason="Why", actor=ACTOR, request_key="back",
+        now=timezone.now(),
+    )  # fmt: skip
+    assert not isinstance(begun, Reversal)
+    owes(cis, customer, "5.00")
+    refresh(customer)
+    assert Adjustment.objects.count() == 0
+    settlements.settle(biller=customer.biller, answers=[Answer(begun[1].key, result)], actor=ACTOR, now=timezone.now())
+    refresh(customer)
+    assert (str(customer.balance), Adjustment.objects.count()) == (("10.00", 0) if result == 0 else ("5.00", 1))
+    books_hold()
 
 
 @pytest.mark.parametrize("state", ["waiting", "sending", "retrying", "failed", "skipped", "withheld", "none"])
