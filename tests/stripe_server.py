@@ -169,15 +169,17 @@ class StripeServer:
             if thing["object"] == "payment_intent" and thing["metadata"].get(KEY) == key
         )
 
-    def reverse(self, account: str, key: str, kind: str, amount: int | None = None) -> str:
+    def reverse(
+        self, account: str, key: str, kind: str, amount: int | None = None, code: str = "insufficient_funds"
+    ) -> str:
         """Have a bank return a debit, a payer dispute a charge, or the dispute decided for the merchant."""
         intent = self.intent_of(account, key)
         charge = self.account(account).things[intent["latest_charge"]]
         if kind == "return":
-            charge |= {"status": "failed", "failure_code": "insufficient_funds", "failure_message": "No funds."}
+            charge |= {"status": "failed", "failure_code": code, "failure_message": "It was returned."}
             error = {
-                "code": "insufficient_funds",
-                "message": "No funds.",
+                "code": code,
+                "message": "It was returned.",
                 "payment_method": {"type": "us_bank_account"},
             }
             intent |= {"status": "requires_payment_method", "last_payment_error": error}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol, runtime_checkable
@@ -49,6 +49,10 @@ class Result(enum.IntEnum):
     FORMAT_ERROR = 15
     INVALID_CONTENT = 16
     TECHNICAL_PROBLEM = 17
+
+
+HARD = (Result.BAD_CARD, Result.HARD_DECLINE)
+"""The bank will not pay from this card or account, however often it is asked."""
 
 
 class GatewayError(Exception):
@@ -228,7 +232,8 @@ class Reversal:
 
     ``reference`` is the processor's own name of the event: however often it is told, it happened once. ``key`` is that of
     the charge or deposit. ``amount`` is what moved, in the charge's currency. ``code`` is the bank's or the network's
-    reason, ``reason`` the same in words.
+    reason, ``reason`` the same in words. ``for_good`` says of a return that the bank would honour no other debit of the account
+    either: by the table that answers are read by, as of a hard decline.
     """
 
     reference: str
@@ -238,6 +243,12 @@ class Reversal:
     code: str
     reason: str
     happened_at: datetime
+    for_good: bool = False
+
+    def judged(self, codes: Mapping[str, int]) -> Reversal:
+        """Give it with whether it is for good by a table of results; a code that nobody has mapped is a hard decline."""
+        hard = self.kind == ReversalKind.RETURN and codes.get(self.code, Result.HARD_DECLINE) in HARD
+        return replace(self, for_good=hard)
 
 
 class Gateway(Protocol):

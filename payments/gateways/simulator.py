@@ -64,6 +64,13 @@ RESULTS: dict[str, int] = {
     "406": Result.INVALID_CONTENT,
     "500": Result.TECHNICAL_PROBLEM,
     "503": Result.SERVICE_UNAVAILABLE,
+    # Of debits that banks return.
+    "R01": Result.SOFT_DECLINE,
+    "R02": Result.BAD_CARD,
+    "R03": Result.BAD_CARD,
+    "R07": Result.HARD_DECLINE,
+    "R10": Result.HARD_DECLINE,
+    "R29": Result.HARD_DECLINE,
 }
 # Results that an answer may never become: the engine's own marks (PAY-1, PAY-2).
 RESERVED = frozenset({777, 888})
@@ -226,7 +233,8 @@ class SimulatorGateway:
     def reversals(self, since: datetime) -> Iterator[Reversal]:
         """Read the returns and chargebacks that the processor has since a moment."""
         reply = self._ask("GET", f"/v1/reversals?{urlencode({'since': since.astimezone(UTC).isoformat()})}")
-        yield from read_reversals(reply.body)
+        for one in read_reversals(reply.body):
+            yield one.judged(self._codes)
 
     def hosted_fields(
         self, *, return_url: str, parent_origin: str, language: str, kind: str = "card", own_page: str = ""

@@ -4,7 +4,7 @@ A decline is noted on every method on file with the same token, whatever charged
 without another question whether anything in it was declined lately, and asks how often only then. After a hard decline the
 methods are set aside: no run charges them until their payer or a CSR confirms or replaces them. Of the others the card
 networks allow so many declined charges in a rolling day and in thirty days (:class:`payments.models.RetryLimit`); an attempt
-whose outcome is not known counts as one.
+whose outcome is not known counts as one, and so does a debit that the bank took and then returned.
 
 Source: PAY-5; invariant 47; the evidence, 1.7
 """
@@ -23,14 +23,14 @@ from billing import audit, formats, sets
 from billing.actors import Actor
 from billing.models import Biller, NoticeKind
 from billing.operations import notices
+from payments.gateways import base
 from payments.gateways.base import Result
 from payments.models import Instrument, InstrumentState
 
 DAY = datetime.timedelta(days=1)
 MONTH = datetime.timedelta(days=30)
 
-# The bank will not pay from this card or account, however often it is asked.
-HARD = (int(Result.BAD_CARD), int(Result.HARD_DECLINE))
+HARD = [int(result) for result in base.HARD]
 # Nobody at the bank was asked.
 NOT_ASKED = (int(Result.NO_ANSWER), int(Result.SERVICE_UNAVAILABLE), int(Result.TECHNICAL_PROBLEM))
 
@@ -67,11 +67,24 @@ def note(
         cursor.execute(
             "SELECT DISTINCT n.token, p.result = ANY(%s) FROM payments_payment p"
             " JOIN payments_instrument n ON n.id = p.instrument_id WHERE p.id = ANY(%s::uuid[]) AND p.result <> ALL(%s)",
-            [list(HARD), ids, list(NOT_ASKED)],
+            [HARD, ids, list(NOT_ASKED)],
         )
         declined = cursor.fetchall()
-        if not declined:
-            return
+    note_tokens(biller=biller, declined=declined, told=told, actor=actor, now=now)
+
+
+def note_tokens(
+    *,
+    biller: Biller,
+    declined: Sequence[tuple[str, bool]],
+    actor: Actor,
+    now: datetime.datetime,
+    told: Sequence[int] = (),
+) -> None:
+    """Note that tokens were declined, each with whether that was for good, as :func:`note` does for payments."""
+    if not declined:
+        return
+    with connection.cursor() as cursor:
         # By the tokens alone, so that their index is used however many of them there are.
         cursor.execute(
             """
@@ -155,7 +168,8 @@ def standings(
                 SELECT a.created_at FROM payments_payment p JOIN payments_attempt a ON a.payment_id = p.id
                 WHERE p.customer_id = n.customer_id AND p.created_at > %s AND p.instrument_id = n.id AND a.created_at > %s
                   AND a.command IN ('charge', 'authorize')
-                  AND (a.state IN ('open', 'answered') OR (a.state = 'applied' AND a.result <> ALL(%s)))
+                  AND (a.state IN ('open', 'answered') OR (a.state = 'applied' AND a.result <> ALL(%s)) OR EXISTS (
+                      SELECT FROM payments_reversal v WHERE v.payment_id = p.id AND v.kind = 'return' AND v.state = 'done'))
                 OFFSET 0  -- so that it begins with the few methods, whatever the statistics say
             ) t
             WHERE n.biller_id = %s AND n.token = ANY(%s::text[])

@@ -32,7 +32,7 @@ from payments.models import (
     ReversalKind,
     Route,
 )
-from payments.operations import cases, deadlocks, reversals
+from payments.operations import cases, deadlocks, declines, reversals
 from payments.operations.routes import open_route
 
 _log = logging.getLogger(__name__)
@@ -164,6 +164,12 @@ def _take(route: Route, told: base.Reversal, actor: Actor, now: datetime.datetim
             reference=told.reference[:64], requestor=actor.requestor, made_by=actor.label[:120], created_at=now,
         )  # fmt: skip
         reversals.book(reversal=reversal, payment=payment, actor=actor, now=now)
+    if told.kind == base.ReversalKind.RETURN and (method := attempt.payment.instrument) is not None:
+        # Who paid hears of the return itself.
+        declines.note_tokens(
+            biller=payments[0].biller, declined=[(method.token, told.for_good)],
+            told=[payment.customer_id for payment in payments], actor=actor, now=now,
+        )  # fmt: skip
     return Read(taken=1)
 
 
@@ -175,7 +181,7 @@ def _charge(route: Route, key: str) -> Attempt | None:
     moved = Attempt.objects.filter(
         command__in=[Command.CHARGE, Command.DEPOSIT], route=route, biller_id=route.biller_id
     )
-    return moved.filter(pk=found).first()
+    return moved.filter(pk=found).select_related("payment__instrument").first()
 
 
 def _parts(payments: Sequence[Payment], told: base.Reversal) -> list[tuple[Payment, Decimal]]:

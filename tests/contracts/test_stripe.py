@@ -453,6 +453,13 @@ def test_disputes_and_returns_are_told_by_what_moved(stripe: StripeServer) -> No
         Decimal("12.34"),
         "insufficient_funds",
     )
+    # No funds may come again; whose account is closed pays nothing from it any more.
+    closed = charge(stripe.token(ACCOUNT, "approve", "bank"), tender="bank")
+    answer_of(gateway, closed)
+    stripe.reverse(ACCOUNT, closed.key, "return", code="account_closed")
+    assert {one.key for one in gateway.reversals(began) if one.for_good} == {closed.key}
+    mapped = open_stripe(stripe, codes={"account_closed": 7})
+    assert not any(one.for_good for one in mapped.reversals(began))
     # What events no longer tell after a month, the disputes themselves do, under the same reference.
     old = list(gateway.reversals(began - timedelta(days=60)))
     assert [one.reference for one in old if one.key == card.key] == [told[card.key].reference]

@@ -21,7 +21,7 @@ from payments import reports
 from payments.gateways import base
 from payments.gateways.base import Answer, OutcomeUnknown, Result
 from payments.models import Attempt, Case, Channel, Checkpoint, Instrument, Payment, Reversal, ReversalDebit, Route
-from payments.operations import cases, charges, recoveries, refunds, returns, settlements
+from payments.operations import cases, charges, declines, recoveries, refunds, returns, settlements
 from payments.operations.charges import ChargingStopped
 from payments.operations.refunds import RefundRefused
 from tests.contracts.test_gateways import charge
@@ -319,6 +319,44 @@ def test_a_returned_payment_opens_its_bill_once_and_is_told(biller: Biller, proc
     assert check.agrees
     assert taken(processor, biller) == ("86.60", "0.00", "86.60")
     books_hold()
+
+
+@pytest.mark.spec("PAY-5", "PAY-32")
+@pytest.mark.parametrize(
+    ("code", "aside"), [("R01", False), ("R02", True), ("R03", True), ("R07", True), ("R29", True)]
+)
+def test_a_returned_debit_counts_for_its_account_and_one_for_good_sets_it_aside(
+    biller: Biller, processor: Processor, code: str, aside: bool
+) -> None:
+    route = Route.objects.get(biller=biller)
+    token = processor.token(route.merchant, kind="bank")
+    mine, theirs = owing(biller, "84.10", "10.00"), owing(biller, "20.00")
+    bank, same = (make_instrument(one, route, token, kind="bank", brand="") for one in (mine, theirs))
+    make_autopay(theirs, same)
+    payment = pay(mine, "84.10", processor)
+    assert declines.standing(instrument=bank, now=timezone.now()) == declines.Standing(None)
+    processor.reverse(route.merchant, charge_of(payment), "return", code=code)
+    assert read(biller) == (1, 0)
+    for method in (bank, same):
+        method.refresh_from_db()
+        assert (method.state, method.declined_at is not None) == ("bad" if aside else "active", True)
+        # Of the three debits of a month one is gone.
+        assert declines.standing(instrument=method, now=timezone.now()).left == 2
+    # Who paid hears of the return; whose AutoPay has the same account, that it was declined.
+    told = Notice.objects.exclude(kind="receipt").values_list("kind", "customer_id").order_by("pk")
+    assert set(told) == {("returned", mine.pk), *([("method_declined", theirs.pk)] if aside else [])}
+    assert AuditEntry.objects.filter(event="instrument.declined").count() == (2 if aside else 0)
+    if not aside:
+        for _again in range(2):
+            payment = pay(mine, "10.00", processor)
+            processor.reverse(route.merchant, charge_of(payment), "return", code=code)
+            assert read(biller) == (1, 0)
+        bank.refresh_from_db()
+        assert declines.standing(instrument=bank, now=timezone.now()).held
+        before = everything()
+        with pytest.raises(charges.MethodUnusable):
+            pay(mine, "10.00", processor)
+        assert everything() == before
 
 
 @pytest.mark.spec("PAY-32")

@@ -27,7 +27,8 @@ _HARD = """
 _BAD_CARD = """
     card_decline_rate_limit_exceeded expired_card incorrect_number incorrect_pin invalid_account invalid_card_type
     invalid_expiry_month invalid_expiry_year invalid_number invalid_pin
-    account_closed account_frozen bank_account_restricted bank_account_unusable bank_account_unverified
+    account_closed account_frozen bank_account_closed bank_account_frozen bank_account_invalid_details
+    bank_account_restricted bank_account_unusable bank_account_unverified
     bank_account_exists invalid_account_number incorrect_account_holder_name no_account payment_method_bank_account_blocked
     payment_method_bank_account_already_verified routing_number_invalid
 """

@@ -346,7 +346,7 @@ class StripeGateway:
 
     def reversals(self, since: datetime) -> Iterator[Reversal]:
         """Give what disputes and returned debits moved since a moment."""
-        yield from reversals.read(self._list, self._api, since, datetime.now(tz=UTC))
+        yield from reversals.read(self._list, self._api, self._codes, since, datetime.now(tz=UTC))
 
     # --- Methods -----------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ Source: PAY-32; evidence 1.4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ _WITHDRAWN, _REINSTATED, _FAILED = (
 )
 
 
-def read(ask: Ask, api: Any, since: datetime, now: datetime) -> Iterator[Reversal]:
+def read(ask: Ask, api: Any, codes: Mapping[str, int], since: datetime, now: datetime) -> Iterator[Reversal]:
     """Give the reversals since a moment, oldest first."""
     intent_of = _intents(ask, api)
     found: dict[str, Reversal] = {}
@@ -47,7 +47,8 @@ def read(ask: Ask, api: Any, since: datetime, now: datetime) -> Iterator[Reversa
             moved = _reversal(thing, _bank_of(ask, api, thing), won, happened_at, intent_of)
         if moved is not None:
             found[moved.reference] = moved
-    yield from sorted(found.values(), key=lambda one: (one.happened_at, one.reference))
+    for one in sorted(found.values(), key=lambda one: (one.happened_at, one.reference)):
+        yield one.judged(codes)
 
 
 def _of_debit(charge: Json, happened_at: datetime) -> Reversal | None:
