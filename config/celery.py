@@ -104,6 +104,11 @@ BEAT: dict[str, Entry] = {
         crontab(minute="20", hour="*"),
         "Reports charges without a result once in each biller's morning, and tells who wants to know.",
     ),
+    "Act on late bills": Entry(
+        "payments.tasks.act_on_late_bills",
+        crontab(minute="42", hour="*"),
+        "Charges late fees and sets accounts inactive by the billers' rules, once for each bill, from eight o'clock on.",
+    ),
     "Age out transmission logs": Entry(
         "payments.tasks.age_out_transmissions",
         crontab(minute="50", hour="3"),

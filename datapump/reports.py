@@ -426,6 +426,8 @@ _PAY_BY_TEXT = {
 
 def update_words(record: Record) -> str:
     """Say what an update is about."""
+    if record.type == RecordType.FEE and record.facts.get("status") == "waived":
+        return gettext("Fee taken back")
     if record.type == RecordType.PAY_BY_TEXT and (words := _PAY_BY_TEXT.get(record.facts.get("status", ""))):
         return str(words)
     return str(
@@ -435,6 +437,8 @@ def update_words(record: Record) -> str:
             RecordType.AUTOPAY: _("AutoPay"),
             RecordType.SCHEDULED: _("Scheduled payment"),
             RecordType.REVERSAL: _("Payment given back or returned"),
+            RecordType.FEE: _("Fee"),
+            RecordType.INACTIVE: _("Account set inactive"),
             RecordType.PAY_BY_TEXT: _("Pay by text"),
             RecordType.PENDING: _("Pay by text – being written"),
         }[RecordType(record.type)]
@@ -443,7 +447,7 @@ def update_words(record: Record) -> str:
 
 def change_words(record: Record) -> str:
     """Say what changed, from before to after, numbers masked."""
-    if record.type in {RecordType.PAYMENT, RecordType.REVERSAL}:
+    if record.type in {RecordType.PAYMENT, RecordType.REVERSAL, RecordType.FEE}:
         amount, currency = record.facts.get("amount"), record.facts.get("currency")
         return formats.money(Decimal(amount), currency) if amount and currency else record.after
     before, after = masked(record.before), masked(record.after)

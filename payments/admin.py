@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,12 @@ from payments.models import (
     Case,
     Checkpoint,
     CloudPayment,
+    Fee,
+    FeeRule,
+    FeeWaiver,
     Instrument,
+    LateBill,
+    LateRule,
     Payment,
     ProcessorEvent,
     RetryLimit,
@@ -37,14 +43,16 @@ from payments.models import (
     ScheduledPayment,
     Tender,
 )
-from payments.operations import heartbeats, outside_payments
+from payments.operations import fee_rules, heartbeats, outside_payments
 
 if TYPE_CHECKING:
     _RouteForm = forms.ModelForm[Route]
     _AnswerCodeForm = forms.ModelForm[AnswerCode]
     _PayTypeForm = forms.ModelForm[PayType]
+    _FeeRuleForm = forms.ModelForm[FeeRule]
+    _LateRuleForm = forms.ModelForm[LateRule]
 else:
-    _RouteForm = _AnswerCodeForm = _PayTypeForm = forms.ModelForm
+    _RouteForm = _AnswerCodeForm = _PayTypeForm = _FeeRuleForm = _LateRuleForm = forms.ModelForm
 
 
 def _drivers() -> list[tuple[str, str]]:
@@ -261,6 +269,113 @@ class PayTypeAdmin(Audited):
             last = PayType.objects.aggregate(last=models.Max("id"))["last"]
             obj.id = max(last or 0, LAST_RESERVED) + 1
         super().save_model(request, obj, form, change)
+
+
+class FeeRuleForm(_FeeRuleForm):
+    """A rule of fees, held to what the portal holds it to."""
+
+    class Meta:
+        model = FeeRule
+        fields = (
+            "biller", "words", "occasion", "amount", "percent", "least", "most", "least_payment", "most_payment", "tenders",
+            "channels", "results", "return_codes", "segments", "active",
+        )  # fmt: skip
+
+    def clean(self) -> dict[str, Any]:
+        """Check the rule."""
+        given = super().clean() or self.cleaned_data
+        _check_rule(self, given, fee_rules.FeeTerms)
+        return given
+
+
+class LateRuleForm(_LateRuleForm):
+    """A rule of late bills, held to what the portal holds it to."""
+
+    class Meta:
+        model = LateRule
+        fields = (
+            "biller", "words", "action", "days", "minimum", "due_from", "amount", "percent", "least", "most", "segments", "active",
+        )  # fmt: skip
+
+    def clean(self) -> dict[str, Any]:
+        """Check the rule."""
+        given = super().clean() or self.cleaned_data
+        _check_rule(self, given, fee_rules.LateTerms)
+        return given
+
+
+def _check_rule(
+    form: forms.ModelForm[Any], given: dict[str, Any], terms: type[fee_rules.FeeTerms | fee_rules.LateTerms]
+) -> None:
+    if form.errors:
+        return
+    biller = given.get("biller") or form.instance.biller
+    said = {field.name: given[field.name] for field in dataclasses.fields(terms) if field.name in given}
+    try:
+        fee_rules.check(biller=biller, terms=terms(**said))
+    except fee_rules.RuleRefused as refused:
+        form.add_error(refused.field or None, str(refused))
+
+
+class RulePage(Audited):
+    """Rules that a biller's administrators keep as well; what was charged names them, so that they are switched off."""
+
+    list_filter = ("biller", "active")
+    list_select_related = ("biller",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: models.Model | None = None) -> tuple[str, ...]:
+        """Keep a rule its biller's."""
+        return ("biller",) if obj else ()
+
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        """Refuse."""
+        return False
+
+
+@admin.register(FeeRule)
+class FeeRuleAdmin(RulePage):
+    """When billers charge fees for failed and returned payments (PAY-36)."""
+
+    form = FeeRuleForm
+    list_display = ("words", "biller", "occasion", "fee", "active")
+
+
+@admin.register(LateRule)
+class LateRuleAdmin(RulePage):
+    """What billers do about late bills (PAY-35)."""
+
+    form = LateRuleForm
+    list_display = ("words", "biller", "action", "days", "minimum", "fee", "active")
+
+
+@admin.register(Fee)
+class FeeAdmin(ReadOnly):
+    """Fees that were charged; taken back in the biller's portal."""
+
+    list_display = ("charged_at", "biller", "customer", "words", "reason", "item", "payment")
+    list_select_related = ("biller", "customer", "item", "payment")
+    list_filter = ("biller",)
+    search_fields = ("id", "payment", "customer")
+
+
+@admin.register(FeeWaiver)
+class FeeWaiverAdmin(ReadOnly):
+    """Fees that were taken back."""
+
+    list_display = ("waived_at", "biller", "customer", "fee", "reason", "made_by")
+    list_select_related = ("biller", "customer", "fee")
+    list_filter = ("biller",)
+    search_fields = ("fee", "customer")
+
+
+@admin.register(LateBill)
+class LateBillAdmin(ReadOnly):
+    """Which late bills rules have acted on."""
+
+    list_display = ("day", "biller", "customer", "invoice", "rule", "owed")
+    list_select_related = ("biller", "customer", "invoice", "rule")
+    list_filter = ("biller",)
+    search_fields = ("invoice", "customer")
 
 
 @admin.register(Payment)

@@ -148,6 +148,38 @@ CHECKS = [
            WHERE i.id IS NULL OR a.id IS NULL""",
     ),
     Check(
+        "48",
+        "The account of charged fees is the sum of fees and waivers, each of them an item, and one fee for a payment and rule",
+        "SELECT count(*) FROM payments_fee",
+        """SELECT 'biller ' || coalesce(e.biller_id, i.biller_id) FROM
+           (SELECT biller_id, -sum(amount) AS total FROM billing_entry WHERE account = 'charged_fees' GROUP BY 1) e
+           FULL JOIN (SELECT biller_id, sum(amount) AS total FROM billing_item WHERE kind = 'fee' GROUP BY 1) i
+             ON i.biller_id = e.biller_id
+           WHERE coalesce(e.total, 0) <> coalesce(i.total, 0)
+           UNION ALL
+           SELECT 'item ' || coalesce(i.id, f.item_id) FROM (SELECT * FROM billing_item WHERE kind = 'fee') i
+           FULL JOIN (SELECT item_id, customer_id, 1 AS sign FROM payments_fee
+                      UNION ALL SELECT w.item_id, w.customer_id, -1 FROM payments_feewaiver w) f
+             ON f.item_id = i.id AND f.customer_id = i.customer_id
+           WHERE i.id IS NULL OR f.item_id IS NULL OR sign(i.amount) <> f.sign
+           UNION ALL
+           SELECT 'fee ' || f.id FROM payments_fee f JOIN billing_item i ON i.id = f.item_id
+           JOIN payments_feewaiver w ON w.fee_id = f.id JOIN billing_item j ON j.id = w.item_id
+           WHERE j.amount <> -i.amount OR w.customer_id <> f.customer_id OR w.set_off > least(i.transferred, -j.transferred)
+           UNION ALL
+           SELECT 'payment ' || payment_id FROM payments_fee WHERE payment_id IS NOT NULL
+           GROUP BY payment_id, rule_id HAVING count(*) > 1
+           UNION ALL
+           SELECT 'late bill ' || min(id::text) FROM payments_latebill GROUP BY invoice_id, rule_id HAVING count(*) > 1
+           UNION ALL
+           -- A payment that is charged for failed by a decision, or went back.
+           SELECT 'payment ' || p.id FROM payments_fee f JOIN payments_payment p ON p.id = f.payment_id
+           WHERE p.biller_id <> f.biller_id OR p.customer_id <> f.customer_id
+              OR (p.state = 'failed' AND p.result = ANY (ARRAY[0, 1, 2, 3, 4, 6, 9, 10, 11, 12, 13, 14, 15, 16, 17]))
+              OR (p.state <> 'failed' AND NOT EXISTS (SELECT FROM payments_reversal r WHERE r.payment_id = p.id
+                                                      AND r.kind = 'return' AND r.state = 'done'))""",
+    ),
+    Check(
         "8",
         "The suspense account is the sum of suspended payments",
         "SELECT count(*) FROM billing_biller",

@@ -23,6 +23,7 @@ from payments.models import (
     Case,
     CaseState,
     Checkpoint,
+    LateRule,
     ProcessorEvent,
     Route,
     ScheduledPayment,
@@ -36,6 +37,7 @@ from payments.operations import (
     deposits,
     expirations,
     heartbeats,
+    late_bills,
     processor_events,
     recoveries,
     releases,
@@ -47,6 +49,10 @@ from payments.operations import (
 TURN_SECONDS = 60.0
 # The biller's business day on which active accounts are rebilled: Monday. Others are on the first of a month.
 REBILL_WEEKDAY = 0
+
+
+# Payers are not written to about late bills in the night of the biller's zone.
+LATE_FROM_HOUR = 8
 
 
 # How each kind of run is worked off.
@@ -222,6 +228,21 @@ def check_unresolved(**_: Any) -> None:
         lately = now.date() - datetime.timedelta(days=2)
         for report in UnresolvedReport.objects.filter(mailed_at=None, day__gte=lately).select_related("biller"):
             daily_checks.tell(report=report, now=now)
+
+
+@shared_task(expires=3600)
+def act_on_late_bills(**_: Any) -> None:
+    """Do what billers' late rules say, from the morning of their day on; what was done already is not done again (PAY-35)."""
+    now = timezone.now()
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        ruled = LateRule.objects.filter(active=True).order_by().values("biller_id")
+        billers = list(Biller.objects.filter(charging_stopped=False, pk__in=ruled))
+    for biller in billers:
+        if now.astimezone(biller.zone).hour < LATE_FROM_HOUR:
+            continue
+        with tenancy.acting_for([biller.pk]), contextlib.suppress(DomainError):
+            day = biller.business_date(now)
+            late_bills.in_all(late_bills.act(biller=biller, day=day, actor=Actor.system("late rules"), now=now))
 
 
 @shared_task(expires=3600)

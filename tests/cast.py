@@ -81,7 +81,12 @@ from payments.models import (
     Channel,
     Checkpoint,
     CloudPayment,
+    Fee,
+    FeeRule,
+    FeeWaiver,
     Instrument,
+    LateBill,
+    LateRule,
     Payment,
     PaymentState,
     ProcessorEvent,
@@ -131,6 +136,8 @@ class Account:
     scheduled: ScheduledPayment
     link: PayerLink
     owner: User
+    fee: Fee  # for the declined payment
+    late_fee: Fee  # for a late bill, and taken back
     delivery: NoticeDelivery
     record: Record
     failed: Record
@@ -432,6 +439,7 @@ def _make_account(
     Payment.objects.filter(pk=returned.pk).update(channel=Channel.GUEST)
     returned.refresh_from_db()
     _make_reversal(returned)
+    fee, late_fee = _make_fees(by_guest, bill)
     held = _make_payment(customer, card, "2.00", PaymentState.AUTHORIZED, None)
     Authorization.objects.create(
         biller=biller, customer=customer, payment=held, authorized_on=now.date() - datetime.timedelta(days=1),
@@ -509,6 +517,8 @@ def _make_account(
         scheduled=scheduled,
         link=link,
         owner=owner,
+        fee=fee,
+        late_fee=late_fee,
         delivery=delivery,
         record=record,
         failed=failed,
@@ -573,6 +583,39 @@ def _make_reversal(payment: Payment) -> None:
         currency=payment.currency, allocated=payment.amount,
     )  # fmt: skip
     ReversalDebit.objects.create(biller=payment.biller, reversal=reversal, item=item)
+
+
+def _make_fees(failed: Payment, bill: Invoice) -> tuple[Fee, Fee]:
+    """Have a declined payment and a late bill charged for; a bill has taken the one over, the other was taken back."""
+    biller, customer, now = failed.biller, failed.customer, timezone.now()
+    rule, _new = FeeRule.objects.get_or_create(
+        biller=biller, words="Declined payment fee", occasion="both", amount=Decimal("2.00")
+    )
+    late_rule, _new = LateRule.objects.get_or_create(
+        biller=biller, words="Late payment fee", action="fee", days=300, due_from=bill.due_on, amount=Decimal("2.00")
+    )
+    late_bill = LateBill.objects.create(
+        biller=biller, customer=customer, rule=late_rule, invoice=bill, owed=bill.amount, day=bill.due_on
+    )
+    items = []
+    for number, amount in enumerate((Decimal("2.00"), Decimal("2.00"), Decimal("-2.00"))):
+        posting = Posting.objects.create(
+            biller=biller, key=f"fees:cast:{failed.pk}:{number}", kind=PostingKind.FEES, effective_on=now.date()
+        )
+        items.append(
+            Item.objects.create(
+                biller=biller, customer=customer, posting=posting, kind=ItemKind.FEE, amount=amount, transferred=amount,
+                transferred_to=None if number else bill, currency=biller.currency,
+            )
+        )  # fmt: skip
+    usual = {"biller": biller, "customer": customer, "charged_at": now, "reason": f"Charged to {customer.name}"}
+    for_payment = Fee.objects.create(item=items[0], words=rule.words, rule=rule, payment=failed, **usual)
+    for_bill = Fee.objects.create(item=items[1], words=late_rule.words, late_bill=late_bill, **usual)
+    FeeWaiver.objects.create(
+        biller=biller, customer=customer, fee=for_bill, item=items[2], set_off=Decimal("2.00"), reason="Our mistake",
+        made_by="Dana", waived_at=now,
+    )  # fmt: skip
+    return for_payment, for_bill
 
 
 def _make_carryover(customer: Customer, payment: Payment, older: Invoice, newer: Invoice) -> None:

@@ -59,6 +59,7 @@ class CustomerShape(Shape):
     language = serializers.ChoiceField(choices=["en", "es"])
     service_location = serializers.CharField()
     status = serializers.ChoiceField(choices=CustomerStatus.choices)
+    segment = serializers.CharField(help_text="The biller's own word for a kind of customer; may be empty.")
     card_blocked = serializers.SerializerMethodField(help_text="By the invoice file or the biller's system.")
     bank_blocked = serializers.SerializerMethodField(help_text="By the biller's system.")
     pay_type = serializers.IntegerField(
@@ -95,6 +96,12 @@ class CustomerRecordRequest(Shape):
     city = serializers.CharField(required=False, allow_blank=True, max_length=60)
     state = serializers.CharField(required=False, allow_blank=True, max_length=40)
     zip = serializers.CharField(required=False, allow_blank=True, max_length=12)
+    segment = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=20,
+        help_text="The biller's own word, by which rules of fees tell accounts apart.",
+    )
 
 
 class UpdatedRecord(Shape):

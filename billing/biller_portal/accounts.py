@@ -16,10 +16,10 @@ from billing.actors import Requestor
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.links import url_if_any
 from billing.lists.columns import M
-from billing.models import Adjustment, AuditEntry, Customer, CustomerStatus, Item, PayerLink
+from billing.models import Adjustment, AuditEntry, Customer, CustomerStatus, Item, ItemKind, PayerLink
 from billing.money import ZERO
 from billing.permissions import Permission
-from payments.models import AutoPayEnrolment, Payment, PaymentState, ScheduledPayment
+from payments.models import AutoPayEnrolment, Fee, FeeWaiver, Payment, PaymentState, ScheduledPayment
 from payments.operations import balances, declines, prepayments
 from payments.operations.balances import Standing
 from sms.models import Mode, SmsMode
@@ -67,6 +67,7 @@ _LOOKS = (
     ("payer", "quiet", "user"),
     ("notice", "quiet", "paper-airplane"),
     ("customer", "quiet", "eye"),
+    ("fee", "warning", "banknotes"),
     ("case", "warning", "exclamation-triangle"),
     ("datapump", "quiet", "arrow-up-tray"),
 )
@@ -177,8 +178,13 @@ def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
     today = customer.biller.business_date(timezone.now())
     items = reports.open_items(customer)
     owed = [item for item in items if item.open > 0]
+    fee_words = _fee_words(customer) if any(item.kind == ItemKind.FEE for item in items) else {}
     bills = [
-        {"item": item, "standing": reports.standing(item.invoice, item, today) if item.invoice else None}
+        {
+            "item": item,
+            "standing": reports.standing(item.invoice, item, today) if item.invoice else None,
+            "words": fee_words.get(item.pk, ""),
+        }
         for item in items
     ]
     payments = list(
@@ -189,6 +195,11 @@ def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
         Adjustment.objects.filter(customer=customer)
         .select_related("item__posting")
         .order_by("-pk")[:_ADJUSTMENTS_SHOWN]
+    )
+    fees = list(
+        Fee.objects.filter(customer=customer)
+        .select_related("item", "waiver", "late_bill__invoice")
+        .order_by("-charged_at", "-pk")[:_ADJUSTMENTS_SHOWN]
     )
     links = list(PayerLink.objects.filter(customer=customer).select_related("user").order_by("-kind", "pk")[:5])
     context = frame(
@@ -201,6 +212,8 @@ def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
         credits=len(items) - len(owed),
         past_due=sum((item.open for item in owed if item.due_on and item.due_on < today), start=ZERO),
         adjustments=list(adjusted),
+        fees=fees,
+        may_waive=request.may(Permission.GIVE_BACK),
         payments=payments,
         on_its_way=[payment for payment in payments if payment.state == PaymentState.PROCESSING],
         authorized=[payment for payment in payments if payment.state == PaymentState.AUTHORIZED],
@@ -215,6 +228,13 @@ def overview(request: BillerRequest, customer_id: int) -> HttpResponse:
         standing = declines.standing(instrument=autopay.instrument, now=timezone.now())
         context["held_back"] = declines.words(autopay.instrument, standing)
     return render(request, "biller_portal/accounts/overview.html", context)
+
+
+def _fee_words(customer: Customer) -> dict[int, str]:
+    """Say what each open item of a fee or of its waiver is, by the items' ids."""
+    charged = {fee.item_id: fee.words for fee in Fee.objects.filter(customer=customer).open()}
+    waived = {one.item_id: f"{one.fee.words}, taken back" for one in FeeWaiver.objects.filter(customer=customer).open()}
+    return charged | waived
 
 
 def _live(context: dict[str, Any]) -> dict[str, Any]:
@@ -255,6 +275,7 @@ def _facts(context: dict[str, Any], items: list[Item], today: datetime.date) -> 
         facts.append(("Next collection", formats.day(max(collected, today))))
     facts += [
         ("Bills go out", f"By e-mail to {customer.email}" if customer.paperless else "On paper"),
+        ("Segment", customer.segment),
         ("Service location", customer.service_location),
         ("Language", customer.get_language_display()),
         ("Number in files", customer.number if customer.display_number else ""),

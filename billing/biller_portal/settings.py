@@ -25,6 +25,7 @@ from billing.permissions import Permission
 TABS = (
     ("Look and contact", "biller-settings"),
     ("Payment rules", "biller-rules"),
+    ("Fees", "biller-fee-rules"),
     ("Stop switch", "biller-charging"),
     ("DataPump", "biller-datapump-settings"),
     ("Text programme", "biller-text-settings"),

@@ -20,6 +20,7 @@ from billing.biller_portal import (
     runs,
     search,
     settings,
+    standings,
 )
 
 _ACCOUNT = "accounts/<int:customer_id>"
@@ -35,6 +36,7 @@ urlpatterns = [
     path(f"{_ACCOUNT}/messages/<int:delivery_id>/resend/", messages.resend, name="biller-account-message-resend"),
     path(f"{_ACCOUNT}/history/", histories.history, name="biller-account-history"),
     path(f"{_ACCOUNT}/blocks/", blocks.blocks, name="biller-account-blocks"),
+    path(f"{_ACCOUNT}/standing/", standings.standing, name="biller-account-standing"),
     path(f"{_ACCOUNT}/users/", payers.users, name="biller-account-users"),
     path(f"{_ACCOUNT}/users/<int:link_id>/unlink/", payers.unlink, name="biller-account-user-unlink"),
     path("bills/", bills.BillList.as_view(), name="biller-bills"),

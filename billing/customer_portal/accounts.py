@@ -22,7 +22,7 @@ from billing.errors import DomainError
 from billing.models import Adjustment, Biller, Customer, Invoice, Item, User
 from billing.operations import payers, sign_ons
 from billing.throttles import TooManyTries
-from payments.models import AutoPayEnrolment, ScheduledPayment
+from payments.models import AutoPayEnrolment, Fee, FeeWaiver, ScheduledPayment
 from payments.operations import balances
 from payments.operations.balances import Standing
 from sms.models import SmsMode
@@ -44,6 +44,8 @@ class Account:
     live: Standing | None
     scheduled: ScheduledPayment | None
     adjustments: list[Adjustment]
+    fees: list[Fee]
+    waivers: list[FeeWaiver]
 
     @property
     def schedulable(self) -> bool:
@@ -78,6 +80,12 @@ def home(request: PayerRequest) -> HttpResponseBase:
     adjusted: dict[int, list[Adjustment]] = defaultdict(list)
     for adjustment in request.theirs(Adjustment.objects.open().select_related("item")):
         adjusted[adjustment.customer_id].append(adjustment)
+    charged: dict[int, list[Fee]] = defaultdict(list)
+    for fee in request.theirs(Fee.objects.open()):
+        charged[fee.customer_id].append(fee)
+    waived: dict[int, list[FeeWaiver]] = defaultdict(list)
+    for waiver in request.theirs(FeeWaiver.objects.open()):
+        waived[waiver.customer_id].append(waiver)
     enrolments = {
         enrolment.customer_id: enrolment
         for enrolment in request.theirs(AutoPayEnrolment.objects.filter(ended_at=None).select_related("instrument"))
@@ -111,6 +119,8 @@ def home(request: PayerRequest) -> HttpResponseBase:
                 live=live.get(customer.pk),
                 scheduled=scheduled.get(customer.pk),
                 adjustments=adjusted[customer.pk],
+                fees=charged[customer.pk],
+                waivers=waived[customer.pk],
             )
         )
     context = {

@@ -52,6 +52,12 @@ class Customer(models.Model):
     language = models.CharField(max_length=2, default="en", choices=[("en", "English"), ("es", "Español")])
     service_location = models.CharField(max_length=40, blank=True)
     status = models.CharField(max_length=8, choices=CustomerStatus, default=CustomerStatus.ACTIVE)
+    segment = models.CharField(
+        max_length=20,
+        blank=True,
+        db_default="",
+        help_text="The biller's own word for a kind of customer, by which rules of fees tell them apart.",
+    )
     paperless = models.BooleanField(default=False)
     blocks_card = models.BooleanField("card payments blocked", default=False)
     blocks_bank = models.BooleanField("bank account payments blocked", default=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -187,6 +188,7 @@ class ItemKind(models.TextChoices):
     CREDIT = "credit", "Credit"
     ADJUSTMENT = "adjustment", "Adjustment"
     RETURNED = "returned", "Returned payment"
+    FEE = "fee", "Fee"
 
 
 class ItemQuerySet(CustomerOwnedQuerySet["Item"]):
@@ -309,6 +311,8 @@ class Item(models.Model):
                 condition=Q(collect_on__isnull=False),
                 name="item_to_collect",
             ),
+            # Bills come in the order of their days: a few pages say where those due in some week are.
+            BrinIndex(fields=["due_on"], pages_per_range=32, name="item_by_due_day"),
             models.Index(
                 fields=["invoice"],
                 condition=Q(invoice__isnull=False),

@@ -19,6 +19,7 @@ class PostingKind(models.TextChoices):
     RECEIPTS = "receipts", "Payments received"
     REVERSAL = "reversal", "Payments reversed"
     ADJUSTMENT = "adjustment", "Adjustment"
+    FEES = "fees", "Fees charged"
 
 
 class LedgerAccount(models.TextChoices):
@@ -31,6 +32,7 @@ class LedgerAccount(models.TextChoices):
     FEES = "fees", "Fees"
     ADJUSTMENTS = "adjustments", "Adjustments"
     LOSSES = "losses", "Losses"
+    CHARGED_FEES = "charged_fees", "Charged fees"
 
 
 class Posting(models.Model):

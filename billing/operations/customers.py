@@ -9,11 +9,20 @@ from django.db import transaction
 from billing import audit, phone_numbers
 from billing.actors import Actor
 from billing.errors import DomainError
-from billing.models import Customer
+from billing.models import Customer, CustomerStatus
 from billing.portal_settings import keeps_blocks
 
 # What of a record may be said here, and how long it may be.
-LENGTHS = {"name": 120, "phone": 20, "address1": 120, "address2": 120, "city": 60, "state": 40, "zip": 12}
+LENGTHS = {
+    "name": 120,
+    "phone": 20,
+    "address1": 120,
+    "address2": 120,
+    "city": 60,
+    "state": 40,
+    "zip": 12,
+    "segment": 20,
+}
 
 
 class BadRecord(DomainError):
@@ -90,5 +99,37 @@ def change_blocks(*, customer: Customer, card: bool, bank: bool, actor: Actor) -
         customer_id=customer.pk,
         subject=f"customer:{customer.pk}",
         facts={"changes": ", ".join(f"{words[name]} {'blocked' if wanted[name] else 'allowed'}" for name in changed)},
+    )
+    return True
+
+
+@transaction.atomic(durable=True)
+def change_standing(*, customer: Customer, status: CustomerStatus, segment: str, actor: Actor) -> bool:
+    """Say whether an account is active, and of which segment it is; gives False where it was so already.
+
+    :raises BadRecord: the segment is too long.
+    """
+    segment = " ".join(segment.split())
+    if len(segment) > LENGTHS["segment"]:
+        raise BadRecord(f"Enter at most {LENGTHS['segment']} characters.", field="segment")
+    customer = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+    wanted = {"status": status.value, "segment": segment}
+    changes = {
+        name: (getattr(customer, name), value) for name, value in wanted.items() if getattr(customer, name) != value
+    }
+    if not changes:
+        return False
+    for name, (_old, new) in changes.items():
+        setattr(customer, name, new)
+    customer.save(update_fields=list(changes))
+    audit.record(
+        actor=actor,
+        event="customer.standing_changed",
+        biller_id=customer.biller_id,
+        customer_id=customer.pk,
+        subject=f"customer:{customer.pk}",
+        facts={
+            "changes": ", ".join(f"{name} {old or 'none'} → {new or 'none'}" for name, (old, new) in changes.items())
+        },
     )
     return True

@@ -266,7 +266,7 @@ def _in_words(facts: Mapping[str, Any], currency: str) -> dict[str, str]:
     words: dict[str, str] = {}
     for name, value in facts.items():
         match name:
-            case "amount" | "fee" | "total" | "balance" | "threshold":
+            case "amount" | "owed" | "fee" | "total" | "balance" | "threshold":
                 words[name] = formats.money(Decimal(str(value)), str(facts.get("currency") or currency))
             case "due_on" | "first" | "pay_on" if value:
                 words[name] = formats.day(datetime.date.fromisoformat(str(value)))
@@ -282,6 +282,11 @@ def _in_words(facts: Mapping[str, Any], currency: str) -> dict[str, str]:
                     for one in value
                 ]
                 words[name] = "\n".join(lines)
+            case "fees" if value:
+                words[name] = "\n".join(
+                    f"{one['words']}: {formats.money(Decimal(one['amount']), str(facts.get('currency') or currency))}"
+                    for one in value
+                )
             case "reason" if value:
                 words[name] = gettext(str(value))
             case _:

@@ -68,7 +68,8 @@ class Target:
 class Message:
     """One thing to tell.
 
-    ``kind`` is one of ``payment``, ``paperless``, ``autopay``, ``scheduled``, ``reversal``, ``pay_by_text``.
+    ``kind`` is one of ``payment``, ``paperless``, ``autopay``, ``scheduled``, ``reversal``, ``fee``, ``inactive``,
+    ``pay_by_text``.
     ``account`` is the account number as the biller's system writes it. ``facts`` by kind:
 
     * payment: ``amount`` (decimal text), ``currency``, ``tender`` (``card``, ``ach``, ``echeck``, ``cash``),
@@ -81,6 +82,11 @@ class Message:
     * reversal: ``kind`` (``void``, ``refund``, ``return``, ``chargeback``, ``won``: money that went back, or came again after
       a dispute), ``amount`` (decimal text), ``currency``, ``payment_guid`` and ``approval_code`` of the payment, ``code`` (the
       bank's, may be empty), ``service_location`` (text)
+    * fee: ``status`` (``charged``, ``waived``), ``fee`` (its id), ``amount`` (decimal text), ``currency``, ``words`` (what payers
+      reads), ``payment_guid`` and ``approval_code`` of the payment that failed or was returned, or ``invoice`` (the late bill's
+      number), the others being empty, ``service_location`` (text)
+    * inactive: the account was set inactive because of a late bill: ``amount`` (decimal text, still owed of it), ``currency``,
+      ``invoice`` (the bill's number), ``service_location`` (text)
     * pay_by_text: ``status`` (``pending``, ``enrolled``, ``unenrolled``, ``number_changed``), ``phone`` (E.164), ``old_phone``
       (E.164, where the number changed), ``service_location`` (text)
     """

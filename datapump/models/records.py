@@ -23,6 +23,8 @@ class RecordType(models.IntegerChoices):
     AUTOPAY = 3, "AutoPay"
     SCHEDULED = 4, "Scheduled payment"
     REVERSAL = 5, "Reversal"
+    FEE = 6, "Fee"
+    INACTIVE = 7, "Account inactive"
     PAY_BY_TEXT = 11, "Pay by text"
     PENDING = 12, "Pending"
 

@@ -41,7 +41,7 @@ EXCERPT = 600
 """Characters of an answer to a test that are shown."""
 
 SWITCHES = {
-    "payments": (RecordType.PAYMENT, RecordType.REVERSAL),
+    "payments": (RecordType.PAYMENT, RecordType.REVERSAL, RecordType.FEE, RecordType.INACTIVE),
     "paperless": (RecordType.PAPERLESS,),
     "autopay": (RecordType.AUTOPAY,),
     "scheduled_payments": (RecordType.SCHEDULED,),

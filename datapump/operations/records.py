@@ -20,8 +20,10 @@ _SWITCH = {
     RecordType.PAPERLESS: ("paperless", Purpose.PAPERLESS),
     RecordType.AUTOPAY: ("autopay", Purpose.AUTOPAY),
     RecordType.SCHEDULED: ("scheduled_payments", Purpose.AUTOPAY),
-    # The switch of the payments that they undo; told in words, where such are told.
+    # The switch of the payments that they undo or follow from; told in words, where such are told.
     RecordType.REVERSAL: ("payments", Purpose.AUTOPAY),
+    RecordType.FEE: ("payments", Purpose.AUTOPAY),
+    RecordType.INACTIVE: ("payments", Purpose.AUTOPAY),
     RecordType.PENDING: ("pay_by_text_changes", Purpose.AUTOPAY),
     RecordType.PAY_BY_TEXT: ("pay_by_text_changes", Purpose.AUTOPAY),
 }

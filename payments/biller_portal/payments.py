@@ -33,6 +33,7 @@ from payments.models import (
     AttemptState,
     Authorization,
     Channel,
+    Fee,
     Payment,
     PaymentState,
     Route,
@@ -255,6 +256,7 @@ def _facts(payment: Payment) -> list[tuple[str, object]]:
         ("Amount", formats.money(payment.amount, payment.currency)),
         ("Fee", formats.money(payment.fee, payment.currency) if payment.fee else "None"),
         ("Total", formats.money(payment.total, payment.currency) if payment.fee else ""),
+        *_charged_for(payment),
         ("Method", str(payment.instrument) if payment.instrument else ""),
         ("Tender", payment.get_tender_display()),
         ("Pay type", f"{payment.pay_type} ({payment.pay_type_id})"),
@@ -270,6 +272,18 @@ def _facts(payment: Payment) -> list[tuple[str, object]]:
         ("Payment id", str(payment.pk)),
     ]
     return [(label, value) for label, value in facts if value]
+
+
+def _charged_for(payment: Payment) -> list[tuple[str, object]]:
+    mine = payment.fees.select_related("item", "waiver").order_by("item_id")
+    return [
+        ("Charged for it", f"{formats.money(fee.item.amount, fee.item.currency)}, {fee.words}{_taken_back(fee)}")
+        for fee in mine
+    ]
+
+
+def _taken_back(fee: Fee) -> str:
+    return " (taken back)" if hasattr(fee, "waiver") else ""
 
 
 def _held(payment: Payment) -> list[tuple[str, object]]:

@@ -32,7 +32,7 @@ from payments import receipts
 from payments.customer_portal import card_entry, cloud_payments, drafts
 from payments.customer_portal.drafts import Draft
 from payments.gateways.base import Misconfigured
-from payments.models import Allocation, Channel, Instrument, InstrumentKind, Payment, PaymentState
+from payments.models import Allocation, Channel, Fee, FeeWaiver, Instrument, InstrumentKind, Payment, PaymentState
 from payments.operations import balances, charges, dues, scheduled_payments
 from payments.operations import cloud_payments as opened
 
@@ -159,6 +159,8 @@ def details(request: AccountRequest) -> HttpResponseBase:
         "prepaid": prepaid,
         "bill": _newest_bill(request),
         "adjustments": list(Adjustment.objects.filter(customer=customer).open().select_related("item")),
+        "fees": list(Fee.objects.filter(customer=customer).open()),
+        "waivers": list(FeeWaiver.objects.filter(customer=customer).open()),
         "steps": _steps(),
     }
     if context["bill"] is not None:
@@ -400,6 +402,7 @@ def _show(request: AccountRequest, found: Payment, *, no_pdf: bool = False) -> H
         "pdf_url": request.door.url("payment-pdf", request.customer, payment_id=found.pk),
         "no_pdf": no_pdf,
         "bills": _bills_of(request, found),
+        "fees": list(Fee.objects.filter(payment=found).select_related("item").order_by("item_id")),
     }
     match found.state:
         case PaymentState.PROCESSING:

@@ -5,6 +5,7 @@ from payments.models.carryovers import Carryover, CarryoverKind
 from payments.models.cases import Case, CaseKind, CaseState
 from payments.models.cloud_payments import CloudPayer, CloudPayment
 from payments.models.enrolments import AutoPayEnrolment
+from payments.models.fees import Fee, FeeOccasion, FeeRule, FeeWaiver, LateAction, LateBill, LateRule
 from payments.models.instruments import Instrument, InstrumentKind, InstrumentState
 from payments.models.payments import (
     PAY_TYPE_OF,
@@ -43,9 +44,16 @@ __all__ = [
     "Checkpoint",
     "CloudPayer",
     "CloudPayment",
+    "Fee",
+    "FeeOccasion",
+    "FeeRule",
+    "FeeWaiver",
     "Instrument",
     "InstrumentKind",
     "InstrumentState",
+    "LateAction",
+    "LateBill",
+    "LateRule",
     "Payment",
     "PaymentState",
     "ProcessorEvent",

@@ -181,11 +181,15 @@ _MAY_BE_MISSING = """
                 THEN p.settled_at > b.asked_at - make_interval(days => %(days)s)
             ELSE true END))
     UNION ALL
-    -- What went back is told in words, which a person at the biller enters.
+    -- What went back and fees are told in words, which a person at the biller enters.
     SELECT FROM payments_reversal v
     WHERE v.customer_id = c.id
       AND (v.state = 'processing'
-           OR (v.state = 'done' AND v.settled_at > b.asked_at - make_interval(days => %(days)s)))"""
+           OR (v.state = 'done' AND v.settled_at > b.asked_at - make_interval(days => %(days)s)))
+    UNION ALL
+    SELECT FROM payments_fee f WHERE f.customer_id = c.id AND f.charged_at > b.asked_at - make_interval(days => %(days)s)
+    UNION ALL
+    SELECT FROM payments_feewaiver w WHERE w.customer_id = c.id AND w.waived_at > b.asked_at - make_interval(days => %(days)s)"""
 
 
 def may_be_missing(*, customer: Customer, now: datetime.datetime) -> bool:

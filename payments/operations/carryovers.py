@@ -34,18 +34,31 @@ def _unheard(record: str) -> str:
          ELSE p.settled_at > %(made_on)s END"""
 
 
-def _heard_back(reversal: str, record: str) -> str:
-    """Say in SQL whether it had heard by a moment of what went back, or was won back, as of payments."""
+def _heard(at: str, record: str = "r") -> str:
+    """Say in SQL whether the biller's system had heard by a moment of what a record tells, as of payments."""
     return f"""
     CASE WHEN {record}.state IN ('waiting', 'sending', 'retrying', 'failed') THEN false
          WHEN {record}.state = 'delivered' THEN {record}.delivered_at <= %(made_on)s
-         ELSE {reversal}.settled_at <= %(made_on)s END"""
+         ELSE {at} <= %(made_on)s END"""
 
 
-# Whether a new bill with the old balance contains item i; what is due because money went back, if its maker knew of that.
+def _heard_back(reversal: str, record: str) -> str:
+    """Say in SQL whether it had heard by a moment of what went back, or was won back."""
+    return _heard(f"{reversal}.settled_at", record)
+
+
+# What fees and their waivers put beside the bills, and when; the id is the record's.
+_FEE_ITEMS = """(
+    SELECT id, customer_id, item_id, charged_at AS at FROM payments_fee
+    UNION ALL SELECT id, customer_id, item_id, waived_at FROM payments_feewaiver)"""
+
+# Whether a new bill with the old balance contains item i: what is due because money went back or as a fee, if its maker knew of it.
 _CONTAINED = f"""({contained("i")} OR (i.kind = 'returned' AND EXISTS (
     SELECT FROM payments_reversaldebit d JOIN payments_reversal v ON v.id = d.reversal_id
-    LEFT JOIN datapump_record r ON r.id = v.id WHERE d.item_id = i.id AND {_heard_back("v", "r")})))"""
+    LEFT JOIN datapump_record r ON r.id = v.id WHERE d.item_id = i.id AND {_heard_back("v", "r")}))
+    OR (i.kind = 'fee' AND EXISTS (
+    SELECT FROM payments_fee f LEFT JOIN datapump_record r ON r.id = f.id
+    WHERE f.item_id = i.id AND {_heard("f.charged_at")})))"""
 
 # The win that made credit item i, with its record.
 _WIN = """LEFT JOIN payments_reversal v ON v.payment_id = i.payment_id AND v.kind = 'won' AND v.posting_id = i.posting_id
@@ -69,6 +82,7 @@ def carry(cursor: Any, carriers: Carriers, /) -> None:
         " moved numeric(14, 2), to_allocation_id bigint, credit_item_id bigint",
     )
     given = {"made_on": carriers.made_on, "biller": carriers.biller.pk, "posting": carriers.posting_id}
+    _part_waived_fees(cursor, carriers, given)
     _find_posted(cursor, carriers, moves, given)
     _find_credits(cursor, carriers, moves, given)
     _find_pending(cursor, carriers, moves, given)
@@ -78,6 +92,7 @@ def carry(cursor: Any, carriers: Carriers, /) -> None:
         _move(cursor, carriers, moves, given)
     _transfer_heard_credits(cursor, carriers, given)
     _transfer_heard_debits(cursor, carriers)
+    _transfer_heard_fees(cursor, carriers, given)
     _charge_unheard_reversals(cursor, carriers, given)
     carriers.afterwards.append(lambda: scheduled_payments.follow(cursor, carriers))
 
@@ -97,7 +112,7 @@ def _find_posted(cursor: Any, carriers: Carriers, moves: str, given: dict[str, A
             UNION
             SELECT c.customer_id, c.invoice_id, c.item_id, c.amount, i.id
             FROM {carriers.table} c JOIN billing_item i ON i.customer_id = c.customer_id
-            WHERE c.is_new AND (i.open <> 0 OR i.kind IN ('adjustment', 'returned')) AND i.allocated > 0
+            WHERE c.is_new AND (i.open <> 0 OR i.kind IN ('adjustment', 'returned', 'fee')) AND i.allocated > 0
               AND i.invoice_id IS DISTINCT FROM c.invoice_id AND {_CONTAINED}
         ) c
         JOIN payments_allocation a ON a.item_id = c.from_item_id AND a.state = 'posted'
@@ -249,6 +264,49 @@ def _transfer_heard_debits(cursor: Any, carriers: Carriers) -> None:
     )
 
 
+def _part_waived_fees(cursor: Any, carriers: Carriers, given: dict[str, Any]) -> None:
+    """Open fees and their waivers again that had closed each other, where the new bill was made in between: it contains the fee."""
+    cursor.execute(
+        f"""
+        WITH apart AS (
+            UPDATE payments_feewaiver w SET set_off = 0
+            FROM {carriers.table} c, payments_fee f
+            LEFT JOIN datapump_record r ON r.id = f.id
+            WHERE c.is_new AND w.customer_id = c.customer_id AND w.set_off > 0 AND f.id = w.fee_id
+              AND {_heard("f.charged_at")}
+              AND NOT coalesce((SELECT {_heard("w.waived_at", "m")} FROM (SELECT) one
+                                LEFT JOIN datapump_record m ON m.id = w.id), false)
+            RETURNING f.item_id AS fee, w.item_id AS waiver, old.set_off AS amount
+        ), fees AS (
+            UPDATE billing_item i SET transferred = i.transferred - a.amount FROM apart a WHERE i.id = a.fee
+        )
+        UPDATE billing_item i SET transferred = i.transferred + a.amount FROM apart a WHERE i.id = a.waiver
+        """,
+        given,
+    )
+
+
+def _transfer_heard_fees(cursor: Any, carriers: Carriers, given: dict[str, Any]) -> None:
+    """Close fees and what is left of their waivers, where the new bill was made by a system that knew of them."""
+    cursor.execute(
+        f"""
+        WITH known AS (
+            SELECT i.id, i.customer_id, i.open, c.invoice_id
+            FROM {carriers.table} c
+            JOIN {_FEE_ITEMS} f ON f.customer_id = c.customer_id
+            JOIN billing_item i ON i.id = f.item_id AND i.open <> 0 AND i.reserved = 0
+            LEFT JOIN datapump_record r ON r.id = f.id
+            WHERE c.is_new AND {_heard("f.at")}
+        ), closed AS (
+            UPDATE billing_item i SET transferred = i.transferred + k.open, transferred_to_id = k.invoice_id
+            FROM known k WHERE i.id = k.id
+        )
+        INSERT INTO {carriers.corrections} SELECT customer_id, -open FROM known
+        """,
+        given,
+    )
+
+
 def _charge_unheard_reversals(cursor: Any, carriers: Carriers, given: dict[str, Any]) -> None:
     """Make due what went back of payments that the biller's system knew of, where it did not know that they went back.
 
@@ -381,6 +439,16 @@ def _why_not(cursor: Any, returned: Returned, backs: str) -> str:
     )
     if sum(count for (count,) in cursor.fetchall()):
         return "Money of one of its customers went back since, or was counted on by one of its bills."
+    cursor.execute(
+        f"""
+        SELECT count(*) FROM {returned.table} w JOIN payments_latebill l ON l.invoice_id = w.invoice_id
+        JOIN payments_fee f ON f.late_bill_id = l.id
+        WHERE NOT EXISTS (SELECT FROM payments_feewaiver v WHERE v.fee_id = f.id)
+        """
+    )
+    (late,) = cursor.fetchone()
+    if late:
+        return "A late fee was charged for one of its bills. Take the fee back first."
     if used:
         return "The rest of a payment that was credited to one of its bills has been used since."
     cursor.execute(

@@ -9,7 +9,7 @@ from decimal import Decimal
 from billing.models import Biller, Customer, Item, ItemKind
 from billing.money import ZERO
 
-OWED = (ItemKind.BILL, ItemKind.ADJUSTMENT, ItemKind.RETURNED)
+OWED = (ItemKind.BILL, ItemKind.ADJUSTMENT, ItemKind.RETURNED, ItemKind.FEE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from payments.models import (
     ReversalKind,
     ReversalState,
 )
-from payments.operations import answers
+from payments.operations import answers, fees
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def book(*, reversal: Reversal, payment: Payment, actor: Actor, now: datetime.da
     reversal.state, reversal.settled_at, reversal.posting_id = ReversalState.DONE, now, posting.pk
     reversal.save()
     _enter(reversal, payment, posting, sign)
-    _tell(reversal, payment, actor)
+    _tell(reversal, payment, actor, now)
     _audit(reversal, "payment.won_back" if won else "payment.reversed", actor)
 
 
@@ -195,7 +195,7 @@ def _enter(reversal: Reversal, payment: Payment, posting: Posting, sign: int) ->
     )  # fmt: skip
 
 
-def _tell(reversal: Reversal, payment: Payment, actor: Actor) -> None:
+def _tell(reversal: Reversal, payment: Payment, actor: Actor, now: datetime.datetime) -> None:
     """Write the record for the biller's system and the notice for the payer; neither hears of what only the biller loses."""
     if reversal.amount:
         records.write(
@@ -217,6 +217,9 @@ def _tell(reversal: Reversal, payment: Payment, actor: Actor) -> None:
         )
     if not reversal.amount + reversal.fee:
         return
+    charged = 0
+    if reversal.kind == ReversalKind.RETURN and reversal.amount:
+        charged = fees.charge_returned(reversal=reversal, biller=payment.biller, actor=actor, now=now)
     given_back = reversal.kind in {ReversalKind.VOID, ReversalKind.REFUND}
     facts = {
         "payment": str(payment.pk),
@@ -224,6 +227,7 @@ def _tell(reversal: Reversal, payment: Payment, actor: Actor) -> None:
         "amount": str(reversal.amount + reversal.fee),
         "currency": reversal.currency,
         "reason": reversal.reason,
+        "fees": fees.facts_of(payment.pk) if charged else None,
         "email": payment.email,
         "language": payment.language,
     }

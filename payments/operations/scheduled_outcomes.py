@@ -16,6 +16,7 @@ from billing.models import NoticeKind
 from billing.operations import notices
 from datapump.models import OptionalSetting, RecordType
 from datapump.operations import records
+from payments.operations import fees
 
 _WORDS = "s.amount::text || ' on ' || to_char(s.pay_on, 'MM/DD/YYYY') || ', bill ' || i.number"
 
@@ -57,13 +58,14 @@ def notify(ids: Sequence[uuid.UUID], kind: NoticeKind, *, now: datetime.datetime
     """Write the notices that tell the payers, inside the caller's transaction; ``followed``: a new bill brought the change."""
     notices.write_from(
         kind=kind,
-        source="""
+        source=f"""
             SELECT s.biller_id, s.customer_id, %s || ':' || s.id || ':' || %s AS key,
                    jsonb_build_object('amount', s.amount::text, 'currency', s.currency, 'pay_on', s.pay_on, 'number', i.number,
                                       'whole', CASE WHEN s.whole THEN 'yes' END, 'followed', nullif(%s, ''),
                                       'method', jsonb_build_object('kind', n.kind, 'brand', nullif(n.brand, ''), 'last4', n.last4),
                                       'declined', CASE WHEN n.state = 'bad' THEN 'yes' END,
-                                      'reason', s.failure, 'consent', s.consent_text) AS facts,
+                                      'reason', s.failure, 'consent', s.consent_text,
+                                      'fees', {fees.FACTS.format(payment="s.payment_id")}) AS facts,
                    NULL AS email
             FROM payments_scheduledpayment s
             JOIN billing_invoice i ON i.id = s.invoice_id

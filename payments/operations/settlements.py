@@ -32,7 +32,7 @@ from datapump.operations import records
 from payments.gateways.base import Answer, Command, Result
 from payments.models import Channel, Payment
 from payments.models.payments import ANSWERED_OFFSET, confirmation_of
-from payments.operations import deadlocks, declines, reservations, reversals, scheduled_outcomes
+from payments.operations import deadlocks, declines, fees, reservations, reversals, scheduled_outcomes
 from payments.operations.answers import record_answers, words_for
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -273,17 +273,20 @@ def let_go(
     return payments
 
 
-def _tell_of_failure(payment_ids: Sequence[str]) -> None:
-    """Tell payers of payments that they had authorized: who authorized one is not there any more when it fails."""
+def _tell_of_failure(payment_ids: Sequence[str], *, with_fees: str = "NULL") -> None:
+    """Tell payers of payments that they had authorized: who authorized one is not there any more when it fails.
+
+    ``with_fees`` is the SQL of what was charged for payment ``p``.
+    """
     notices.write_from(
         kind=NoticeKind.PAYMENT_FAILED,
-        source="""
+        source=f"""
             SELECT biller_id, customer_id, 'payment-failed:' || id AS key,
                    jsonb_strip_nulls(jsonb_build_object(
                        'payment', id, 'amount', amount::text, 'currency', currency, 'reason', failure,
-                       'email', nullif(email, ''), 'language', nullif(language, ''))) AS facts,
+                       'fees', {with_fees}, 'email', nullif(email, ''), 'language', nullif(language, ''))) AS facts,
                    nullif(email, '') AS email
-            FROM payments_payment WHERE id = ANY(%s::uuid[])""",
+            FROM payments_payment p WHERE id = ANY(%s::uuid[])""",
         params=[sets.array(payment_ids)],
     )
 
@@ -463,6 +466,15 @@ def _fail(
         actor=actor,
         now=now,
     )
+    deposits = [one.payment_id for one in failures if one.command == Command.DEPOSIT]
+    charged = fees.charge_failed(
+        biller=biller,
+        payment_ids=[one.payment_id for one in failures],
+        told=[*deposits, *(one.id for one in payments if one.channel in {Channel.AUTOPAY, Channel.SCHEDULED})],
+        actor=actor,
+        now=now,
+    )
+    with_fees = fees.FACTS.format(payment="p.id") if charged else "NULL"
     if scheduled := [one.id for one in payments if one.channel == Channel.SCHEDULED]:
         scheduled_outcomes.not_paid(scheduled, not_reached=NOT_REACHED, actor=actor, now=now)
     _count_in_chunks(payments, "declined")
@@ -473,7 +485,7 @@ def _fail(
                    jsonb_strip_nulls(jsonb_build_object(
                        'payment', p.id, 'amount', {_AMOUNT}, 'currency', p.currency, 'reason', p.failure,
                        'declined', (SELECT 'yes' FROM payments_instrument i WHERE i.id = p.instrument_id AND i.state = 'bad'),
-                       'group', {_GROUP})) AS facts,
+                       'group', {_GROUP}, 'fees', {with_fees})) AS facts,
                    NULL AS email
             FROM payments_payment p WHERE p.id = ANY(%s::uuid[]) AND p.channel = %s AND p.result <> ALL(%s)
               AND (p.group_id IS NULL OR p.group_id = p.id)""",
@@ -483,8 +495,8 @@ def _fail(
             [int(Result.NO_ANSWER), int(Result.SERVICE_UNAVAILABLE)],
         ],
     )
-    if deposits := [one.payment_id for one in failures if one.command == Command.DEPOSIT]:
-        _tell_of_failure(deposits)
+    if deposits:
+        _tell_of_failure(deposits, with_fees=with_fees)
     if len(failures) == 1:
         _audit_one(failures[0].payment_id, "payment.failed", actor)
     return Settled(failed=len(payments), failed_total=sum((one.amount for one in payments), Decimal("0.00")))

@@ -18,7 +18,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test.client import MULTIPART_CONTENT
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from payments.models import CloudPayment
+from payments.models import CloudPayment, LateRule
 from payments.operations import cloud_payments
 from sms.models import PayLink
 from sms.operations import links
@@ -87,6 +87,9 @@ PICKS: Mapping[str, Pick] = {
     "run_id": lambda at: at.town.run.pk,
     "file_id": lambda at: at.town.file.pk,
     "membership_id": lambda at: at.town.membership.pk,
+    "fee_id": lambda at: at.account.fee.pk,
+    "rule_id": lambda at: at.account.fee.rule_id,
+    "late_rule_id": lambda at: LateRule.objects.get(biller=at.town.biller).pk,
     "token_id": lambda at: at.town.token.pk,
     "endpoint_id": lambda at: at.town.endpoint.pk,
     "key_id": lambda at: at.town.sign_on_key.pk,
@@ -104,6 +107,12 @@ def missing(example: Any) -> Any:
         case uuid.UUID():
             return NO_UUID
     return "nobody-has-this-one"
+
+
+FEE_RULE = {"words": "Another fee", "occasion": "returned", "amount": "3.00"}
+LATE_RULE = {
+    "words": "Another late fee", "action": "fee", "days": "300", "minimum": "5.00", "due_from": "11/22/2026", "amount": "3.00",
+}  # fmt: skip
 
 
 # ---- Routes ------------------------------------------------------------------------------------------------------------
@@ -222,6 +231,11 @@ _BILLER_PORTAL = [
         "biller-account-blocks", "view", BOTH, "customer_id", given=lambda _: {"card": "on"},
         right_to_post="change_enrolment",
     ),
+    _biller(
+        "biller-account-standing", "change_enrolment", BOTH, "customer_id",
+        given=lambda _: {"status": "inactive", "segment": "late"},
+    ),
+    _biller("biller-fee-waive", "give_back", BOTH, "customer_id fee_id", given=lambda _: {"reason": "A test."}),
     _biller("biller-account-user-unlink", "change_payers", BOTH, "customer_id link_id"),
     _biller("biller-account-enrolments", "view", GET, "customer_id"),
     _biller(
@@ -341,6 +355,11 @@ _BILLER_PORTAL = [
             "prepaid_least": "5", "prepaid_most": "500",
         },
     ),
+    _biller("biller-fee-rules", "change_settings"),
+    _biller("biller-fee-rule-add", "change_settings", BOTH, given=lambda _: FEE_RULE),
+    _biller("biller-fee-rule", "change_settings", BOTH, "rule_id", given=lambda _: FEE_RULE),
+    _biller("biller-late-rule-add", "change_settings", BOTH, given=lambda _: LATE_RULE),
+    _biller("biller-late-rule", "change_settings", BOTH, "late_rule_id", given=lambda _: LATE_RULE),
     _biller("biller-charging", "change_settings"),
     _biller("biller-charging-stop", "change_settings", BOTH, given=lambda _: {"reason": "A test."}),
     _biller("biller-charging-allow", "change_settings", BOTH),

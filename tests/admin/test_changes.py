@@ -30,7 +30,7 @@ from billing.operations import api_tokens
 from config import beat
 from config.celery import BEAT
 from datapump.models import Configuration
-from payments.models import AnswerCode, Payment, Route
+from payments.models import AnswerCode, FeeRule, LateRule, Payment, Route
 from payments.operations import instruments
 from tests.admin.worlds import MACHINE, make_administrator, make_everything
 from tests.factories import (
@@ -336,6 +336,45 @@ def test_answer_code_is_never_one_of_the_engines_marks(client: Client, result: s
 
 
 # ---- People -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.spec("PAY-36", "PAY-35")
+def test_rules_of_fees_and_late_bills_are_held_to_what_the_portal_holds_them_to(client: Client) -> None:
+    biller = make_biller()
+    add, add_late = reverse("admin:payments_feerule_add"), reverse("admin:payments_laterule_add")
+    given = {
+        "biller": biller.pk,
+        "words": "Returned payment fee",
+        "occasion": "returned",
+        "amount": "15.00",
+        "active": "on",
+    }
+    refused = client.post(add, {**given, "return_codes": "R10"})
+    assert "R10: no fee is charged" in refused.content.decode()
+    assert client.post(add, {**given, "percent": "2"}).status_code == 200
+    assert (FeeRule.objects.count(), AuditEntry.objects.count()) == (0, 0)
+    assert client.post(add, {**given, "return_codes": "R01,R09", "channels": "3,4"}).status_code == 302
+    rule = FeeRule.objects.get()
+    assert (rule.return_codes, rule.channels, rule.fee) == (["R01", "R09"], [3, 4], "$15.00")
+    change = reverse("admin:payments_feerule_change", args=[rule.pk])
+    assert (
+        client.post(change, {**given, "biller": make_biller().pk, "return_codes": "", "active": ""}).status_code == 302
+    )
+    rule.refresh_from_db()
+    assert (rule.active, rule.biller_id, rule.return_codes) == (False, biller.pk, [])
+    late = {
+        "biller": biller.pk,
+        "words": "Late",
+        "action": "inactive",
+        "days": "0",
+        "minimum": "5",
+        "due_from": "2026-11-22",
+    }
+    assert client.post(add_late, late).status_code == 200
+    assert client.post(add_late, {**late, "days": "30", "active": "on"}).status_code == 302
+    assert LateRule.objects.get().action == "inactive"
+    events = AuditEntry.objects.order_by("pk").values_list("event", flat=True)
+    assert list(events) == ["configuration.added", "configuration.changed", "configuration.added"]
 
 
 def test_person_is_added_changed_and_given_a_password(client: Client, robin: User) -> None:

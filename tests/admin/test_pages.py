@@ -28,7 +28,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ADDED = {
     "billing.Biller", "billing.Membership", "billing.PayType", "billing.PayerLink", "billing.Setting", "billing.User",
     "django_celery_beat.CrontabSchedule", "django_celery_beat.IntervalSchedule", "django_celery_beat.PeriodicTask",
-    "payments.AnswerCode", "payments.RetryLimit", "payments.Route", "sms.Line", "sms.Programme", "sms.Wording",
+    "payments.AnswerCode", "payments.FeeRule", "payments.LateRule", "payments.RetryLimit", "payments.Route",
+    "sms.Line", "sms.Programme", "sms.Wording",
 }  # fmt: skip
 CHANGED = ADDED - {"billing.PayerLink"} | {"datapump.Configuration", "datapump.Endpoint"}
 DELETED = {

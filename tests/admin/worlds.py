@@ -40,6 +40,11 @@ from payments.models import (
     Case,
     Checkpoint,
     CloudPayment,
+    Fee,
+    FeeRule,
+    FeeWaiver,
+    LateBill,
+    LateRule,
     Payment,
     ProcessorEvent,
     RetryLimit,
@@ -118,6 +123,18 @@ def make_everything(n: int) -> None:
         reason="Insufficient funds", code="R01", reference=f"rev_{n}", requestor=4, made_by="System",
     )  # fmt: skip
     ReversalDebit.objects.create(biller=biller, reversal=reversal, item=item)
+    fee_rule = FeeRule.objects.create(biller=biller, words="Returned payment fee", occasion="both", amount=9)
+    fee = Fee.objects.create(
+        biller=biller, customer=customer, item=item, rule=fee_rule, payment=payment, words=fee_rule.words, reason="R01",
+        charged_at=NOW,
+    )  # fmt: skip
+    FeeWaiver.objects.create(
+        biller=biller, customer=customer, fee=fee, item=item, reason="Our mistake", made_by="Dana", waived_at=NOW
+    )
+    late_rule = LateRule.objects.create(
+        biller=biller, words="Late fee", action="fee", days=10, due_from=TODAY, amount=5
+    )
+    LateBill.objects.create(biller=biller, customer=customer, rule=late_rule, invoice=invoice, owed=9, day=TODAY)
     Case.objects.create(biller=biller, customer=customer, attempt=attempt, kind="unknown", reason="No answer.")
     make_autopay(customer, instrument)
     ProcessorEvent.objects.create(

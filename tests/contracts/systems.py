@@ -89,6 +89,11 @@ _BACK = {
 }  # fmt: skip
 
 
+_FEES = {
+    "PAY_FEE": "charged", "PAY_FEE_WAIVED": "waived", "LATE_FEE": "charged", "LATE_FEE_WAIVED": "waived",
+}  # fmt: skip
+
+
 def _cis_target(cis: Cis) -> Target:
     return Target(
         url=cis.url, username=cis.username, password=cis.password, time_zone="America/Detroit",
@@ -111,6 +116,14 @@ def _cis_effects(book: dict[str, Any]) -> list[Told]:
         if name in _BACK:
             _name, _day, amount, paid = row["comment"].split(" ")
             told.append(Told("reversal", row["account"], f"{_BACK[name]} {amount}", paid))
+            continue
+        if name in _FEES:
+            _name, _day, amount, of = row["comment"].split(" ")
+            told.append(Told("fee", row["account"], f"{_FEES[name]} {amount}", of))
+            continue
+        if name == "ACCT_INACTIVE":
+            _name, _day, amount, bill = row["comment"].split(" ")
+            told.append(Told("inactive", row["account"], amount, bill))
             continue
         kind = {"AUTOPAY": "autopay", "PAYTEXT": "pay_by_text"}[name]
         texted = {"on": "enrolled", "off": "unenrolled"} if kind == "pay_by_text" else {}
@@ -151,6 +164,8 @@ MULTISPEAK = Entry(
 _KIND_OF = {
     "payment.posted": "payment",
     "payment.reversed": "reversal",
+    "fee.changed": "fee",
+    "account.inactive": "inactive",
     "paperless.changed": "paperless",
     "autopay.changed": "autopay",
     "scheduled_payment.changed": "scheduled",
@@ -164,15 +179,22 @@ def _receiver_effects(book: dict[str, Any]) -> list[Told]:
             return "on" if data["enrolled"] else "off"
         if "reversal_id" in data:
             return f"{data['kind']} {data['amount']}"
+        if "fee_id" in data:
+            return f"{data['status']} {data['amount']}"
         return str(data.get("status") or data["amount"])
 
     return [
         Told(
             _KIND_OF[event["type"]], event["data"]["account"], what(event["data"]),
-            event["data"].get("payment_id", ""), event["times_received"],
+            event["data"].get("payment_id") or _bill(event), event["times_received"],
         )
         for event in book["events"]
     ]  # fmt: skip
+
+
+def _bill(event: dict[str, Any]) -> str:
+    """Name the bill of what is about a late one."""
+    return str(event["data"]["invoice"]) if event["type"] in {"fee.changed", "account.inactive"} else ""
 
 
 def _answers(status: int, error: type[ConnectorError]) -> Trouble:

@@ -83,6 +83,13 @@ def make_message(kind: str, account: str = "35909001", id: str = "r1", **facts: 
             "kind": "refund", "amount": "84.10", "currency": "USD", "payment_guid": f"guid-{account}",
             "approval_code": "A01", "code": "", "service_location": "321045080002",
         },
+        "fee": {
+            "status": "charged", "fee": f"fee-{id}", "amount": "15.00", "currency": "USD", "words": "Returned payment fee",
+            "payment_guid": f"guid-{account}", "approval_code": "", "invoice": "", "service_location": "321045080002",
+        },
+        "inactive": {
+            "amount": "84.10", "currency": "USD", "invoice": "121940013401", "service_location": "321045080002",
+        },
         "pay_by_text": {"status": "enrolled", "phone": "+12065550177", "service_location": "321045080002"},
     }  # fmt: skip
     return Message(id=id, kind=kind, account=account, occurred_at=AT, facts={**usual[kind], **facts})
@@ -161,6 +168,27 @@ def test_what_went_back_reaches_the_book_with_the_payment_that_it_was_of(line: L
     for wrong in ({"kind": "lost"}, {"amount": "-1.00"}, {"payment_guid": ""}):
         with pytest.raises(Refused):
             line.connector.write([dataclasses.replace(usual, facts={**usual.facts, **wrong})], line.target)
+
+
+@pytest.mark.spec("PAY-35", "PAY-36")
+def test_fees_and_what_late_bills_bring_reach_the_book_with_what_they_are_for(line: Line) -> None:
+    late = {"payment_guid": "", "invoice": "121940013401"}
+    for number, (status, of) in enumerate([("charged", {}), ("waived", {}), ("charged", late), ("waived", late)]):
+        message = make_message("fee", "1001", f"f{number}", status=status, amount=f"{number + 1}.00", **of)
+        assert line.errors(message) == [None]
+    assert line.errors(make_message("inactive", "1001", "i1")) == [None]
+    assert line.effects() == [
+        Told("fee", "1001", "charged 1.00", "guid-1001"),
+        Told("fee", "1001", "waived 2.00", "guid-1001"),
+        Told("fee", "1001", "charged 3.00", "121940013401"),
+        Told("fee", "1001", "waived 4.00", "121940013401"),
+        Told("inactive", "1001", "84.10", "121940013401"),
+    ]
+    for wrong in ({"status": "lost"}, {"amount": "-1.00"}, {"payment_guid": ""}):
+        with pytest.raises(Refused):
+            line.connector.write([make_message("fee", **wrong)], line.target)
+    with pytest.raises(Refused):
+        line.connector.write([make_message("inactive", invoice="")], line.target)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -558,6 +558,8 @@ def test_autopay_goes_to_the_autopay_endpoint(biller: Biller, cis: Cis) -> None:
         RecordType.AUTOPAY,
         RecordType.SCHEDULED,
         RecordType.REVERSAL,
+        RecordType.FEE,
+        RecordType.INACTIVE,
         RecordType.PENDING,
         RecordType.PAY_BY_TEXT,
     )

@@ -65,6 +65,7 @@ FAULTS = {
     "6": UNGUARDED + "UPDATE billing_entry SET amount = amount + 0.01 WHERE account = 'clearing'",
     "7": UNGUARDED + "UPDATE billing_entry SET amount = amount + 1 WHERE account = 'receivable'",
     "adjusted": "UPDATE billing_item SET kind = 'adjustment' WHERE open = 20",
+    "48": "UPDATE billing_item SET kind = 'fee' WHERE open = 20",
     "8": UNGUARDED + "UPDATE billing_entry SET account = 'suspense' WHERE account = 'clearing'",
     "9": UNGUARDED + "UPDATE billing_entry SET tender = 'ach' WHERE account = 'clearing'",
     "fees": UNGUARDED + "UPDATE billing_entry SET account = 'fees' WHERE account = 'clearing'",

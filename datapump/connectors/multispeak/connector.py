@@ -103,6 +103,12 @@ class MultiSpeak:
         if kind == "reversal":
             content = f"<comments>{envelopes.reversal(messages[0], plan)}</comments>"
             return _envelope("WriteAccountHistoryComments", content, messages, target, plan)
+        if kind == "fee":
+            content = f"<comments>{envelopes.fee(messages[0], plan)}</comments>"
+            return _envelope("WriteAccountHistoryComments", content, messages, target, plan)
+        if kind == "inactive":
+            content = f"<comments>{envelopes.inactive(messages[0], plan)}</comments>"
+            return _envelope("WriteAccountHistoryComments", content, messages, target, plan)
         if kind == "pay_by_text":
             content = f"<comments>{envelopes.pay_by_text(messages[0], plan)}</comments>"
             return _envelope("WriteAccountHistoryComments", content, messages, target, plan)
@@ -116,8 +122,8 @@ class MultiSpeak:
         """Read the answer by the rules of ``reader``."""
         if messages and messages[0].kind == "payment":
             return reader.read_payments(messages, status, body)
-        comments = messages and messages[0].kind in ("autopay", "scheduled", "reversal", "pay_by_text")
-        operation = "WriteAccountHistoryComments" if comments else "ModifyCBDataForCustomer"
+        paperless = messages and messages[0].kind == "paperless"
+        operation = "ModifyCBDataForCustomer" if paperless else "WriteAccountHistoryComments"
         return reader.read_errors(messages, status, body, operation)
 
     def write_ping(self, target: Target, question: str = "") -> Envelope:

@@ -300,6 +300,55 @@ def reversal(message: Message, plan: Plan) -> str:
     return _comment(message, _short(message, f"{word} {day:%m%d%Y} {amount:.2f} {paid}"), plan)
 
 
+FEE_WORDS = {
+    ("charged", False): "PAY_FEE",
+    ("waived", False): "PAY_FEE_WAIVED",
+    ("charged", True): "LATE_FEE",
+    ("waived", True): "LATE_FEE_WAIVED",
+}
+"""The word of our format for a fee and for its waiver, for a payment and for a late bill."""
+
+
+def fee(message: Message, plan: Plan) -> str:
+    """Write one ``historyComment`` in our own format: ``PAY_FEE 08152024 25.00`` and the payment's id, or ``LATE_FEE 08152024
+    5.00`` and the bill's number; taken back, ``PAY_FEE_WAIVED`` and ``LATE_FEE_WAIVED``. The day is the biller's.
+
+    :raises Refused: it cannot be said, or not in 70 characters.
+
+    Source: PAY-35, PAY-36
+    """
+    facts = message.facts
+    late = bool(facts.get("invoice"))
+    word = FEE_WORDS.get((str(facts.get("status")), late))
+    if word is None:
+        raise Refused("the record does not say what became of the fee", message_id=message.id)
+    amount = _positive(message)
+    if late:
+        of = _required(message, "invoice", "the record names no bill")
+    elif facts.get("approval_code") and not plan.options.transaction_id_is_payment_guid:
+        of = _required(message, "approval_code", "the payment has no approval code")
+    else:
+        # A payment that was declined has no approval code.
+        of = _required(message, "payment_guid", "the payment has no GUID")
+    day = message.occurred_at.astimezone(plan.zone)
+    return _comment(message, _short(message, f"{word} {day:%m%d%Y} {amount:.2f} {of}"), plan)
+
+
+def inactive(message: Message, plan: Plan) -> str:
+    """Write one ``historyComment`` in our own format: ``ACCT_INACTIVE 08152024 156.25 121940013401``.
+
+    That is the biller's day, what is still owed of the late bill, and its number.
+
+    :raises Refused: it cannot be said, or not in 70 characters.
+
+    Source: PAY-35
+    """
+    amount = _positive(message)
+    invoice = _required(message, "invoice", "the record names no bill")
+    day = message.occurred_at.astimezone(plan.zone)
+    return _comment(message, _short(message, f"ACCT_INACTIVE {day:%m%d%Y} {amount:.2f} {invoice}"), plan)
+
+
 TEXT_WORDS = {"pending": "PENDING", "enrolled": "ON", "unenrolled": "OFF", "number_changed": "NUMBER"}
 """The word of our format for each status of pay by text."""
 

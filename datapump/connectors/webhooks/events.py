@@ -112,11 +112,37 @@ def _reversal(message: Message) -> dict[str, Any]:
     }
 
 
+def _fee(message: Message) -> dict[str, Any]:
+    facts, status = message.facts, _status(message, "charged", "waived")
+    if not facts.get("fee") or not (facts.get("payment_guid") or facts.get("invoice")):
+        raise Refused("the record does not say which fee it is, and what for", message_id=message.id)
+    return {
+        "fee_id": facts["fee"],
+        "status": status,
+        "amount": _amount(message),
+        "currency": facts.get("currency", ""),
+        "payment_id": facts.get("payment_guid") or "",
+        **_texts(message, "invoice", "words"),
+    }
+
+
+def _inactive(message: Message) -> dict[str, Any]:
+    if not message.facts.get("invoice"):
+        raise Refused("the record names no bill", message_id=message.id)
+    return {
+        "amount": _amount(message),
+        "currency": message.facts.get("currency", ""),
+        **_texts(message, "invoice", "service_location"),
+    }
+
+
 EVENTS: Mapping[str, Event] = {
     "payment": Event("payment.posted", _payment),
     "paperless": Event("paperless.changed", _enrolled),
     "autopay": Event("autopay.changed", _autopay),
     "reversal": Event("payment.reversed", _reversal),
+    "fee": Event("fee.changed", _fee),
+    "inactive": Event("account.inactive", _inactive),
     "scheduled": Event("scheduled_payment.changed", _scheduled),
     "pay_by_text": Event("pay_by_text.changed", _pay_by_text),
 }

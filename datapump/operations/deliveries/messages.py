@@ -20,6 +20,8 @@ KINDS: Mapping[int, str] = {
     RecordType.AUTOPAY: "autopay",
     RecordType.SCHEDULED: "scheduled",
     RecordType.REVERSAL: "reversal",
+    RecordType.FEE: "fee",
+    RecordType.INACTIVE: "inactive",
     RecordType.PAY_BY_TEXT: "pay_by_text",
 }
 
@@ -39,6 +41,18 @@ SOURCES: Mapping[int, int] = {
 }
 """The channel of a payment as the payment source id of settings 64 and 65: 0 (WEB), 2 (CSRWEB) and 8 (POS) as the
 requirement's samples have them, the others our own."""
+
+COMMENTS = frozenset(
+    (
+        RecordType.AUTOPAY,
+        RecordType.SCHEDULED,
+        RecordType.REVERSAL,
+        RecordType.FEE,
+        RecordType.INACTIVE,
+        RecordType.PAY_BY_TEXT,
+    )
+)
+"""What is told as a comment, which names a service location."""
 
 _PART = re.compile(r"\{(base|sub|custom2|custom3)\}")
 
@@ -101,6 +115,6 @@ def message(record: Claimed) -> Message:
                 "obd": channel == OUTBOUND_CALL,
                 "kiosk": facts.get("kiosk", ""),
             }
-        case RecordType.AUTOPAY | RecordType.SCHEDULED | RecordType.REVERSAL | RecordType.PAY_BY_TEXT:
+        case _ if record.type in COMMENTS:
             facts["service_location"] = record.wire.service_location
     return Message(record.id, record.kind, record.wire.account, record.created_at, facts)

@@ -15,7 +15,7 @@ import psycopg
 from django.db import connection
 
 from datapump.models.records import RecordType
-from datapump.operations.deliveries.messages import Claimed, Wire, wire_account
+from datapump.operations.deliveries.messages import COMMENTS, Claimed, Wire, wire_account
 from datapump.operations.deliveries.outcomes import Breaker, Verdict
 
 SHARDS = 16
@@ -24,12 +24,6 @@ SHARDS = 16
 _LOCK = 0x44504D50
 _LIVE = "('waiting', 'sending', 'retrying')"
 _PENDING = int(RecordType.PENDING)
-_COMMENTS = (
-    RecordType.AUTOPAY,
-    RecordType.SCHEDULED,
-    RecordType.REVERSAL,
-    RecordType.PAY_BY_TEXT,
-)  # told as comments, which name a service location
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +349,7 @@ def claim(
                 wires.append(None)
             else:
                 account = wire_account(templates[row[1]], base=row[9], sub=row[10], custom2=row[12], custom3=row[13])
-                wire = Wire(account, (row[14] or row[11]) if row[4] in _COMMENTS else "")
+                wire = Wire(account, (row[14] or row[11]) if row[4] in COMMENTS else "")
                 wires.append(json.dumps({"account": wire.account, "service_location": wire.service_location}))
             created = datetime.fromisoformat(row[6])
             claimed.append(Claimed(row[0], row[1], row[2], row[3], row[4], facts, created, now, row[7], row[8], wire))
