@@ -38,6 +38,7 @@ SENTENCES: dict[str, Any] = {
         "Reconciled the book with the processors’: %(confirmed)s charges alike, %(recorded)s of %(total)s recorded"
     ),
     "biller.restored": _("The database was restored: nothing is charged until it is reconciled, since %(since)s"),
+    "biller.method_rules_changed": _("Changed what is asked of cards and bank accounts: %(fields)s"),
     "biller.rules_changed": _("Changed the payment rules: %(fields)s"),
     "case.closed": _("Closed a case: %(outcome)s"),
     "cloud_payment.opened": _("Opened a CloudPay payment of %(amount)s for %(who)s"),
@@ -146,6 +147,7 @@ SENTENCES: dict[str, Any] = {
     "text.reviewed": _("Read a text from %(phone)s that nobody had understood: %(note)s"),
     "processor_event.refused": _("Refused what %(address)s said in a payment processor's name: %(reason)s"),
     "unresolved.reported": _("Reported %(count)s charges without a result, %(total)s, and %(cases)s open cases"),
+    "verifications.given_up": _("Gave up %(count)s verifications: %(reason)s"),
     "webhook.refused": _("Refused what %(address)s said in a text provider's name: %(reason)s"),
     "wording.changed": _("Changed the words of the text “%(message)s” (%(language)s)"),
     "wording.removed": _("Went back to the usual words of the text “%(message)s” (%(language)s)"),

@@ -111,6 +111,13 @@ STATUSES: dict[str, dict[str, Status]] = {
         "expired": Status(_("Expired"), _W, "exclamation-triangle"),
         "removed": Status(_("Removed"), _Q, "no-symbol"),
     },
+    # payments.VerificationState.
+    "verification": {
+        "open": Status(_("Waiting for an answer"), _B, "clock"),
+        "passed": Status(_("Passed"), _G, "check-circle"),
+        "failed": Status(_("Failed"), _X, "x-circle"),
+        "abandoned": Status(_("Given up – nothing was charged"), _Q, "no-symbol"),
+    },
     # payments.CaseState.
     "case": {
         "open": Status(_("Open"), _W, "exclamation-triangle"),

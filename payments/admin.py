@@ -26,6 +26,7 @@ from payments.models import (
     AutoPayEnrolment,
     Carryover,
     Case,
+    CheckAnswer,
     Checkpoint,
     CloudPayment,
     Fee,
@@ -34,6 +35,7 @@ from payments.models import (
     Instrument,
     LateBill,
     LateRule,
+    MethodRules,
     Payment,
     ProcessorEvent,
     RetryLimit,
@@ -42,6 +44,7 @@ from payments.models import (
     Route,
     ScheduledPayment,
     Tender,
+    Verification,
 )
 from payments.operations import fee_rules, heartbeats, outside_payments
 
@@ -51,8 +54,9 @@ if TYPE_CHECKING:
     _PayTypeForm = forms.ModelForm[PayType]
     _FeeRuleForm = forms.ModelForm[FeeRule]
     _LateRuleForm = forms.ModelForm[LateRule]
+    _CheckAnswerForm = forms.ModelForm[CheckAnswer]
 else:
-    _RouteForm = _AnswerCodeForm = _PayTypeForm = _FeeRuleForm = _LateRuleForm = forms.ModelForm
+    _RouteForm = _AnswerCodeForm = _PayTypeForm = _FeeRuleForm = _LateRuleForm = _CheckAnswerForm = forms.ModelForm
 
 
 def _drivers() -> list[tuple[str, str]]:
@@ -376,6 +380,59 @@ class LateBillAdmin(ReadOnly):
     list_select_related = ("biller", "customer", "invoice", "rule")
     list_filter = ("biller",)
     search_fields = ("invoice", "customer")
+
+
+class CheckAnswerForm(_CheckAnswerForm):
+    """What a letter means."""
+
+    result = forms.TypedChoiceField(
+        coerce=int, choices=lambda: [(one, results.in_words(one)) for one in CheckAnswer.RESULTS]
+    )
+
+    def clean_answer(self) -> str:
+        """Write the networks' letters as they do."""
+        answer: str = self.cleaned_data["answer"].strip().upper()
+        if not (answer.isascii() and answer.isalnum()):
+            raise forms.ValidationError("Enter the networks’ letter, such as Y or N.")
+        return answer
+
+
+@admin.register(CheckAnswer)
+class CheckAnswerAdmin(Audited):
+    """What issuers' answers about address and security code mean to us (PAY-14); a letter that is not here fails."""
+
+    form = CheckAnswerForm
+    list_display = ("about", "answer", "meaning", "words")
+    list_filter = ("about",)
+    ordering = ("about", "answer")
+
+    @admin.display(description="Result", ordering="result")
+    def meaning(self, letter: CheckAnswer) -> str:
+        """Say the result in words."""
+        return results.in_words(letter.result)
+
+
+@admin.register(MethodRules)
+class MethodRulesAdmin(ReadOnly):
+    """What billers ask of methods; each changes its own in its settings."""
+
+    list_display = ("biller", "verify_cards", "verify_banks", "require_cvv", "bank_days")
+    list_select_related = ("biller",)
+
+
+@admin.register(Verification)
+class VerificationAdmin(ReadOnly):
+    """Questions to processors whether a method is good."""
+
+    list_display = ("created_at", "biller", "customer", "masked", "purpose", "state", "code", "avs", "cvv")
+    list_select_related = ("biller", "customer")
+    list_filter = ("state", "purpose", "kind", "biller")
+    search_fields = ("id", "customer")
+
+    @admin.display(description="Result")
+    def code(self, verification: Verification) -> str:
+        """Say the result in words."""
+        return results.in_words(verification.result)
 
 
 @admin.register(Payment)

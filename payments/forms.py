@@ -40,7 +40,7 @@ def usable_methods(customer: Customer) -> list[Instrument]:
     """Give the methods on file by which an account can be charged, the one that is offered first before all."""
     today = customer.biller.business_date(timezone.now())
     blocked = [kind for kind in InstrumentKind if customer.blocks(kind)]
-    usable = Instrument.objects.filter(customer=customer, route__active=True).usable(today).exclude(kind__in=blocked)
+    usable = Instrument.objects.filter(customer=customer).usable(today).exclude(kind__in=blocked)
     return list(usable.select_related("route").order_by("-is_default", "-created_at", "-pk"))
 
 

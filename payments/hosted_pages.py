@@ -27,6 +27,7 @@ from billing.models import Customer
 from billing.throttles import Limit, TooManyTries
 from payments.gateways.base import FieldScript, GatewayError, HostedFields, ScriptedFields
 from payments.models import Route
+from payments.operations import verifications
 from payments.operations.routes import open_route
 
 # Somebody who corrects a mistake opens the fields a few times; each entry is something at the processor.
@@ -60,6 +61,7 @@ def hosted_fields(
         compress=True,
     )
     return open_route(route).hosted_fields(
+        cvv_required=verifications.rules_of(route.biller_id).require_cvv,
         return_url=back,
         parent_origin=request.build_absolute_uri("/").rstrip("/"),
         language=language,

@@ -24,6 +24,8 @@ from payments.models import (
     CaseState,
     Payment,
     PaymentState,
+    Verification,
+    VerificationState,
 )
 
 _ZERO = Decimal("0.00")
@@ -245,6 +247,7 @@ def autopay_forecast(*, biller: Biller, start: datetime.date, end: datetime.date
                  AND NOT (n.kind = 'card' AND (c.blocks_card OR c.cis_blocks_card))
                  AND NOT (n.kind = 'bank' AND (c.blocks_bank OR c.cis_blocks_bank))
             JOIN payments_route r ON r.id = n.route_id AND r.active
+                 AND CASE n.kind WHEN 'bank' THEN 'ach' ELSE 'card' END = ANY(r.tenders)
             WHERE i.biller_id = %s AND i.kind = 'bill' AND i.open > 0 AND i.open >= %s AND i.reserved = 0
               AND c.pay_type_id IS NULL AND NOT EXISTS (
                   SELECT FROM datapump_balance b WHERE b.customer_id = c.id AND b.prepaid AND b.answered_at IS NOT NULL)
@@ -536,11 +539,25 @@ def unresolved_by_command(
         )
     }
     found = []
+    rows[Command.VERIFY] = _open_verifications(biller, now - older_than, bands, limit)
     for command in (*KINDS, *(one for one in rows if one not in KINDS)):
         row = rows.get(command, {"command": command})
         ages = tuple(row.pop(name, 0) for name in bands)
         found.append(Unresolved(ages=ages, **row))
     return found
+
+
+def _open_verifications(
+    biller: Biller, before: datetime.datetime, bands: dict[str, Count], limit: int | None
+) -> dict[str, Any]:
+    """Count the verifications that were never answered, as one kind among the attempts: they have no payment."""
+    chosen = Verification.objects.filter(biller=biller, state=VerificationState.OPEN, created_at__lt=before)
+    if limit is not None:
+        chosen = Verification.objects.filter(pk__in=chosen.order_by("created_at", "pk").values("pk")[:limit])
+    sums = chosen.aggregate(
+        open=Count("pk"), open_total=Sum("amount", default=_ZERO), oldest=Min("created_at"), **bands
+    )
+    return {"command": Command.VERIFY.value, **sums}
 
 
 def _capped(rows: QuerySet[Any, Any], cap: int) -> int:

@@ -373,9 +373,10 @@ class StripeServer:
         intent["client_secret"] = f"{intent['id']}_secret_x"
         if given.get("confirm") == "true":
             code = self._outcome(account, given)
-            if code and account.outcomes[given["payment_method"]] != "verify_only":
+            if code and account.outcomes[given["payment_method"]] not in {"verify_only", "soft_decline"}:
                 raise Refusal(402, "card_error", code="card_declined", decline_code=code)
             intent["status"] = "succeeded"
+            return {**intent, "payment_method": account.things[given["payment_method"]]}
         return intent
 
     def _charge(self, account: Account, given: dict[str, Any], key: str) -> dict[str, Any]:
@@ -492,8 +493,12 @@ class StripeServer:
     def _method(self, account: str, outcome: str, kind: str) -> tuple[str, str]:
         customer = self._add(account, "cus", "customer")["id"]
         year = datetime.now(tz=UTC).year + 3
+        checks = {"address_line1_check": None, "address_postal_code_check": "pass", "cvc_check": "pass"}
         details: dict[str, Any] = (
-            {"type": "card", "card": {"brand": "visa", "last4": "4242", "exp_month": 12, "exp_year": year}}
+            {
+                "type": "card",
+                "card": {"brand": "visa", "last4": "4242", "exp_month": 12, "exp_year": year, "checks": checks},
+            }
             if kind == "card"
             else {"type": "us_bank_account", "us_bank_account": {"bank_name": "First Test Bank", "last4": "4242"}}
         )

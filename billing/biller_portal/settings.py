@@ -26,6 +26,7 @@ TABS = (
     ("Look and contact", "biller-settings"),
     ("Payment rules", "biller-rules"),
     ("Fees", "biller-fee-rules"),
+    ("Cards and bank accounts", "biller-method-rules"),
     ("Stop switch", "biller-charging"),
     ("DataPump", "biller-datapump-settings"),
     ("Text programme", "biller-text-settings"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.db import models
+import uuid
+
+from django.db import connection, models
 
 
 class UUID7(models.Func):
@@ -10,3 +12,10 @@ class UUID7(models.Func):
 
     function = "uuidv7"
     output_field = models.UUIDField()
+
+
+def fresh_ids(count: int) -> list[uuid.UUID]:
+    """Give so many new ids, in order, for rows that must be named before they are written."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT uuidv7() FROM generate_series(1, %s)", [count])
+        return [pk for (pk,) in cursor.fetchall()]

@@ -19,17 +19,24 @@ from django.views.decorators.http import require_POST
 from billing import throttles
 from billing.biller_portal.access import BillerRequest, biller_page
 from billing.biller_portal.accounts import customer_or_404, frame
+from billing.biller_portal.settings import answer_refusal
 from billing.errors import DomainError
+from billing.forms import WordsField
 from billing.models import Customer
 from billing.permissions import Permission
 from payments.customer_portal.card_entry import TOKEN_LONGEST, kinds_for, route_for
 from payments.gateways.base import GatewayError, HostedFields
 from payments.hosted_pages import hosted_fields
-from payments.models import Instrument, Route
-from payments.operations import declines, instruments
+from payments.models import DebitMethod, Instrument, InstrumentKind, Route, Verification
+from payments.operations import debits, declines, instruments
+from payments.operations.debits import Agreement
+from payments.results import in_words
 
 # A CSR on the telephone enters a card every few minutes; whoever tries stolen ones enters many.
 CARD_ENTRY = throttles.Limit("csr-card-entry", 60, datetime.timedelta(minutes=30))
+
+# So many of the latest verifications are shown.
+VERIFICATIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class Entry:
 
 
 class TokenForm(forms.Form):
-    """What comes back from the processor's fields: a token and never a number."""
+    """What comes back from the processor's fields: a token and never a number; of a bank account also how its holder agreed."""
 
     token = forms.CharField(max_length=TOKEN_LONGEST, widget=forms.HiddenInput)
     keep = forms.BooleanField(
@@ -50,6 +57,33 @@ class TokenForm(forms.Form):
         required=False,
         help_text="The customer can use it again, and AutoPay can.",
     )
+
+
+    def __init__(self, *args: Any, kind: str, kept: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if kept:
+            del self.fields["keep"]
+        if kind == InstrumentKind.BANK:
+            # A check agrees to one debit, and is never kept.
+            ways = [(value, label) for value, label in DebitMethod.choices if not (kept and debits.MANDATORY[value])]
+            self.fields["debit_method"] = forms.ChoiceField(
+                label="How the holder agreed to be debited",
+                choices=[one for one in ways if one[0] != DebitMethod.INTERNET],
+                initial=DebitMethod.TELEPHONE,
+            )
+            if not kept:
+                for name, label in debits.LABELS.items():
+                    self.fields[name] = WordsField(
+                        label=label, required=False, max_length=debits.LONGEST, help_text="Of a check only."
+                    )
+
+    @property
+    def agreement(self) -> Agreement:
+        """How the holder agreed, as it was entered."""
+        given = self.cleaned_data
+        return Agreement(
+            given.get("debit_method", ""), {name: given[name] for name in debits.LABELS if given.get(name)}
+        )
 
 
 def entry(request: BillerRequest, customer: Customer, kind: str, *, back_to: str) -> Entry:
@@ -76,8 +110,15 @@ def add_from(
     try:
         throttles.count(tries=[(CARD_ENTRY, f"{request.biller.pk}:{request.user.pk}")], now=now)
         return instruments.add(
-            customer=customer, route=asked.route, token=form.cleaned_data["token"], keep=keep, actor=request.actor
+            customer=customer,
+            route=asked.route,
+            token=form.cleaned_data["token"],
+            keep=keep,
+            actor=request.actor,
+            agreement=form.agreement,
         )
+    except debits.AgreementRefused as refused:
+        answer_refusal(form, refused)
     except DomainError as refused:
         form.add_error(None, f"{refused} No money has been taken.")
         # A token serves once: the fields must be filled in again.
@@ -95,7 +136,7 @@ def on_file(customer: Customer) -> list[dict[str, Any]]:
     ):
         state = "expired" if one.state == "active" and one.expired(today) else one.state
         blocked = customer.blocks(one.kind)
-        usable = state == "active" and not blocked and one.route.active
+        usable = state == "active" and not blocked and one.served
         why = declines.words(one, declines.standing(instrument=one, now=now))
         found.append({"method": one, "state": state, "blocked": blocked, "usable": usable, "why": why})
     return found
@@ -111,6 +152,10 @@ def methods(request: BillerRequest, customer_id: int) -> HttpResponse:
         "biller-account-methods",
         methods=on_file(customer),
         kinds=kinds_for(customer) if request.may(Permission.ENTER_CARD) else [],
+        verifications=[
+            (one, in_words(one.result))
+            for one in Verification.objects.filter(customer=customer).order_by("-created_at")[:VERIFICATIONS]
+        ],
     )
     return render(request, "biller_portal/accounts/methods.html", context)
 
@@ -123,9 +168,11 @@ def add(request: BillerRequest, customer_id: int) -> HttpResponse:
     here = f"{reverse('biller-account-method-add', args=[customer.pk])}?{urlencode({'kind': kind})}"
     back = reverse("biller-account-methods", args=[customer.pk])
     form = TokenForm(
-        request.POST if request.method == "POST" else None, initial={"token": request.GET.get("token", "")}
+        request.POST if request.method == "POST" else None,
+        initial={"token": request.GET.get("token", "")},
+        kind=kind,
+        kept=True,
     )
-    del form.fields["keep"]
     try:
         asked = entry(request, customer, kind, back_to=here)
     except DomainError as refused:

@@ -158,7 +158,10 @@ def new_method(request: BillerRequest, customer_id: int) -> HttpResponse:
     back = f"{reverse('biller-account-pay-method', args=[customer.pk])}?{chosen.query()}"
     here = f"{reverse('biller-account-pay-new', args=[customer.pk])}?{chosen.query(kind=kind)}"
     form = TokenForm(
-        request.POST if request.method == "POST" else None, initial={"token": request.GET.get("token", "")}
+        request.POST if request.method == "POST" else None,
+        initial={"token": request.GET.get("token", "")},
+        kind=kind,
+        kept=False,
     )
     try:
         asked = entry(request, customer, kind, back_to=here)

@@ -24,7 +24,7 @@ from payments.biller_portal.cases import DecideForm
 from payments.biller_portal.payments import attempt_status
 from payments.gateways.base import Command, GatewayError
 from payments.models import Attempt, AttemptState, Case, CaseState
-from payments.operations import cases, cleanings, recoveries
+from payments.operations import cases, cleanings, recoveries, verifications
 from payments.reports import AGES, KINDS, Unresolved, unresolved_attempts, unresolved_by_command
 from payments.results import in_words
 
@@ -220,6 +220,8 @@ def give_up(request: BillerRequest, command: str) -> HttpResponse:
     if command not in KINDS:
         raise Http404("No such kind of attempt.")
     now = timezone.now()
+    if command == Command.VERIFY:
+        return _give_up_verifications(request)
     found = cleanings.unresolved(biller=request.biller, now=now, command=command, limit=AT_ONCE)
     may = [one for one in found if one.state == AttemptState.OPEN and cases.too_early(one, now) is None]
     form = EvidenceForm(request.POST or None)
@@ -261,6 +263,33 @@ def give_up(request: BillerRequest, command: str) -> HttpResponse:
             if waiting
             else ""
         ),
+        "form": form,
+        "button": "Give them up",
+        "danger": True,
+        "back_url": reverse("biller-unresolved"),
+    }
+    return render(request, "biller_portal/confirm.html", context, status=422 if form.is_bound else 200)
+
+
+def _give_up_verifications(request: BillerRequest) -> HttpResponse:
+    """Show the questions without an answer, ask why, then give them up: nobody is charged by any."""
+    now = timezone.now()
+    found = verifications.unanswered(biller=request.biller, now=now, limit=AT_ONCE)
+    form = EvidenceForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        done = verifications.give_up(
+            biller=request.biller, reason=form.cleaned_data["evidence"], actor=request.actor, now=now, limit=AT_ONCE
+        )
+        messages.success(request, f"{formats.number(len(done))} given up.")
+        return redirect("biller-unresolved")
+    facts = [(str(one.customer), f"{one}, {formats.moment(one.created_at)}") for one in found[:NAMED]]
+    if len(found) > NAMED:
+        facts.append(("And", f"{formats.number(len(found) - NAMED)} more"))
+    context = {
+        "title": f"Give up {formats.number(len(found))} {'verification' if len(found) == 1 else 'verifications'}?",
+        "section": "runs",
+        "question": cleanings.WHAT_TO_DO[Command.VERIFY],
+        "facts": facts,
         "form": form,
         "button": "Give them up",
         "danger": True,

@@ -68,9 +68,7 @@ def details(request: AccountRequest) -> HttpResponseBase:
     if cloud.by_csr:
         usable = Instrument.objects.filter(customer=customer).usable(biller.business_date(timezone.now()))
         blocked = [kind for kind in InstrumentKind if customer.blocks(kind)]
-        on_file = (
-            usable.filter(route__active=True).exclude(kind__in=blocked).order_by("-is_default", "-created_at", "-pk")
-        )
+        on_file = usable.exclude(kind__in=blocked).order_by("-is_default", "-created_at", "-pk")
     instruments, kinds = list(on_file), card_entry.kinds_for(customer)
     context: dict[str, Any] = {
         "title": _("Pay this bill"),

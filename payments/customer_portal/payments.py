@@ -507,7 +507,7 @@ def _usable(request: AccountRequest) -> list[Instrument]:
     """Give the methods on file that can pay this account today, the default one first."""
     customer = request.customer
     today = request.biller.business_date(timezone.now())
-    usable = Instrument.objects.filter(customer=customer).usable(today).filter(route__active=True)
+    usable = Instrument.objects.filter(customer=customer).usable(today)
     usable = usable.exclude(kind__in=[kind for kind in InstrumentKind if customer.blocks(kind)])
     return list(usable.order_by("-is_default", "-created_at", "-pk"))
 

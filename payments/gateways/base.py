@@ -88,7 +88,8 @@ class ChargeRequest:
     ``reference`` is the processor's reference of the authorization to deposit or release, or of the charge to refund. ``payment``
     is our payment's id, which the biller's own system hears: the processor keeps it and may give it back. ``descriptor`` is what
     the payer's statement is to say, "DBA*item", and ``descriptor_phone`` the number there in place of the city (PAY-21); nothing
-    where the merchant's usual ones are to stand.
+    where the merchant's usual ones are to stand. ``debit_method`` is how the holder of a bank account agreed: I, T, W, P or A,
+    and ``debit_facts`` what such a method demands (PAY-18).
     """
 
     key: str
@@ -103,6 +104,8 @@ class ChargeRequest:
     payment: str = ""
     descriptor: str = ""
     descriptor_phone: str = ""
+    debit_method: str = ""
+    debit_facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,8 @@ class Answer:
 
     ``code`` is the processor's own word for it, kept so that a table of codes can be corrected afterwards (PAY-4).
     ``voided`` says of a refund that the charge was taken back before it settled: the payer's statement shows neither (PAY-33).
+    ``avs`` and ``cvv`` are what the issuer said of a verified card's address and security code, in the networks' letters; P
+    is a security code that was not given, nothing where the processor does not say (PAY-14).
     ``request`` is the message as the processor keeps it, in response files that name it: by it a charge that our book
     has lost is known again. Nothing where the processor does not say.
     """
@@ -124,6 +129,8 @@ class Answer:
     amount: Decimal | None = None
     answered_at: datetime | None = None
     voided: bool = False
+    avs: str = ""
+    cvv: str = ""
     request: ChargeRequest | None = field(default=None, compare=False)
 
 
@@ -257,14 +264,16 @@ class Gateway(Protocol):
     ``dedupe_window`` is how long the processor recognises a repeated key, ``None`` where it does not: outside of it an
     automatic resubmission is impossible. ``settle_time`` is how long after sending "absent" begins to be evidence.
     ``authorization_life`` is how long the processor holds the money of an authorization; a deposit after it is taken as
-    well, and costs more (PAY-7). ``batch_limit`` is how many requests are given to one ``send`` before their answers are
-    settled: in one message, or in many of which several go at once.
+    well, and costs more (PAY-7). ``verification_amount`` is zero where the processor verifies a method without money; else that
+    of a small authorization which is never deposited (PAY-14). ``batch_limit`` is how many requests are given to one ``send``
+    before their answers are settled: in one message, or in many of which several go at once.
     """
 
     name: str
     dedupe_window: timedelta | None
     settle_time: timedelta
     authorization_life: timedelta
+    verification_amount: Decimal
     batch_limit: int
 
     def send(self, requests: Sequence[ChargeRequest]) -> Iterator[Answer | Lost]:
@@ -305,10 +314,18 @@ class Gateway(Protocol):
         ...
 
     def hosted_fields(
-        self, *, return_url: str, parent_origin: str, language: str, kind: str = "card", own_page: str = ""
+        self,
+        *,
+        return_url: str,
+        parent_origin: str,
+        language: str,
+        kind: str = "card",
+        own_page: str = "",
+        cvv_required: bool = True,
     ) -> HostedFields:
         """Say where the browser finds the processor's own fields for "card" or "bank" (PAY-16, PAY-17).
 
+        ``cvv_required`` says whether a card is taken without its security code, where the processor's fields can be told.
         ``own_page`` is the address of the page of ours that runs a script of the processor's, for those that need one.
         """
         ...

@@ -43,6 +43,7 @@ HEARTBEAT_LIMIT = 120.0  # seconds (PAY-22)
 SETTLE_MARGIN = 60.0  # seconds
 LARGEST_BATCH = 10_000
 MESSAGE_LONGEST = 200
+VERIFICATION_MOST = Decimal("5.00")
 
 # The processor's code to ours; a code that is not here is a hard decline (PAY-4).
 RESULTS: dict[str, int] = {
@@ -77,6 +78,7 @@ RESERVED = frozenset({777, 888})
 RESULT_HIGHEST = 998
 
 _RESPONSE_LINE = ("key", "code", "message", "approval_code", "reference", "amount", "currency", "at", "voided")
+_CHECKS = ("avs", "cvv")
 _CURRENCY = 1 + _RESPONSE_LINE.index("currency")
 # What a response file repeats of the message, after these.
 _MESSAGE_KEPT = ("command", "token", "tender", "type", "account", "of", "payment")
@@ -89,7 +91,8 @@ class SimulatorGateway:
     """The simulated processor, spoken to for one merchant.
 
     ``dedupe_window`` is in hours, ``None`` where the processor is set not to recognise repeats; ``authorization_life`` is
-    in hours too. Times are in seconds:
+    in hours too. ``verification_amount`` is
+    "0.00" where a method is verified without money, else what is authorized for it. Times are in seconds:
     ``timeout`` for one online request, ``batch_timeout`` for a batch, ``settle_seconds`` not less than either.
     ``public_url`` is where browsers find the processor. ``codes`` maps the processor's codes to results and goes before
     the built-in table. ``on_exchange`` is told every message sent and received, numbers masked.
@@ -107,6 +110,7 @@ class SimulatorGateway:
         secret: str,
         dedupe_window: float | None = 168.0,
         authorization_life: float = 168.0,
+        verification_amount: str = "0.00",
         settle_seconds: float | None = None,
         timeout: float = 60.0,
         batch_timeout: float = 600.0,
@@ -131,6 +135,12 @@ class SimulatorGateway:
             raise Misconfigured("dedupe_window is a number of hours above zero, or none")
         if authorization_life <= 0:
             raise Misconfigured("authorization_life is a number of hours above zero")
+        try:
+            self.verification_amount = Decimal(verification_amount)
+        except (InvalidOperation, TypeError, ValueError):
+            raise Misconfigured("verification_amount is an amount in text, such as 1.00") from None
+        if not 0 <= self.verification_amount <= VERIFICATION_MOST:
+            raise Misconfigured(f"verification_amount is zero to {VERIFICATION_MOST}")
         if not merchant or not secret:
             raise Misconfigured("the processor needs a merchant and a secret")
         for code, result in (codes or {}).items():
@@ -195,7 +205,7 @@ class SimulatorGateway:
     def _post(
         self, path: str, requests: Sequence[ChargeRequest], shape: Any, timeout: float
     ) -> Iterator[Answer | Lost]:
-        body = json.dumps(shape([_message(request) for request in requests]), separators=(",", ":")).encode()
+        body = json.dumps(shape([self._message(request) for request in requests]), separators=(",", ":")).encode()
         try:
             reply = _accepted(self._line.exchange("POST", path, body, timeout=timeout))
             answers = read_answers(reply.body, self._codes)
@@ -204,6 +214,13 @@ class SimulatorGateway:
             return
         for request in requests:
             yield _settle(request, answers)
+
+    def _message(self, request: ChargeRequest) -> dict[str, str]:
+        message = _message(request)
+        if request.command == Command.VERIFY and request.amount and request.amount == self.verification_amount:
+            # A processor that cannot verify without money authorizes a little, which nobody deposits.
+            message["command"] = Command.AUTHORIZE.value
+        return message
 
     def lookup(self, keys: Sequence[str], *, about: Mapping[str, str] | None = None) -> Iterator[Answer | Absent]:
         """Ask what became of each key, a thousand at a time."""
@@ -237,13 +254,22 @@ class SimulatorGateway:
             yield one.judged(self._codes)
 
     def hosted_fields(
-        self, *, return_url: str, parent_origin: str, language: str, kind: str = "card", own_page: str = ""
+        self,
+        *,
+        return_url: str,
+        parent_origin: str,
+        language: str,
+        kind: str = "card",
+        own_page: str = "",
+        cvv_required: bool = True,
     ) -> HostedFields:
         """Say where the processor's own fields are."""
         if kind not in {"card", "bank"}:
             raise ValueError(f"no fields for {kind}")
         parts = urlsplit(self._public_url)
         common = {"merchant": self._merchant, "kind": kind, "lang": language}
+        if not cvv_required:
+            common["cvv"] = "optional"
         return HostedFields(
             origin=f"{parts.scheme}://{parts.netloc}",
             frame_url=f"{self._public_url}/fields?{urlencode({**common, 'parent': parent_origin})}",
@@ -283,6 +309,8 @@ def _message(request: ChargeRequest) -> dict[str, str]:
         "payment": request.payment,
         "descriptor": request.descriptor,
         "descriptor_phone": request.descriptor_phone,
+        "debit_method": request.debit_method,
+        **{f"debit_{name}": text for name, text in request.debit_facts.items()},
     }
 
 
@@ -345,10 +373,10 @@ def read_answers(body: bytes, codes: Mapping[str, int]) -> dict[str, Answer | Ou
 def _read_answer(one: Mapping[str, Any], codes: Mapping[str, int]) -> Answer:
     if "error" in one:
         raise OutcomeUnknown(f"the processor says: {one['error']}")
-    texts = {name: one.get(name, "") for name in _RESPONSE_LINE}
+    texts = {name: one.get(name, "") for name in (*_RESPONSE_LINE, *_CHECKS)}
     if not all(isinstance(value, str) for value in texts.values()) or not texts["code"]:
         raise OutcomeUnknown("an answer is not well formed")
-    if not all(_WORD.fullmatch(texts[name]) for name in ("code", "approval_code", "reference")):
+    if not all(_WORD.fullmatch(texts[name]) for name in ("code", "approval_code", "reference", *_CHECKS)):
         raise OutcomeUnknown("an answer has a code or reference that cannot be one")
     return Answer(
         key=texts["key"],
@@ -360,6 +388,8 @@ def _read_answer(one: Mapping[str, Any], codes: Mapping[str, int]) -> Answer:
         amount=_read_amount(texts["amount"]),
         answered_at=_read_moment(texts["at"]),
         voided=texts["voided"] == "yes",
+        avs=texts["avs"][:2],
+        cvv=texts["cvv"][:2],
     )
 
 

@@ -6,7 +6,7 @@ from payments.models.cases import Case, CaseKind, CaseState
 from payments.models.cloud_payments import CloudPayer, CloudPayment
 from payments.models.enrolments import AutoPayEnrolment
 from payments.models.fees import Fee, FeeOccasion, FeeRule, FeeWaiver, LateAction, LateBill, LateRule
-from payments.models.instruments import Instrument, InstrumentKind, InstrumentState
+from payments.models.instruments import DebitMethod, Instrument, InstrumentKind, InstrumentState
 from payments.models.payments import (
     PAY_TYPE_OF,
     Allocation,
@@ -25,6 +25,14 @@ from payments.models.retry_limits import RetryLimit
 from payments.models.reversals import Reversal, ReversalDebit, ReversalKind, ReversalState
 from payments.models.routes import AnswerCode, Route
 from payments.models.scheduled_payments import ScheduledPayment, ScheduledState
+from payments.models.verifications import (
+    Check,
+    CheckAnswer,
+    MethodRules,
+    Verification,
+    VerificationPurpose,
+    VerificationState,
+)
 
 __all__ = [
     "PAY_TYPE_OF",
@@ -41,9 +49,12 @@ __all__ = [
     "CaseKind",
     "CaseState",
     "Channel",
+    "Check",
+    "CheckAnswer",
     "Checkpoint",
     "CloudPayer",
     "CloudPayment",
+    "DebitMethod",
     "Fee",
     "FeeOccasion",
     "FeeRule",
@@ -54,6 +65,7 @@ __all__ = [
     "LateAction",
     "LateBill",
     "LateRule",
+    "MethodRules",
     "Payment",
     "PaymentState",
     "ProcessorEvent",
@@ -67,4 +79,7 @@ __all__ = [
     "ScheduledState",
     "Tender",
     "UnresolvedReport",
+    "Verification",
+    "VerificationPurpose",
+    "VerificationState",
 ]

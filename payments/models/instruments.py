@@ -30,6 +30,16 @@ class InstrumentState(models.TextChoices):
     BAD = "bad", "Declined for good"
 
 
+class DebitMethod(models.TextChoices):
+    """How the holder of a bank account agreed to be debited, in the processors' letters (PAY-18)."""
+
+    INTERNET = "I", "On the internet"
+    TELEPHONE = "T", "By telephone"
+    WRITTEN = "W", "In writing"
+    POINT_OF_PURCHASE = "P", "By check, at the counter"
+    RECEIVABLE = "A", "By check, by mail"
+
+
 class InstrumentQuerySet(CustomerOwnedQuerySet["Instrument"]):
     """Methods of payment, which their customer's payers may see."""
 
@@ -38,15 +48,23 @@ class InstrumentQuerySet(CustomerOwnedQuerySet["Instrument"]):
         return self.filter(state__in=[InstrumentState.ACTIVE, InstrumentState.BAD])
 
     def usable(self, today: datetime.date) -> InstrumentQuerySet:
-        """Narrow to methods that can be charged on that day."""
-        return self.filter(state=InstrumentState.ACTIVE).filter(Q(expires_on__isnull=True) | Q(expires_on__gte=today))
+        """Narrow to methods that can be charged on that day, by a route that takes them."""
+        served = Q(kind=InstrumentKind.CARD, route__tenders__contains=["card"])
+        served |= Q(kind=InstrumentKind.BANK, route__tenders__contains=["ach"])
+        return self.filter(
+            served,
+            Q(expires_on__isnull=True) | Q(expires_on__gte=today),
+            state=InstrumentState.ACTIVE,
+            route__active=True,
+        )
 
 
 class Instrument(models.Model):
     """One card or bank account of a customer, as a token that ends in its last four digits (PAY-17).
 
     ``declined_at`` is when a charge of its token was last declined, at whichever account. After a hard decline it is ``bad``,
-    and nothing charges it until its payer or a CSR confirms or replaces it (PAY-5).
+    and nothing charges it until its payer or a CSR confirms or replaces it (PAY-5). ``verified_at`` is when the processor last
+    found it good. A bank account says how its holder agreed, and what of it the processor wants to know (PAY-18).
     """
 
     id = models.UUIDField(primary_key=True, db_default=UUID7(), editable=False)
@@ -63,6 +81,9 @@ class Instrument(models.Model):
     state = models.CharField(max_length=8, choices=InstrumentState, default=InstrumentState.ACTIVE)
     is_default = models.BooleanField(default=False)
     declined_at = models.DateTimeField(null=True, editable=False)
+    verified_at = models.DateTimeField(null=True, editable=False)
+    debit_method = models.CharField(max_length=1, choices=DebitMethod, blank=True, db_default="")
+    debit_facts = models.JSONField(default=dict, blank=True, db_default={})
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = InstrumentQuerySet.as_manager()
@@ -80,6 +101,11 @@ class Instrument(models.Model):
 
     def __str__(self) -> str:
         return f"{(self.brand or self.get_kind_display()).title()} •••• {self.last4}"
+
+    @property
+    def served(self) -> bool:
+        """Whether its route takes methods of its kind: direct debit is turned off where it does not take them (PAY-18)."""
+        return self.route.active and ("card" if self.kind == InstrumentKind.CARD else "ach") in self.route.tenders
 
     def expired(self, today: datetime.date) -> bool:
         """Say whether a card's last month is over."""

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NoReturn
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -38,7 +39,7 @@ from payments.models import (
     PaymentState,
     Tender,
 )
-from payments.operations import answers, balances, declines, dues, prepayments, reservations, settlements
+from payments.operations import answers, balances, declines, dues, prepayments, reservations, settlements, verifications
 from payments.operations.routes import described, open_route
 
 # Through these doors nobody pays more than is owed; a CSR may take money on account.
@@ -152,8 +153,10 @@ def pay(
     # Before anything is held: a route that is set up wrongly must not leave an attempt behind.
     gateway = open_route(instrument.route)
     try:
+        if verifications.renew(biller=customer.biller, among=[instrument], actor=actor, now=now):
+            _refuse_unverified(instrument)
         balances.make_sure(customer=customer)
-    except balances.BalanceUnknown:
+    except (balances.BalanceUnknown, MethodUnusable):
         # A payment that was made under this key is given again, whatever can be known by now.
         if not Payment.objects.filter(biller_id=customer.biller_id, request_key=request_key).exists():
             raise
@@ -316,7 +319,20 @@ def start(
             transaction_type=attempt.transaction_type,
             account=customer.shown_number,
             payment=str(payment_id),
+            debit_method=instrument.debit_method,
+            debit_facts=instrument.debit_facts,
         ),
+    )
+
+
+def _refuse_unverified(instrument: Instrument) -> NoReturn:
+    """Say whether the bank account was refused, or could not be asked about."""
+    state = Instrument.objects.values_list("state", flat=True).get(pk=instrument.pk)
+    if state == InstrumentState.BAD:
+        raise MethodUnusable(field="method")
+    raise MethodUnusable(
+        _("This bank account could not be verified just now. Try again, or choose another method."),  # type: ignore[arg-type]
+        field="method",
     )
 
 
@@ -348,7 +364,7 @@ def _check_method(customer: Customer, instrument: Instrument, now: datetime.date
         raise ChargingStopped
     if current.blocks(instrument.kind):
         raise MethodBlocked(field="method")
-    usable = instrument.state in {InstrumentState.ACTIVE, InstrumentState.ONE_TIME} and instrument.route.active
+    usable = instrument.state in {InstrumentState.ACTIVE, InstrumentState.ONE_TIME} and instrument.served
     if instrument.customer_id != customer.pk or not usable or instrument.expired(biller.business_date(now)):
         raise MethodUnusable(field="method")
 

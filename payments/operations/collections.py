@@ -18,8 +18,8 @@ from billing.actors import Actor
 from billing.models import Biller, Chunk, CustomerStatus, Run, RunKind
 from billing.money import ZERO
 from payments.gateways.base import ChargeRequest, Command
-from payments.models import Channel
-from payments.operations import balances, declines, groups, runs
+from payments.models import Channel, Instrument, InstrumentKind
+from payments.operations import balances, declines, groups, runs, verifications
 from payments.operations.groups import Bill, Charge
 from payments.operations.runs import CHUNK_SIZE
 
@@ -116,7 +116,7 @@ def _due(biller: Biller, options: Options, today: datetime.date) -> _Due:
         "n.id = e.instrument_id AND n.state = 'active' AND (n.expires_on IS NULL OR n.expires_on >= %s)",
         "NOT (n.kind = 'card' AND (c.blocks_card OR c.cis_blocks_card))",
         "NOT (n.kind = 'bank' AND (c.blocks_bank OR c.cis_blocks_bank))",
-        "r.id = n.route_id AND r.active",
+        "r.id = n.route_id AND r.active AND CASE n.kind WHEN 'bank' THEN 'ach' ELSE 'card' END = ANY(r.tenders)",
         # How the account pays says that nobody collects from it (PAY-38), or the biller's system that it pays before it uses.
         "c.pay_type_id IS NULL",
         "NOT EXISTS (SELECT FROM datapump_balance b WHERE b.customer_id = c.id AND b.prepaid AND b.answered_at IS NOT NULL)",
@@ -175,14 +175,21 @@ def collect_chunk(
     *, biller: Biller, run: Run, chunk: Chunk, actor: Actor, now: datetime.datetime | None = None
 ) -> bool:
     """Collect one claimed chunk; gives False where the processor cannot be reached and the run should stop."""
-    return runs.send_chunk(biller=biller, run=run, chunk=chunk, actor=actor, now=now, checkpoint=_checkpoint)
+    return runs.send_chunk(
+        biller=biller,
+        run=run,
+        chunk=chunk,
+        actor=actor,
+        now=now,
+        checkpoint=lambda biller, run, chunk, now: _checkpoint(biller, run, chunk, actor, now),
+    )
 
 
-def _checkpoint(biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime) -> runs.Requests:
+def _checkpoint(biller: Biller, run: Run, chunk: Chunk, actor: Actor, now: datetime.datetime) -> runs.Requests:
     """Claim, reserve and commit a 999 attempt for each bill of the chunk; gives the messages to send, by route."""
     options = options_of(run)
     due = _due(biller, options, run.business_date)
-    if held := _held(biller, due, chunk):
+    if held := _held(biller, due, chunk, actor, now):
         due = _Due(f"{due.sql} AND i.customer_id <> ALL(%s::bigint[])", [*due.params, sets.array(held)])
     # A run with a limit takes the first so many bills of all, so each chunk looks at the whole again.
     among = ""
@@ -230,6 +237,7 @@ def _checkpoint(biller: Biller, run: Run, chunk: Chunk, now: datetime.datetime) 
                 "recurring",
                 bill.account,
                 payment=bill.payment,
+                debit_method=bill.debit_method,
             )
         )
     return requests
@@ -247,7 +255,7 @@ def _claim(cursor: Any, which: str, params: Sequence[Any], now: datetime.datetim
         WHERE {which}
         RETURNING i.id, i.customer_id, i.open, n.id::text, n.kind, n.token, n.route_id,
                   coalesce(nullif(c.display_number, ''), c.number), uuidv7()::text, uuidv7()::text,
-                  n.declined_at > %s, c.balance
+                  n.declined_at > %s, n.debit_method, c.balance
         """,
         [*params, declines.lately(now)],
     )
@@ -255,9 +263,12 @@ def _claim(cursor: Any, which: str, params: Sequence[Any], now: datetime.datetim
     return rows
 
 
-def _held(biller: Biller, due: _Due, chunk: Chunk) -> list[int]:
-    """Ask what the chunk's accounts owe, where the biller's system can be asked; gives those that must not be charged."""
-    if not balances.asked_for(biller.pk):
+def _held(biller: Biller, due: _Due, chunk: Chunk, actor: Actor, now: datetime.datetime) -> list[int]:
+    """Ask what the chunk's accounts owe, where the biller's system can be asked, and whether their bank accounts are still
+    good, where that is wanted; gives those that must not be charged.
+    """
+    asking, renewing = balances.asked_for(biller.pk), verifications.renews(biller)
+    if not asking and not renewing:
         return []
     with connection.cursor() as cursor:
         cursor.execute(
@@ -277,9 +288,20 @@ def _held(biller: Biller, due: _Due, chunk: Chunk) -> list[int]:
             ).besides
             cursor.execute("SELECT customer_id FROM billing_item WHERE id = ANY(%s::bigint[])", [sets.array(beside)])
             customers += [pk for (pk,) in cursor.fetchall()]
-    standings = balances.refresh(biller=biller, customers=customers, seconds=ASKING)
-    held = [pk for pk, standing in standings.items() if not standing.usable]
-    reason = next((standings[pk].failure for pk in held if standings[pk].failure), "")
+    held: list[int] = []
+    reason = ""
+    if asking:
+        standings = balances.refresh(biller=biller, customers=customers, seconds=ASKING)
+        held = [pk for pk, standing in standings.items() if not standing.usable]
+        reason = next((standings[pk].failure for pk in held if standings[pk].failure), "")
+    if renewing:
+        methods = Instrument.objects.filter(
+            autopay_enrolments__customer_id__in=customers,
+            autopay_enrolments__ended_at__isnull=True,
+            kind=InstrumentKind.BANK,
+        )
+        unverified = verifications.renew_for_run(biller=biller, among=methods, actor=actor, now=now)
+        held, reason = [*held, *unverified], reason or (verifications.UNVERIFIED if unverified else "")
     Chunk.objects.filter(pk=chunk.pk).update(held_count=len(held), held_for=reason)
     return held
 

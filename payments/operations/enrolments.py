@@ -196,6 +196,7 @@ def _same_method(customer: Customer, instrument: Instrument, actor: Actor) -> In
         token=instrument.token, brand=instrument.brand, last4=instrument.last4, holder=instrument.holder,
         expires_on=instrument.expires_on, state=instrument.state, is_default=not has_default,
         declined_at=declines.last_of(biller_id=customer.biller_id, token=instrument.token),
+        verified_at=instrument.verified_at, debit_method=instrument.debit_method, debit_facts=instrument.debit_facts,
     )  # fmt: skip
     audit.record(
         actor=actor,
@@ -215,7 +216,7 @@ def _enrol(
     biller, today = customer.biller, customer.biller.business_date(now)
     if customer.pay_type_id is not None:
         raise NotCollected
-    unusable = instrument.state != InstrumentState.ACTIVE or instrument.expired(today)
+    unusable = instrument.state != InstrumentState.ACTIVE or instrument.expired(today) or not instrument.served
     if instrument.customer_id != customer.pk or customer.blocks(instrument.kind) or unusable:
         raise MethodRefused(field="method")
     current = AutoPayEnrolment.objects.filter(customer=customer, ended_at__isnull=True).first()

@@ -138,6 +138,7 @@ class Bill(NamedTuple):
     payment: str
     attempt: str
     declined: bool | None = None
+    debit_method: str = ""
     group: str | None = None
 
 

@@ -16,11 +16,16 @@ from payments.gateways.base import GatewayError, InstrumentDetails, Refused
 from payments.models import (
     AutoPayEnrolment,
     Instrument,
+    InstrumentKind,
     InstrumentState,
     Route,
     ScheduledPayment,
+    Verification,
+    VerificationPurpose,
+    VerificationState,
 )
-from payments.operations import declines, enrolments
+from payments.operations import debits, declines, enrolments, verifications
+from payments.operations.debits import Agreement
 from payments.operations.routes import open_route
 
 
@@ -48,24 +53,58 @@ class NotDeclined(DomainError):
     default = _("This method is not declined. Nothing needs to be confirmed.")  # type: ignore[assignment]
 
 
-def add(*, customer: Customer, route: Route, token: str, keep: bool, actor: Actor) -> Instrument:
+def add(
+    *,
+    customer: Customer,
+    route: Route,
+    token: str,
+    keep: bool,
+    actor: Actor,
+    agreement: Agreement | None = None,
+) -> Instrument:
     """Add the method that a token stands for; what it is, the processor says and never the browser.
 
     ``keep`` puts it on file, else it serves one payment. The first method on file becomes the default one. The same token
-    again gives the same instrument.
+    again gives the same instrument. Where the biller wants it, the processor verifies the method first: one that fails leaves
+    no token here (PAY-14, PAY-15). ``agreement`` says how the holder of a bank account agreed, by default as the actor's door has.
 
-    :raises MethodRefused: the processor refuses the token, or the customer may not use this kind of method.
+    :raises MethodRefused: the processor refuses the token, the customer may not use this kind of method, or it was not verified.
     :raises ProcessorUnavailable: no answer.
+    :raises payments.operations.debits.AgreementRefused: the holder's agreement is not complete.
     """
     try:
-        details = open_route(route).describe_token(token)
+        gateway = open_route(route)
+        details = gateway.describe_token(token)
     except Refused as error:
         raise MethodRefused(str(error) or None, field="method") from error
     except GatewayError as error:
         raise ProcessorUnavailable from error
     if customer.blocks(details.kind):
         raise MethodRefused(_("This account cannot be paid this way."), field="method")  # type: ignore[arg-type]
-    return _keep(customer=customer, route=route, details=details, keep=keep, actor=actor)
+    if (known := _known(customer, route, details)) is not None and (not keep or known.state == InstrumentState.ACTIVE):
+        return known
+    debit = debits.agreed(given=agreement, keep=keep, actor=actor) if details.kind == InstrumentKind.BANK else None
+    verified: Verification | None = None
+    if verifications.wanted(verifications.rules_of(customer.biller_id), details.kind):
+        purpose = VerificationPurpose.ENROLMENT if keep else VerificationPurpose.PAYMENT
+        verified = verifications.verify(
+            customer=customer, route=route, gateway=gateway, details=details, purpose=purpose, actor=actor
+        )
+        if verified.state == VerificationState.FAILED:
+            if verified.result in declines.NOT_ASKED:
+                raise ProcessorUnavailable
+            raise MethodRefused(verifications.words_of(verified), field="method")
+        if verified.state != VerificationState.PASSED:
+            raise ProcessorUnavailable
+    return _keep(
+        customer=customer, route=route, details=details, keep=keep, actor=actor, debit=debit, verified=verified
+    )
+
+
+def _known(customer: Customer, route: Route, details: InstrumentDetails) -> Instrument | None:
+    """Give the method that a token is at the customer's already."""
+    rows = Instrument.objects.filter(customer=customer, route=route, token=details.token)
+    return rows.exclude(state=InstrumentState.REMOVED).first()
 
 
 @transaction.atomic(durable=True)
@@ -76,13 +115,12 @@ def _keep(
     details: InstrumentDetails,
     keep: bool,
     actor: Actor,
+    debit: Agreement | None,
+    verified: Verification | None,
 ) -> Instrument:
     # The customer's row keeps two additions from both becoming the default.
     Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
-    known = Instrument.objects.filter(customer=customer, route=route, token=details.token).exclude(
-        state=InstrumentState.REMOVED
-    )
-    if (instrument := known.first()) is not None:
+    if (instrument := _known(customer, route, details)) is not None:
         if not keep or instrument.state == InstrumentState.ACTIVE:
             return instrument
     else:
@@ -99,10 +137,16 @@ def _keep(
         details.last4,
     )
     instrument.holder, instrument.expires_on = details.holder, details.expires_on
+    if debit is not None:
+        instrument.debit_method, instrument.debit_facts = debit.method, dict(debit.facts)
+    if verified is not None:
+        instrument.verified_at = verified.ended_at
     instrument.state = InstrumentState.ACTIVE if keep else InstrumentState.ONE_TIME
     has_default = Instrument.objects.filter(customer=customer, is_default=True, state=InstrumentState.ACTIVE).exists()
     instrument.is_default = keep and not has_default
     instrument.save()
+    if verified is not None:
+        Verification.objects.filter(pk=verified.pk).update(instrument=instrument)
     if keep:
         _audit("instrument.added", instrument, actor)
     return instrument

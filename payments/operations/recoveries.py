@@ -34,7 +34,7 @@ from payments.gateways.base import (
     Result,
 )
 from payments.models import Attempt, AttemptState, CaseKind, Route
-from payments.operations import refunds, settlements
+from payments.operations import refunds, settlements, verifications
 from payments.operations.cases import abandon, open_case
 from payments.operations.routes import described, open_route
 from payments.operations.runs import LEASE
@@ -88,6 +88,7 @@ def recover(
             cases += _open_cases(unknown)
             if len(attempts) < BATCH:
                 break
+    verifications.abandon_old(biller=biller, now=timezone.now())
     waiting = Attempt.objects.unfinished().filter(biller=biller, state=AttemptState.OPEN).count()
     return Recovered(settled=settled, resent=resent, cases=cases, waiting=waiting)
 
@@ -369,6 +370,8 @@ def _message(attempt: Attempt, biller: Biller, references: Mapping[uuid.UUID, st
         account=attempt.payment.customer.shown_number,
         reference=references.get(attempt.payment_id, ""),
         payment=str(attempt.payment_id),
+        debit_method=instrument.debit_method,
+        debit_facts=instrument.debit_facts,
     )
 
 

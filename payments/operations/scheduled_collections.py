@@ -28,19 +28,21 @@ from django.utils.translation import gettext_noop
 from billing import sets
 from billing.actors import Actor
 from billing.models import Biller, Chunk, Customer, Item, NoticeKind, Run, RunKind
+from billing.models.ids import fresh_ids
 from payments.gateways.base import ChargeRequest, Command
 from payments.models import (
     Allocation,
     Attempt,
     Channel,
     Checkpoint,
+    Instrument,
     InstrumentKind,
     InstrumentState,
     Payment,
     ScheduledPayment,
 )
 from payments.models import ScheduledState as State
-from payments.operations import balances, charges, declines, dues, runs, scheduled_outcomes
+from payments.operations import balances, charges, declines, dues, runs, scheduled_outcomes, verifications
 
 CHUNK_SIZE = 1_000
 # Seconds in which a chunk's balances are asked for; who could not be asked by then counts as not answered.
@@ -154,11 +156,18 @@ class _Take:
 def _checkpoint(biller: Biller, run: Run, chunk: Chunk, actor: Actor, now: datetime.datetime) -> runs.Requests:
     """Ask what the chunk's accounts owe, where that can be asked, then claim; gives the messages to send, by route."""
     held: list[int] = []
-    if balances.asked_for(biller.pk):
+    reason = ""
+    asking, renewing = balances.asked_for(biller.pk), verifications.renews(biller)
+    if asking:
         customers = list(_found(biller, run, chunk).values_list("customer_id", flat=True))
         standings = balances.refresh(biller=biller, customers=customers, seconds=ASKING)
         held = [pk for pk, standing in standings.items() if not standing.usable]
         reason = next((standings[pk].failure for pk in held if standings[pk].failure), "")
+    if renewing:
+        methods = Instrument.objects.filter(scheduled_payments__in=_found(biller, run, chunk), kind=InstrumentKind.BANK)
+        unverified = verifications.renew_for_run(biller=biller, among=methods, actor=actor, now=now)
+        held, reason = [*held, *unverified], reason or (verifications.UNVERIFIED if unverified else "")
+    if asking or renewing:
         Chunk.objects.filter(pk=chunk.pk).update(held_count=len(held), held_for=reason)
     return _claim(biller, run, chunk, held, actor, now)
 
@@ -245,7 +254,7 @@ def _why_not(one: ScheduledPayment, customer: Customer, today: datetime.date) ->
         return _NOT_COLLECTED
     if customer.blocks(method.kind):
         return _BLOCKED
-    if method.state != InstrumentState.ACTIVE or method.expired(today) or not method.route.active:
+    if method.state != InstrumentState.ACTIVE or method.expired(today) or not method.served:
         return _UNUSABLE
     return ""
 
@@ -300,7 +309,7 @@ def _take(biller: Biller, run: Run, chunk: Chunk, takes: Sequence[_Take], now: d
             # A moment of its own for each: lists are read by an index that ends at the moment (docs/adr/0008).
             created_at=now + datetime.timedelta(microseconds=n),
         )
-        for n, (pk, take) in enumerate(zip(_new_ids(len(takes)), takes, strict=True))
+        for n, (pk, take) in enumerate(zip(fresh_ids(len(takes)), takes, strict=True))
     )
     attempts = Attempt.objects.bulk_create(
         Attempt(
@@ -314,7 +323,7 @@ def _take(biller: Biller, run: Run, chunk: Chunk, takes: Sequence[_Take], now: d
             created_at=now,
             sent_at=now,
         )
-        for pk, payment, take in zip(_new_ids(len(takes)), payments, takes, strict=True)
+        for pk, payment, take in zip(fresh_ids(len(takes)), payments, takes, strict=True)
     )
     Checkpoint.objects.bulk_create(
         Checkpoint(payment=attempt.payment, attempt=attempt, biller=biller) for attempt in attempts
@@ -349,13 +358,7 @@ def _take(biller: Biller, run: Run, chunk: Chunk, takes: Sequence[_Take], now: d
                 transaction_type=attempt.transaction_type,
                 account=take.account,
                 payment=str(attempt.payment_id),
+                debit_method=take.scheduled.instrument.debit_method,
             )
         )
     return requests
-
-
-def _new_ids(count: int) -> list[uuid.UUID]:
-    """Give ids that rows made in bulk get before they are written, because others name them."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT uuidv7() FROM generate_series(1, %s)", [count])
-        return [pk for (pk,) in cursor.fetchall()]

@@ -292,7 +292,7 @@ def check(
     _check_day(customer, bill, pay_on, now)
     if customer.blocks(instrument.kind):
         raise charges.MethodBlocked(field="method")
-    usable = instrument.state == InstrumentState.ACTIVE and instrument.route.active
+    usable = instrument.state == InstrumentState.ACTIVE and instrument.served
     if instrument.customer_id != customer.pk or not usable:
         raise charges.MethodUnusable(field="method")
     if instrument.expired(pay_on):

@@ -250,6 +250,7 @@ _BILLER_PORTAL = [
     _biller("biller-account-paperless", "change_enrolment", BOTH, "customer_id", given=lambda _: {"to": "on"}),
     _biller("biller-account-schedule", "take_payment", BOTH, "customer_id", given=_schedule),
     _biller("biller-account-schedule-cancel", "take_payment", BOTH, "customer_id"),
+    _biller("biller-method-rules", "change_settings", BOTH, given=lambda _: {"verify_cards": "on", "bank_days": ""}),
     _biller("biller-account-methods", "view", GET, "customer_id"),
     _biller("biller-account-method-add", "enter_card", BOTH, "customer_id", given=lambda _: {"token": "tok_x"}),
     _biller("biller-account-method-default", "change_enrolment", POST, "customer_id instrument_id"),

@@ -28,14 +28,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ADDED = {
     "billing.Biller", "billing.Membership", "billing.PayType", "billing.PayerLink", "billing.Setting", "billing.User",
     "django_celery_beat.CrontabSchedule", "django_celery_beat.IntervalSchedule", "django_celery_beat.PeriodicTask",
-    "payments.AnswerCode", "payments.FeeRule", "payments.LateRule", "payments.RetryLimit", "payments.Route",
+    "payments.AnswerCode", "payments.CheckAnswer", "payments.FeeRule", "payments.LateRule", "payments.RetryLimit", "payments.Route",
     "sms.Line", "sms.Programme", "sms.Wording",
 }  # fmt: skip
 CHANGED = ADDED - {"billing.PayerLink"} | {"datapump.Configuration", "datapump.Endpoint"}
 DELETED = {
     "billing.Membership", "billing.PayerLink", "django_celery_beat.CrontabSchedule", "mfa.Authenticator",
     "django_celery_beat.IntervalSchedule", "django_celery_beat.PeriodicTask", "payments.AnswerCode",
-    "payments.RetryLimit",
+    "payments.CheckAnswer", "payments.RetryLimit",
     # Lifting a lock on somebody who typed a wrong password is removing the attempt.
     "axes.AccessAttempt", "axes.AccessFailureLog", "axes.AccessLog", "sms.Wording",
 }  # fmt: skip

@@ -141,6 +141,12 @@ def make_everything(n: int) -> None:
         biller=biller, route=route, event_id=f"evt_{n}", kind="charge.failed", happened_at=timezone.now()
     )
     AnswerCode.objects.create(driver="simulator", code=f"9{n:02d}", result=7)
+    CheckAnswer.objects.create(about="avs", answer=f"{n % 10}{n % 7}", result=2, words="Not known")
+    MethodRules.objects.create(biller=biller)
+    Verification.objects.create(
+        biller=biller, customer=customer, route=route, kind="card", brand="visa", masked="******4242", purpose="payment",
+        amount=0, state="failed", result=4, avs="A", cvv="M",
+    )  # fmt: skip
     RetryLimit.objects.create(brand=f"brand-{n}", per_day=3)
     notice = Notice.objects.create(biller=biller, customer=customer, kind="receipt", key=f"receipt:{n}")
     NoticeDelivery.objects.create(

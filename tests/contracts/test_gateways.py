@@ -374,7 +374,7 @@ def test_verification_moves_no_money(bench: Bench) -> None:
         good.key: Result.PASS,
         bad.key: Result.CVV_BAD,
     }
-    assert bench.charges() == {good.key: 0, bad.key: 0}
+    assert not any(bench.charges().values())
 
 
 @pytest.mark.spec("PAY-1")

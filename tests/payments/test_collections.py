@@ -348,7 +348,7 @@ def test_chunk_of_a_dead_worker_is_finished_and_never_sent_again(biller: Biller,
     run = collections.plan(biller=biller, options=Options.usual(today()), actor=SYSTEM, now=timezone.now())
     chunk = runs.claim(run)
     assert chunk is not None
-    collections._checkpoint(biller, run, chunk, timezone.now())
+    collections._checkpoint(biller, run, chunk, SYSTEM, timezone.now())
     # The worker dies here, having sent nothing; its lease runs out.
     Chunk.objects.update(claimed_at=timezone.now() - 2 * runs.LEASE)
     assert [one.number for one in collections.work(run=run, actor=SYSTEM)] == [1]

@@ -18,7 +18,7 @@ from billing import tenancy
 from billing.actors import Actor, Requestor
 from billing.models import AuditEntry, Biller, Chunk, Item, Notice, Run
 from billing.operations.notice_deliveries import written
-from payments.models import Attempt, Channel, Instrument, Payment, RetryLimit, Route, ScheduledPayment
+from payments.models import Attempt, Channel, Instrument, MethodRules, Payment, RetryLimit, Route, ScheduledPayment
 from payments.operations import charges, collections, declines, instruments, scheduled_collections, scheduled_payments
 from payments.operations.collections import Options
 from tests import servers
@@ -67,6 +67,8 @@ def another_account(like: Item, amount: str = "10.00", **fields: Any) -> Item:
     """Make another customer whose AutoPay charges the same card."""
     card = like.customer.instruments.get()
     customer = make_customer(like.biller, email="mate@example.com")
+    # It is on file from before its bank refused it.
+    MethodRules.objects.update_or_create(biller=like.biller, defaults={"verify_cards": False})
     instruments.add(customer=customer, route=card.route, token=card.token, keep=True, actor=SYSTEM)
     make_autopay(customer, customer.instruments.get())
     return make_invoice(customer, amount, **{"collect_on": TODAY, **fields}).items.get()

@@ -57,7 +57,7 @@ def test_each_published_card_is_accepted_and_only_its_end_is_kept(name: str) -> 
     card = CARDS[name]
     typed = {**CARD, "number": card.number, "cvv": "1234" if card.brand == "amex" else "123"}
     assert read_card(typed, today=TODAY) == Entered(
-        "card", card.brand, card.number[-4:], "Ana Ruiz", date(2029, 4, 30), card.outcome
+        "card", card.brand, card.number[-4:], "Ana Ruiz", date(2029, 4, 30), card.outcome, avs="Z", cvv="M"
     )
 
 
@@ -351,8 +351,8 @@ def test_no_number_or_security_code_is_kept(processor: Processor, parent: str) -
         rows = book.execute("select * from token order by kind desc").fetchall()
     made_at = [row[8] for row in rows]
     assert rows == [
-        (card, MERCHANT, "card", "visa", "1111", "Ana Ruiz", "2029-04-30", "approve", made_at[0], None),
-        (account, MERCHANT, "bank", "First Test Bank", "6789", "Ana Ruiz", None, "approve", made_at[1], None),
+        (card, MERCHANT, "card", "visa", "1111", "Ana Ruiz", "2029-04-30", "approve", made_at[0], None, "Z", "M"),
+        (account, MERCHANT, "bank", "First Test Bank", "6789", "Ana Ruiz", None, "approve", made_at[1], None, "", ""),
     ]
     files = b"".join(path.read_bytes() for path in processor.directory.iterdir())
     assert b"Ana Ruiz" in files  # the control: this is where a number would stand

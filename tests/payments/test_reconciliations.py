@@ -269,7 +269,7 @@ def test_charges_that_cannot_be_told_and_payments_they_do_not_name_are_cases(
     key, refund = uuid.uuid4(), uuid.uuid4()
     token = processor.token(route.merchant)
     gateway = processor.gateway(route.merchant)
-    asked = {"currency": "USD", "token": token, "tender": "card", "transaction_type": "moto"}
+    asked: dict[str, Any] = {"currency": "USD", "token": token, "tender": "card", "transaction_type": "moto"}
     (charged,) = gateway.send([ChargeRequest(str(key), Command.CHARGE, Decimal("33.00"), account="9-1", **asked)])
     assert isinstance(charged, Answer)
     list(

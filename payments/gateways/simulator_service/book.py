@@ -30,6 +30,7 @@ from payments.gateways.simulator_service.codes import (
     FORMAT_ERROR,
     INVALID_CONTENT,
     MESSAGES,
+    ONLY_CHARGES,
     OUTCOMES,
     REASONS,
     REVERSALS,
@@ -40,14 +41,15 @@ SCHEMA = """
 create table if not exists token (
     token text primary key, merchant text not null, kind text not null, brand text not null, last4 text not null,
     holder text not null, expires_on text, outcome text not null, made_at integer not null, reference text,
-    unique (merchant, reference)
+    avs text not null default '', cvv text not null default '', unique (merchant, reference)
 ) without rowid;
 create table if not exists entry (
     id integer primary key, merchant text not null, key text not null, command text not null, minor integer not null,
     currency text not null, token text not null, tender text not null, type text not null, account text not null,
     parent integer, code text not null, at integer not null, repeats integer not null default 0,
     expired integer not null default 0, voided integer not null default 0, payment text not null default '',
-    descriptor text not null default '', descriptor_phone text not null default ''
+    descriptor text not null default '', descriptor_phone text not null default '', avs text not null default '',
+    cvv text not null default '', debit_method text not null default ''
 );
 create index if not exists entry_key on entry (merchant, key);
 create index if not exists entry_parent on entry (parent) where parent is not null;
@@ -63,6 +65,11 @@ create table if not exists response_file (
 """
 
 PLACES = {"JPY": 0, "KRW": 0, "CLP": 0, "BHD": 3, "KWD": 3, "JOD": 3, "OMR": 3, "TND": 3}
+# What a debit needs beside how its holder agreed: of a check sent by mail, and of one given at the counter.
+DEBIT_FACTS = {
+    "A": ("debit_check_number", "debit_image_reference"),
+    "P": ("debit_check_number", "debit_image_reference", "debit_terminal_city", "debit_terminal_state"),
+}
 COMMANDS = ("verify", "authorize", "charge", "deposit", "release", "refund")
 # What is about an earlier entry.
 _ABOUT = {"deposit": ("authorize",), "release": ("authorize",), "refund": ("charge", "deposit")}
@@ -86,6 +93,8 @@ class Token:
     holder: str
     expires_on: date | None
     outcome: str
+    avs: str = ""  # what its issuer says of the address that was typed with it
+    cvv: str = ""  # the same of the security code
 
 
 class Entry(NamedTuple):
@@ -110,6 +119,9 @@ class Entry(NamedTuple):
     payment: str = ""  # the merchant's own name of what is paid
     descriptor: str = ""  # what the payer's statement says
     descriptor_phone: str = ""
+    avs: str = ""
+    cvv: str = ""
+    debit_method: str = ""  # how the holder of the bank account agreed
 
     @property
     def amount(self) -> str:
@@ -129,6 +141,8 @@ class Entry(NamedTuple):
             "currency": self.currency,
             "at": moment(self.at),
             "voided": "yes" if self.voided else "",
+            "avs": self.avs,
+            "cvv": self.cvv,
         }
 
 
@@ -146,9 +160,13 @@ class Book:
         for column in ("expired", "voided"):
             if column not in columns:
                 self._db.execute(f"alter table entry add column {column} integer not null default 0")
-        for column in ("payment", "descriptor", "descriptor_phone"):
+        for column in ("payment", "descriptor", "descriptor_phone", "avs", "cvv", "debit_method"):
             if column not in columns:
                 self._db.execute(f"alter table entry add column {column} text not null default ''")
+        columns = {row[1] for row in self._db.execute("pragma table_info(token)")}
+        for column in ("avs", "cvv"):
+            if column not in columns:
+                self._db.execute(f"alter table token add column {column} text not null default ''")
         # How far its clock is ahead, in microseconds.
         self.ahead = 0
         # For the length of one transaction.
@@ -208,6 +226,8 @@ class Book:
         else:
             assert minor is not None
             code = self._code(merchant, text, minor, parent, switches)
+        checked = command in {"verify", "authorize"} and text["tender"] == "card" and code == APPROVED
+        token = self._known_tokens.get(text["token"]) if checked else None
         return Entry(
             id=number,
             merchant=merchant,
@@ -228,6 +248,9 @@ class Book:
             payment=text["payment"],
             descriptor=text["descriptor"],
             descriptor_phone=text["descriptor_phone"],
+            avs=(switches.avs_answer or token.avs) if token else "",
+            cvv=(switches.cvv_answer or token.cvv) if token else "",
+            debit_method=text["debit_method"],
         )
 
     def _expired(self, parent: int | None, now: int, switches: Switches) -> bool:
@@ -253,9 +276,12 @@ class Book:
         if command == "verify":
             if minor != 0:
                 return INVALID_CONTENT
-            return APPROVED if token.outcome == "verify_only" else self._checked(token, switches)
+            # Whether there is money enough only a charge can tell.
+            return APPROVED if token.outcome in ONLY_CHARGES else self._checked(token, switches)
         if Decimal(from_minor(minor, text["currency"])) < max(switches.minimum, Decimal("0.01")):
             return "304" if minor > 0 else INVALID_CONTENT
+        if any(not text[name] for name in DEBIT_FACTS.get(text["debit_method"], ())):
+            return INVALID_CONTENT
         if command in _ABOUT:
             return self._code_of_child(merchant, text, minor, parent)
         return self._checked(token, switches)
@@ -382,6 +408,8 @@ class Book:
         expires_on: date | None,
         outcome: str,
         reference: str | None = None,
+        avs: str = "",
+        cvv: str = "",
     ) -> Token:
         """Keep a card or bank account under a new token that ends in its last four digits.
 
@@ -389,10 +417,10 @@ class Book:
         """
         named = f"{merchant}\n{reference}".encode()
         body = secrets.token_hex(12) if reference is None else hashlib.sha256(named).hexdigest()[:24]
-        token = Token(f"tok_{body}_{last4}", merchant, kind, brand, last4, holder, expires_on, outcome)
+        token = Token(f"tok_{body}_{last4}", merchant, kind, brand, last4, holder, expires_on, outcome, avs, cvv)
         self._db.execute(
-            "insert into token (token, merchant, kind, brand, last4, holder, expires_on, outcome, made_at, reference)"
-            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing",
+            "insert into token (token, merchant, kind, brand, last4, holder, expires_on, outcome, made_at, reference, avs, cvv)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing",
             (
                 token.token,
                 merchant,
@@ -404,6 +432,8 @@ class Book:
                 outcome,
                 self._now(),
                 reference,
+                avs,
+                cvv,
             ),
         )
         if reference is not None:
@@ -421,14 +451,14 @@ class Book:
     def find_token(self, *, merchant: str, token: str) -> Token | None:
         """Give what a merchant's token stands for."""
         row = self._db.execute(
-            "select token, merchant, kind, brand, last4, holder, expires_on, outcome from token"
+            "select token, merchant, kind, brand, last4, holder, expires_on, outcome, avs, cvv from token"
             " where token = ? and merchant = ?",
             (token, merchant),
         ).fetchone()
         if row is None:
             return None
         expires_on = date.fromisoformat(row[6]) if row[6] else None
-        return Token(row[0], row[1], row[2], row[3], row[4], row[5], expires_on, row[7])
+        return Token(row[0], row[1], row[2], row[3], row[4], row[5], expires_on, row[7], row[8], row[9])
 
     def change_token(self, *, token: str, outcome: str) -> bool:
         """Make a token behave otherwise from now on; False where there is none."""
@@ -498,7 +528,7 @@ class Book:
                    min(account), count(*), sum(code = ? and command in ('charge', 'deposit', 'refund')),
                    sum(repeats),
                    min(case when code = ? then '' else code end), min(at), max(at), min(id), max(expired),
-                   min(descriptor), min(descriptor_phone)
+                   min(descriptor), min(descriptor_phone), min(debit_method)
             from entry where ? is null or merchant = ? group by merchant, key order by min(id)
             """,
             (APPROVED, APPROVED, merchant, merchant),
@@ -524,6 +554,7 @@ class Book:
                 "expired": bool(row[16]),
                 "descriptor": row[17],
                 "descriptor_phone": row[18],
+                "debit_method": row[19],
             }
             for row in found
         ]
@@ -602,6 +633,7 @@ _PLACES = ", ".join("?" * len(Entry._fields))
 RESPONSE_COLUMNS = ("key", "code", "message", "approval_code", "reference", "amount", "currency", "at", "voided")
 _TEXTS = (
     "command", "currency", "token", "tender", "type", "account", "reference", "payment", "descriptor", "descriptor_phone",
+    "debit_method", "debit_check_number", "debit_image_reference", "debit_terminal_city", "debit_terminal_state",
 )  # fmt: skip
 
 

@@ -50,6 +50,9 @@ OUTCOMES: dict[str, str] = {
     "refused": "301",
 }
 
+# Outcomes that charges have and verifications have not: they are about the money.
+ONLY_CHARGES = frozenset({"verify_only", "soft_decline", "under_minimum"})
+
 # What an address check can be made to say of cards that would pass.
 AVS_CODES: dict[str, str] = {"address": "201", "location": "202", "zip": "203"}
 CVV_CODE = "204"

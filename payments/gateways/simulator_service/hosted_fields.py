@@ -16,7 +16,7 @@ from datetime import date
 
 from payments.gateways.test_numbers import ACCOUNTS, CARDS
 
-CARD_FIELDS = ("holder", "number", "expiry", "cvv", "zip")
+CARD_FIELDS = ("holder", "number", "expiry", "cvv", "address", "zip")
 BANK_FIELDS = ("holder", "routing", "account", "account_type")
 YEARS_AHEAD = 20
 ENTRY_LONGEST = 100
@@ -27,7 +27,11 @@ _ZIP = re.compile(r"[0-9]{5}(?:-?[0-9]{4})?|[A-Za-z][0-9][A-Za-z] ?[0-9][A-Za-z]
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """A card or bank account that the form accepts; ``outcome`` is what the published number does."""
+    """A card or bank account that the form accepts; ``outcome`` is what the published number does.
+
+    ``avs`` and ``cvv`` are what its issuer will say of address and security code, in the networks' letters: an address is
+    checked where it is in plain letters, in the United States or Canada.
+    """
 
     kind: str
     brand: str
@@ -35,6 +39,8 @@ class Entered:
     holder: str
     expires_on: date | None
     outcome: str
+    avs: str = ""
+    cvv: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +50,8 @@ class Errors:
     of: Mapping[str, str]
 
 
-def read_card(form: Mapping[str, str], *, today: date) -> Entered | Errors:
-    """Read the card form: number by Luhn, expiry not past, security code as long as the brand's."""
+def read_card(form: Mapping[str, str], *, today: date, cvv_required: bool = True) -> Entered | Errors:
+    """Read the card form: number by Luhn, expiry not past, security code as long as the brand's, where there must be one."""
     errors: dict[str, str] = {}
     holder = _holder(form, errors)
     number = _digits(form.get("number", ""))
@@ -66,9 +72,12 @@ def read_card(form: Mapping[str, str], *, today: date) -> Entered | Errors:
     cvv = form.get("cvv", "").strip()
     length = 4 if published is not None and published.brand == "amex" else 3
     if not cvv:
-        errors["cvv"] = "cvv_missing"
+        if cvv_required:
+            errors["cvv"] = "cvv_missing"
     elif not (cvv.isascii() and cvv.isdigit() and (len(cvv) == length or (published is None and len(cvv) in {3, 4}))):
         errors["cvv"] = "cvv_four" if length == 4 else "cvv_three"
+    if len(form.get("address", "").strip()) > ENTRY_LONGEST:
+        errors["address"] = "address_wrong"
     if not form.get("zip", "").strip():
         errors["zip"] = "zip_missing"
     elif not _ZIP.fullmatch(form["zip"].strip()):
@@ -77,7 +86,18 @@ def read_card(form: Mapping[str, str], *, today: date) -> Entered | Errors:
         return Errors({name: errors[name] for name in CARD_FIELDS if name in errors})
     if published.outcome == "refused":
         return Errors({"": "card_refused"})
-    return Entered("card", published.brand, number[-4:], holder, expires_on, published.outcome)
+    return Entered(
+        *("card", published.brand, number[-4:], holder, expires_on, published.outcome),
+        avs=_avs(form.get("address", "").strip()),
+        cvv="M" if cvv else "P",
+    )
+
+
+def _avs(address: str) -> str:
+    """Say what is answered of an address: it matches, only its ZIP code does, or it cannot be checked."""
+    if not address:
+        return "Z"
+    return "Y" if address.isascii() else "U"
 
 
 def read_bank(form: Mapping[str, str]) -> Entered | Errors:

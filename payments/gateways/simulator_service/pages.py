@@ -28,6 +28,7 @@ WORDS: dict[str, dict[str, str]] = {
         "test_accounts": "Test accounts",
         "meaning": "What it does",
         "optional": "Any future expiry date, security code and ZIP code will do.",
+        "may_be_empty": "optional",
         "holder_card": "Name on card",
         "holder_bank": "Name on the account",
         "number": "Card number",
@@ -35,6 +36,7 @@ WORDS: dict[str, dict[str, str]] = {
         "expiry_hint": "Month and year, for example 04/29",
         "cvv": "Security code",
         "cvv_hint": "3 digits on the back; on American Express 4 digits on the front",
+        "address": "Billing street address",
         "zip": "Billing ZIP or postal code",
         "routing": "Routing number",
         "routing_hint": "9 digits, at the bottom left of a check",
@@ -64,6 +66,7 @@ WORDS: dict[str, dict[str, str]] = {
         "cvv_missing": "Enter the security code",
         "cvv_three": "Enter the 3 digits of the security code",
         "cvv_four": "Enter the 4 digits of the security code",
+        "address_wrong": "Enter the street address in up to 100 characters",
         "zip_missing": "Enter the billing ZIP or postal code",
         "zip_wrong": "Enter a ZIP code such as 80202, or a postal code such as K1A 0B1",
         "routing_missing": "Enter the routing number",
@@ -87,6 +90,7 @@ WORDS: dict[str, dict[str, str]] = {
         "test_accounts": "Cuentas de prueba",
         "meaning": "Qué hace",
         "optional": "Sirve cualquier fecha de vencimiento futura, código de seguridad y código postal.",
+        "may_be_empty": "opcional",
         "holder_card": "Nombre en la tarjeta",
         "holder_bank": "Nombre del titular de la cuenta",
         "number": "Número de tarjeta",
@@ -94,6 +98,7 @@ WORDS: dict[str, dict[str, str]] = {
         "expiry_hint": "Mes y año, por ejemplo 04/29",
         "cvv": "Código de seguridad",
         "cvv_hint": "3 dígitos al dorso; en American Express, 4 dígitos al frente",
+        "address": "Dirección de facturación",
         "zip": "Código postal de facturación",
         "routing": "Número de ruta",
         "routing_hint": "9 dígitos, abajo a la izquierda en un cheque",
@@ -123,6 +128,7 @@ WORDS: dict[str, dict[str, str]] = {
         "cvv_missing": "Escriba el código de seguridad",
         "cvv_three": "Escriba los 3 dígitos del código de seguridad",
         "cvv_four": "Escriba los 4 dígitos del código de seguridad",
+        "address_wrong": "Escriba la dirección en 100 caracteres como máximo",
         "zip_missing": "Escriba el código postal de facturación",
         "zip_wrong": "Escriba un código postal como 80202 o K1A 0B1",
         "routing_missing": "Escriba el número de ruta",
@@ -140,7 +146,7 @@ WORDS: dict[str, dict[str, str]] = {
 
 FIELDS = {"card": CARD_FIELDS, "bank": BANK_FIELDS}
 # What may be written back into the form: never a number that opens an account.
-KEPT = frozenset({"holder", "expiry", "zip", "account_type"})
+KEPT = frozenset({"holder", "expiry", "address", "zip", "account_type"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +165,7 @@ INPUTS: dict[str, Input] = {
     "number": Input("cc-number", numeric=True, longest=30),
     "expiry": Input("cc-exp", numeric=True, longest=9, hint=True, short=True),
     "cvv": Input("cc-csc", numeric=True, longest=4, hint=True, short=True),
+    "address": Input("billing address-line1"),
     "zip": Input("billing postal-code", longest=10, short=True),
     "routing": Input("off", numeric=True, longest=15, hint=True),
     "account": Input("off", numeric=True, longest=30, hint=True),
@@ -173,11 +180,15 @@ def form_page(
     parent: str,
     values: Mapping[str, str],
     errors: Mapping[str, str],
+    optional: frozenset[str],
 ) -> str:
-    """Draw the card or bank form; ``parent`` is the origin that frames it, empty where it is a page of its own."""
+    """Draw the card or bank form, some of its fields ``optional``.
+
+    ``parent`` is the origin that frames it, empty where it is a page of its own.
+    """
     words = WORDS[language]
     title = words[f"{kind}_title"]
-    fields = "\n".join(_field(name, kind, words, values, errors) for name in FIELDS[kind])
+    fields = "\n".join(_field(name, kind, words, values, errors, optional) for name in FIELDS[kind])
     head = f"{words['error']}: {title}" if errors else title
     return _page(
         language=language,
@@ -267,7 +278,14 @@ def _summary(words: Mapping[str, str], errors: Mapping[str, str]) -> str:
     )
 
 
-def _field(name: str, kind: str, words: Mapping[str, str], values: Mapping[str, str], errors: Mapping[str, str]) -> str:
+def _field(
+    name: str,
+    kind: str,
+    words: Mapping[str, str],
+    values: Mapping[str, str],
+    errors: Mapping[str, str],
+    optional: frozenset[str],
+) -> str:
     error = words[errors[name]] if name in errors else ""
     error_line = f'<p class="error" id="{name}-error"{"" if error else " hidden"}>{error}</p>'
     if name == "account_type":
@@ -280,6 +298,8 @@ def _field(name: str, kind: str, words: Mapping[str, str], values: Mapping[str, 
         return f'<fieldset class="field"{described}><legend>{words[name]}</legend>{error_line}{choices}</fieldset>'
     field = INPUTS[name]
     label = words[f"holder_{kind}"] if name == "holder" else words[name]
+    if name in optional:
+        label = f"{label} ({words['may_be_empty']})"
     autocomplete = "name" if name == "holder" and kind == "bank" else field.autocomplete
     hint = f'<p class="hint" id="{name}-hint">{words[f"{name}_hint"]}</p>' if field.hint else ""
     described_by = " ".join([f"{name}-hint"] * field.hint + [f"{name}-error"] * bool(error))
@@ -290,7 +310,7 @@ def _field(name: str, kind: str, words: Mapping[str, str], values: Mapping[str, 
         f'autocomplete="{autocomplete}"',
         f'maxlength="{field.longest}"',
         'spellcheck="false"',
-        "required",
+        *(["required"] if name not in optional else []),
     ]
     if field.numeric:
         attributes.append('inputmode="numeric"')

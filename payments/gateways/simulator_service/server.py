@@ -311,7 +311,11 @@ class Processor:
         if not frame.allowed:
             return self._form(frame, values={}, errors={})
         form = await _form_entries(request)
-        read = read_card(form, today=_now().date()) if frame.kind == "card" else read_bank(form)
+        read = (
+            read_card(form, today=_now().date(), cvv_required=frame.cvv_required)
+            if frame.kind == "card"
+            else read_bank(form)
+        )
         if isinstance(read, Errors):
             if wants_json:
                 return _secured(
@@ -326,6 +330,8 @@ class Processor:
             holder=read.holder,
             expires_on=read.expires_on,
             outcome=read.outcome,
+            avs=read.avs,
+            cvv=read.cvv,
         )
         if frame.return_url:
             address = _with_token(frame.return_url, token.token)
@@ -356,6 +362,7 @@ class Processor:
             parent=frame.parent,
             values=kept,
             errors=errors,
+            optional=frozenset({"address"} if frame.cvv_required else {"address", "cvv"}),
         )
         return _secured(web.Response(text=page, content_type="text/html", status=422 if errors else 200), frame)
 
@@ -506,6 +513,7 @@ class _Frame:
         self.theme = query.get("theme", "auto") if query.get("theme") in {"light", "dark"} else "auto"
         self.parent = query.get("parent", "")
         self.return_url = query.get("return_url", "")
+        self.cvv_required = query.get("cvv", "required") != "optional"
         way = self.parent if self.parent else _origin_of(self.return_url)
         self.allowed = (
             bool(_MERCHANT.fullmatch(self.merchant))

@@ -72,6 +72,8 @@ class Switches:
     v_code: str | None = None  # answers every message about money with this code, known or not
     avs: str | None = None  # fails the address check of cards that would pass: address, location or zip
     cvv_fails: bool = False  # fails the security code of cards that would pass
+    avs_answer: str | None = None  # the letter that is said of every address, beside an approval
+    cvv_answer: str | None = None  # the same of every security code
     response_file_on_list: bool = False  # makes a new response file whenever the files are listed
     parents: tuple[str, ...] = ()  # origins that may frame the hosted fields, and take a return
     seed: int = 0
@@ -125,6 +127,11 @@ class Switches:
                 case "avs":
                     _expect(value is None or value in AVS_CODES, f"avs is null or one of {', '.join(AVS_CODES)}")
                     accepted[name] = value
+                case "avs_answer" | "cvv_answer":
+                    _expect(
+                        value is None or (isinstance(value, str) and 0 < len(value) <= 2), f"{name} is a letter or null"
+                    )
+                    accepted[name] = value
                 case "parents":
                     accepted[name] = read_origins(value)
                 case "seed":
@@ -138,6 +145,7 @@ class Switches:
         if "heal" in changes:
             self.faults.clear()
             self.v_code, self.avs, self.cvv_fails = None, None, False
+            self.avs_answer, self.cvv_answer = None, None
         for fault, setting in accepted.pop("faults", {}).items():
             if setting is None:
                 self.faults.pop(fault, None)
@@ -160,6 +168,8 @@ class Switches:
             "v_code": self.v_code,
             "avs": self.avs,
             "cvv_fails": self.cvv_fails,
+            "avs_answer": self.avs_answer,
+            "cvv_answer": self.cvv_answer,
             "response_file_on_list": self.response_file_on_list,
             "parents": list(self.parents),
             "seed": self.seed,

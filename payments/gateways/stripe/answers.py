@@ -29,6 +29,8 @@ DEPOSIT_KEY = "ratepayer_deposit"
 RELEASE_KEY = "ratepayer_release"
 
 MESSAGE_LONGEST = 200
+# Stripe says nothing of a security code that it was not given.
+_CVV = {"pass": "M", "fail": "N", "unavailable": "U", "unchecked": "U"}
 _ADVICE_AGAINST = "do_not_try_again"
 
 Json = Mapping[str, Any]
@@ -130,6 +132,7 @@ def read_verification(intent: Json, key: str) -> Answer:
     :raises OutcomeUnknown: it is another key's, has no outcome, or cannot be read.
     """
     _expect(intent, "setup_intent", key, KEY)
+    avs, cvv = _checks(part(part(part(intent, "payment_method"), "card"), "checks"))
     if text(intent, "status") != "succeeded":
         raise OutcomeUnknown(f"the setup intent is {text(intent, 'status')}")
     return Answer(
@@ -140,7 +143,23 @@ def read_verification(intent: Json, key: str) -> Answer:
         code="succeeded",
         amount=major_units(0, "USD"),
         answered_at=moment(intent, "created"),
+        avs=avs,
+        cvv=cvv,
     )
+
+
+def _checks(said: Json) -> tuple[str, str]:
+    """Give in the networks' letters what Stripe says of address and security code; nothing where it says nothing."""
+    if not said:
+        return "", ""
+    street, zip_code = said.get("address_line1_check"), said.get("address_postal_code_check")
+    if "fail" in {street, zip_code}:
+        avs = "N" if street == zip_code else "A" if zip_code == "fail" else "Z"
+    elif zip_code == "pass":
+        avs = "Y" if street == "pass" else "P"
+    else:
+        avs = "U" if "unavailable" in {street, zip_code} else ""
+    return avs, _CVV.get(str(said.get("cvc_check")), "P")
 
 
 def read_decline(error: Json, key: str, codes: Mapping[str, int]) -> Answer:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from payments.gateways.base import (
@@ -76,6 +77,7 @@ class StripeGateway:
     name = "stripe"
     # Each request goes alone, ``concurrency`` of them at once; their answers are kept together.
     batch_limit = 200
+    verification_amount = Decimal(0)
 
     def __init__(
         self,
@@ -238,6 +240,7 @@ class StripeGateway:
                     "usage": "off_session",
                     "confirm": True,
                     "metadata": {KEY: request.key, "account": request.account},
+                    "expand": ["payment_method"],
                 },
                 under(request.key),
             ),
@@ -351,7 +354,14 @@ class StripeGateway:
     # --- Methods -----------------------------------------------------------------------------------------------------
 
     def hosted_fields(
-        self, *, return_url: str, parent_origin: str, language: str, kind: str = "card", own_page: str = ""
+        self,
+        *,
+        return_url: str,
+        parent_origin: str,
+        language: str,
+        kind: str = "card",
+        own_page: str = "",
+        cvv_required: bool = True,
     ) -> HostedFields:
         """Say where the page of ours is that runs Stripe's script; numbers are typed in frames of Stripe's inside it."""
         return self._entries.hosted(parent_origin=parent_origin, kind=kind, own_page=own_page)

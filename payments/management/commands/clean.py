@@ -14,8 +14,8 @@ from billing.errors import DomainError
 from billing.models import Biller
 from payments.gateways.base import Command as GatewayCommand
 from payments.management.arguments import billers_named
-from payments.models import Attempt
-from payments.operations import cleanings
+from payments.models import Attempt, Verification
+from payments.operations import cleanings, verifications
 from payments.reports import AGES, unresolved_by_command
 
 
@@ -70,6 +70,12 @@ class Command(BaseCommand):
             self.stdout.write(f"{one.kind:<15}{one.open:>10,}{one.answered:>10,}{one.total:>16,}{ages}")
 
     def _list(self, biller: Biller, options: dict[str, Any]) -> None:
+        if options["listed"] == GatewayCommand.VERIFY:
+            questions = verifications.unanswered(biller=biller, now=timezone.now(), limit=options["limit"])
+            for question in questions:
+                self.stdout.write(self._question(question, biller))
+            self.stdout.write(f"{biller}: {len(questions)}. {cleanings.WHAT_TO_DO[options['listed']]}")
+            return
         found = cleanings.unresolved(
             biller=biller,
             now=timezone.now(),
@@ -98,7 +104,24 @@ class Command(BaseCommand):
             raise CommandError("Say why with --because, and who you are with --by: both are kept.")
         return Actor(Requestor.OPERATOR, options["by"].strip())
 
+    def _question(self, question: Verification, biller: Biller) -> str:
+        with timezone.override(biller.zone):
+            began = formats.moment(question.created_at)
+        return f"{question.pk}  verify  account {question.customer.shown_number}  {question}  {question.result}  {began}"
+
     def _give_up(self, biller: Biller, options: dict[str, Any]) -> None:
+        if options["give_up"] == GatewayCommand.VERIFY:
+            given_up = verifications.give_up(
+                biller=biller,
+                reason=options["because"],
+                actor=self._actor(options),
+                now=timezone.now(),
+                limit=options["limit"],
+            )
+            for question in given_up:
+                self.stdout.write(f"given up  {self._question(question, biller)}")
+            self.stdout.write(f"{biller}: {len(given_up)} given up, 0 left")
+            return
         done = cleanings.give_up_all(
             biller=biller,
             command=options["give_up"],
