@@ -87,6 +87,7 @@ from payments.models import (
     Instrument,
     LateBill,
     LateRule,
+    MethodRules,
     Payment,
     PaymentState,
     ProcessorEvent,
@@ -96,6 +97,7 @@ from payments.models import (
     ScheduledPayment,
     Tender,
     UnresolvedReport,
+    Verification,
 )
 from payments.operations import collections
 from sms.models import Announcement, Line, PayLink, Phone, Programme, SmsMode, Text, Wording
@@ -440,6 +442,11 @@ def _make_account(
     returned.refresh_from_db()
     _make_reversal(returned)
     fee, late_fee = _make_fees(by_guest, bill)
+    MethodRules.objects.create(biller=biller)
+    Verification.objects.create(
+        biller=biller, customer=customer, route=card.route, kind="card", brand="visa", masked="******0002", purpose="enrolment",
+        amount=0, state="failed", result=8, message=f"Refused of {customer.name}", ended_at=timezone.now(),
+    )  # fmt: skip
     held = _make_payment(customer, card, "2.00", PaymentState.AUTHORIZED, None)
     Authorization.objects.create(
         biller=biller, customer=customer, payment=held, authorized_on=now.date() - datetime.timedelta(days=1),

@@ -17,8 +17,9 @@ from billing.api.idempotency import CALLS
 from billing.api.invoices import CustomerRef
 from billing.api.views import Account, ApiView, PageQuery, Shape, page_of
 from billing.models import Scope
-from payments.models import Instrument, InstrumentKind, InstrumentState, Route
-from payments.operations import instruments
+from payments.models import DebitMethod, Instrument, InstrumentKind, InstrumentState, Route
+from payments.operations import debits, instruments
+from payments.operations.debits import Agreement
 
 _NUMBER = re.compile(r"[\d\s-]{10,}")
 
@@ -45,6 +46,17 @@ class InstrumentRequest(Shape):
         help_text="The route whose processor made the token; may be left out where the biller has one active route.",
     )
     keep = serializers.BooleanField(default=True, help_text="False: it serves one payment and is not kept on file.")
+    debit_method = serializers.ChoiceField(
+        required=False,
+        choices=DebitMethod.choices,
+        help_text="How the holder of a bank account agreed to be debited; by default on the internet. P and A are of one check,"
+        " which is not kept on file.",
+    )
+    debit_facts = serializers.DictField(
+        required=False,
+        child=serializers.CharField(max_length=debits.LONGEST),
+        help_text="What P and A demand: check_number and image_reference; P also terminal_city and terminal_state.",
+    )
 
     def validate_token(self, value: str) -> str:
         """Refuse what is a card or account number: it must not come near this server's logs."""
@@ -65,6 +77,8 @@ class InstrumentShape(Shape):
     holder = serializers.CharField()
     expires_on = serializers.DateField(allow_null=True, help_text="The last day of a card's last month.")
     nickname = serializers.CharField()
+    debit_method = serializers.CharField(help_text="Of a bank account: how its holder agreed; empty of a card.")
+    verified_at = serializers.DateTimeField(allow_null=True, help_text="When the processor last found it good.")
     state = serializers.ChoiceField(choices=InstrumentState.choices)
     is_default = serializers.BooleanField()
     created_at = serializers.DateTimeField()
@@ -106,6 +120,7 @@ class InstrumentsView(ApiView):
             token=given["token"],
             keep=given["keep"],
             actor=self.actor,
+            agreement=Agreement(given.get("debit_method", ""), given.get("debit_facts", {})),
         )
         return self.show(InstrumentShape, _read(self, made.pk), status=201)
 

@@ -58,7 +58,6 @@ class TokenForm(forms.Form):
         help_text="The customer can use it again, and AutoPay can.",
     )
 
-
     def __init__(self, *args: Any, kind: str, kept: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if kept:

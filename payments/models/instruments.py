@@ -107,6 +107,11 @@ class Instrument(models.Model):
         """Whether its route takes methods of its kind: direct debit is turned off where it does not take them (PAY-18)."""
         return self.route.active and ("card" if self.kind == InstrumentKind.CARD else "ach") in self.route.tenders
 
+    @property
+    def purged(self) -> bool:
+        """Whether its token is gone: nothing can be charged or refunded with it (PAY-17)."""
+        return self.token.startswith("*")
+
     def expired(self, today: datetime.date) -> bool:
         """Say whether a card's last month is over."""
         return self.expires_on is not None and self.expires_on < today

@@ -18,7 +18,7 @@ from payments.models.routes import Route
 class MethodRules(models.Model):
     """What a biller asks of methods before they are charged (PAY-14 to PAY-16, PAY-18); without a row, what a new one says."""
 
-    biller = models.OneToOneField(Biller, on_delete=models.CASCADE, primary_key=True, related_name="method_rules")
+    biller = models.OneToOneField(Biller, on_delete=models.CASCADE, related_name="method_rules")
     verify_cards = models.BooleanField(default=True)
     verify_banks = models.BooleanField(default=True)
     require_cvv = models.BooleanField(default=True)

@@ -156,6 +156,10 @@ def _check(payment: Payment, amount: Decimal, fee: Decimal, reason: str) -> None
         raise RefundRefused("All of this payment has gone back already.")
     if payment.state not in {PaymentState.POSTED, PaymentState.REVERSED}:
         raise RefundRefused("Only a payment that went through can be given back.")
+    if payment.instrument is not None and payment.instrument.purged:
+        raise RefundRefused(
+            "The processor’s token of its method was purged. Give it back at the processor or by check."
+        )
     if Checkpoint.objects.filter(payment=payment).exists():
         raise RefundRefused("A refund of this payment is on its way. Wait for its result.")
     left = payment.amount - (payment.undone or ZERO)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
@@ -289,7 +289,25 @@ def _ask(
     ]
     given = answers.answers_of(gateway.send(described(route, requests)))
     failpoint("verify.answered")
-    return _record(biller=biller, given=given, actor=actor, now=now or timezone.now())
+    good = _record(biller=biller, given=given, actor=actor, now=now or timezone.now())
+    _let_go(gateway, route, requests, given)
+    return good
+
+
+def _let_go(gateway: Gateway, route: Route, requests: Sequence[ChargeRequest], given: Sequence[Answer]) -> None:
+    """Give back what had to be authorized, where a method could not be verified without: card networks fine who does not.
+
+    Nothing hangs on what comes of it: what is not released expires.
+    """
+    references = {one.key: one.processor_reference for one in given if one.result == Result.PASS}
+    held = [request for request in requests if request.amount and request.key in references]
+    keys = [str(pk) for pk in fresh_ids(len(held))]
+    releases = [
+        replace(request, key=key, command=Command.RELEASE, reference=references[request.key])
+        for request, key in zip(held, keys, strict=True)
+    ]
+    if releases:
+        list(gateway.send(described(route, releases)))
 
 
 @transaction.atomic(durable=True)

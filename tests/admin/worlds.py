@@ -38,6 +38,7 @@ from payments.models import (
     Authorization,
     Carryover,
     Case,
+    CheckAnswer,
     Checkpoint,
     CloudPayment,
     Fee,
@@ -45,12 +46,14 @@ from payments.models import (
     FeeWaiver,
     LateBill,
     LateRule,
+    MethodRules,
     Payment,
     ProcessorEvent,
     RetryLimit,
     Reversal,
     ReversalDebit,
     ScheduledPayment,
+    Verification,
 )
 from sms.models import PENDING_FOR, Announcement, Line, PayLink, Phone, Programme, SmsMode, Text, Wording
 from tests.factories import (

@@ -49,6 +49,8 @@ def test_method_is_added_by_token_once(town: Town, processor: Processor) -> None
         "nickname": "",
         "state": "active",
         "is_default": False,
+        "debit_method": "I",
+        "verified_at": made.verified_at.isoformat().replace("+00:00", "Z") if made.verified_at else "never",
     }
     assert token not in response.content.decode()
     again = town.machine.send("POST", "instruments/", {**wanted, "route": town.route.pk})

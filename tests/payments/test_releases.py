@@ -194,6 +194,7 @@ def test_a_run_releases_what_is_older_than_the_billers_days_and_options_narrow_o
     other = make_route(biller, processor.url)
     held = {days: authorize(biller, processor, f"{10 + days}.00", days_ago=days) for days in (1, 8, 30, 31, 40, 50)}
     strange = held[50]
+    assert strange.instrument_id is not None
     Payment.objects.filter(pk=strange.pk).update(route=other)
     Attempt.objects.filter(payment=strange).update(route=other)
     Instrument.objects.filter(customer=strange.customer_id).update(route=other, token=processor.token(other.merchant))

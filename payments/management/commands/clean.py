@@ -107,7 +107,9 @@ class Command(BaseCommand):
     def _question(self, question: Verification, biller: Biller) -> str:
         with timezone.override(biller.zone):
             began = formats.moment(question.created_at)
-        return f"{question.pk}  verify  account {question.customer.shown_number}  {question}  {question.result}  {began}"
+        return (
+            f"{question.pk}  verify  account {question.customer.shown_number}  {question}  {question.result}  {began}"
+        )
 
     def _give_up(self, biller: Biller, options: dict[str, Any]) -> None:
         if options["give_up"] == GatewayCommand.VERIFY:
