@@ -442,7 +442,7 @@ def _make_account(
     returned.refresh_from_db()
     _make_reversal(returned)
     fee, late_fee = _make_fees(by_guest, bill)
-    MethodRules.objects.create(biller=biller)
+    MethodRules.objects.get_or_create(biller=biller)
     Verification.objects.create(
         biller=biller, customer=customer, route=card.route, kind="card", brand="visa", masked="******0002", purpose="enrolment",
         amount=0, state="failed", result=8, message=f"Refused of {customer.name}", ended_at=timezone.now(),

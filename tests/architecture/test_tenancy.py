@@ -26,6 +26,7 @@ SHARED = {
     "billing_seal": "digests over the whole trail",
     "billing_installation": "which server the database is in, the same for every biller",
     "billing_paytype": "the numbered kinds of money and accounts, the same for every biller",
+    "payments_checkanswer": "what the card networks' letters mean, the same for every biller",
     "payments_answercode": "what a processor's codes mean, the same for every biller",
     "payments_retrylimit": "what the card networks allow, the same for every biller",
 }

@@ -44,20 +44,19 @@ INSERT INTO payments_checkanswer (about, answer, result, words) VALUES
 class Migration(migrations.Migration):
     dependencies: ClassVar = [
         ("billing", "0021_collections"),
-        ("payments", "0019_heartbeats"),
+        ("payments", "0020_pay_types"),
     ]
 
     operations: ClassVar = [
         migrations.CreateModel(
             name="MethodRules",
             fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 (
                     "biller",
                     models.OneToOneField(
                         on_delete=django.db.models.deletion.CASCADE,
-                        primary_key=True,
                         related_name="method_rules",
-                        serialize=False,
                         to="billing.biller",
                     ),
                 ),
