@@ -44,7 +44,7 @@ INSERT INTO payments_checkanswer (about, answer, result, words) VALUES
 class Migration(migrations.Migration):
     dependencies: ClassVar = [
         ("billing", "0021_collections"),
-        ("payments", "0020_pay_types"),
+        ("payments", "0021_fees"),
     ]
 
     operations: ClassVar = [
