@@ -156,7 +156,8 @@ def abandon_absent(
 ) -> int:
     """Give up the open attempts of a route that a response file covers and does not name; gives how many.
 
-    Those last sent within the settle time before the end of its span may be in a later file.
+    Those last sent within the settle time before the end of its span may be in a later file, and what a worker is at may not
+    have been sent yet.
     """
     named = {answer.key for answer in file.answers} | set(file.unresolved)
     covered = (
@@ -168,6 +169,11 @@ def abandon_absent(
             state=AttemptState.OPEN,
             created_at__gte=file.covers_from,
             sent_at__lte=file.covers_until - settle_time,
+        )
+        .exclude(
+            payment__chunk_id__in=Chunk.objects.filter(
+                biller=biller, state=ChunkState.WORKING, claimed_at__gt=now - LEASE
+            ).values("pk")
         )
     )
     return sum(

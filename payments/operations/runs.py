@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 CHUNK_SIZE = 5_000
 # After this a chunk's worker counts as dead. Longer than any batch may take at a processor (PAY-22: 600 s).
 LEASE = datetime.timedelta(seconds=900)
+
+# What was checkpointed so many seconds ago is looked at again before it is sent.
+_FRESH = 1.0
 
 Requests = dict[int, list[ChargeRequest]]
 """The messages to send, by route."""
@@ -158,14 +162,19 @@ def send_chunk(
         _fail(run, f"A route is set up wrongly: {error}. Nothing was charged for what was not sent.")
         Chunk.objects.filter(pk=chunk.pk).update(state=ChunkState.WAITING, claimed_at=None)
         return False
+    checkpointed = time.monotonic()
     requests = deadlocks.repeated(lambda: checkpoint(biller, run, chunk, now or timezone.now()))
     failpoint(f"{run.kind}.checkpointed")
     reached = True
     for route_id, batch in requests.items():
         gateway = gateways[route_id]
         for begin in range(0, len(batch), gateway.batch_limit):
-            part = described(routes[route_id], batch[begin : begin + gateway.batch_limit])
-            results = list(gateway.send(part))
+            part = batch[begin : begin + gateway.batch_limit]
+            if time.monotonic() - checkpointed > _FRESH:
+                part = _still_open(biller, part, now or timezone.now())
+            if not part:
+                continue
+            results = list(gateway.send(described(routes[route_id], part)))
             failpoint(f"{run.kind}.answered")
             unsent = sum(isinstance(one, Lost) and isinstance(one.error, NotSent) for one in results)
             reached = reached and unsent < len(results)
@@ -177,6 +186,22 @@ def send_chunk(
     if not reached:
         _fail(run, "The payment processor could not be reached. Nothing was charged for what was not sent.")
     return reached
+
+
+def _still_open(biller: Biller, requests: Sequence[ChargeRequest], now: datetime.datetime) -> Sequence[ChargeRequest]:
+    """Give those messages that may still go out, and say that they go now.
+
+    Meanwhile a response file or a person may have found that what was long checkpointed never came, and its bill may have
+    been paid otherwise: by a slow worker, or one that was frozen, it must not be sent then.
+    """
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE payments_attempt SET sent_at = %s WHERE id = ANY(%s::uuid[]) AND biller_id = %s AND state = 'open'"
+            " RETURNING id::text",
+            [now, [one.key for one in requests], biller.pk],
+        )
+        open_ = {key for (key,) in cursor.fetchall()}
+    return [one for one in requests if one.key in open_]
 
 
 def claim(run: Run) -> Chunk | None:

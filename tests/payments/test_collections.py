@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import threading
+import time
+import uuid
 from decimal import Decimal
 from typing import Any
 
@@ -11,12 +13,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from billing import tenancy
+from billing import failpoints, tenancy
 from billing.actors import Actor
 from billing.models import Biller, Chunk, Customer, Entry, Item, Notice, Run
 from datapump.models import Record
 from payments.models import Attempt, Channel, Payment, Route
-from payments.operations import charges, collections, dues, refunds, runs
+from payments.operations import cases, charges, collections, dues, recoveries, refunds, runs
 from payments.operations.collections import Options
 from tests.billing.test_adjustments import adjust
 from tests.factories import (
@@ -426,3 +428,45 @@ def test_settling_looks_each_attempt_up_by_its_payment(biller: Biller, processor
         assert collect(biller).state == "done"
     (plan,) = plans
     assert "Seq Scan on payments_attempt" not in plan and "attempt_by_payment" in plan, plan
+
+
+@pytest.mark.spec("PAY-3", "PAY-10")
+def test_what_a_slow_worker_has_not_sent_yet_is_not_held_for_absent_and_what_was_given_up_is_not_sent(
+    biller: Biller, processor: Processor
+) -> None:
+    route = Route.objects.get(biller=biller)
+    times = {"timeout": 0.3, "batch_timeout": 0.3, "settle_seconds": 0.3, "batch_limit": 1}
+    Route.objects.update(options={**route.options, **times})
+    for _ in range(2):
+        due_bill(biller, processor)
+
+    def a_file_is_read() -> None:
+        time.sleep(0.5)
+        processor.close_response_file(route.merchant)
+        assert recoveries.read_response_files(biller=biller, actor=SYSTEM).abandoned == 0
+
+    def the_other_is_given_up() -> None:
+        other = Attempt.objects.select_related("payment").get(state="open", pk__in=unsent())
+        assert cases.abandon(attempt=other, why="A call.", actor=SYSTEM, now=timezone.now())
+        time.sleep(1.0)
+
+    def unsent() -> list[uuid.UUID]:
+        sent = set(processor.charges())
+        return [pk for pk in Attempt.objects.values_list("pk", flat=True) if str(pk) not in sent]
+
+    acts = iter([a_file_is_read, the_other_is_given_up])
+
+    def act() -> None:
+        next(acts)()
+
+    failpoints.arm("collect.checkpointed:1,collect.answered:1", act)
+    try:
+        collect(biller)
+    finally:
+        failpoints.arm("")
+    assert next(acts, None) is None
+    assert sorted(Payment.objects.values_list("state", flat=True)) == ["failed", "posted"]
+    assert sorted(Attempt.objects.values_list("state", flat=True)) == ["abandoned", "applied"]
+    assert len(unsent()) == 1
+    assert sum(processor.charges().values()) == 1
+    books_hold()
