@@ -82,6 +82,7 @@ class Paying:
     held_on: datetime.date | None = None
     charge: str = ""
     disputed: bool = False
+    returned: bool = False
     last: str = ""
 
 
@@ -345,6 +346,15 @@ class SecondBook:
         paying.state = "reversed" if paying.undone == paying.amount else "posted"
         self.losses += loss
         return loss
+
+    def returned(self, paying: Paying, amount: Decimal, now: datetime.datetime) -> None:
+        """Take a debit back that the bank returned; it counts as a decline of its card, once."""
+        self.back(paying, amount)
+        if paying.card is not None:
+            paying.card.token.last = now
+            if not paying.returned:
+                paying.card.token.declined.append(paying.made)
+        paying.returned = True
 
     def charged_back(self, paying: Paying, amount: Decimal) -> None:
         """Take a chargeback back from a payment."""

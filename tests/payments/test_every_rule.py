@@ -668,7 +668,7 @@ class EveryRule(RuleBasedStateMachine):
         self.moved[one.id] = moved + (-amount if kind == "chargeback_won" else amount)
         returns.read(biller=self.biller, actor=SYSTEM, now=self.now)
         if kind == "return":
-            self.book.back(one, amount)
+            self.book.returned(one, amount, self.now)
         elif kind == "chargeback":
             self.book.charged_back(one, amount)
         else:
