@@ -169,7 +169,7 @@ def send_chunk(
     for route_id, batch in requests.items():
         gateway = gateways[route_id]
         for begin in range(0, len(batch), gateway.batch_limit):
-            part = batch[begin : begin + gateway.batch_limit]
+            part: Sequence[ChargeRequest] = batch[begin : begin + gateway.batch_limit]
             if time.monotonic() - checkpointed > _FRESH:
                 part = _still_open(biller, part, now or timezone.now())
             if not part:
