@@ -134,15 +134,24 @@ class StripeServer:
         customer, method = self._method(account, outcome, kind)
         return f"{customer}/{method}/4242"
 
-    def entered(self, account: str, outcome: str = "approve", kind: str = "card", status: str = "succeeded") -> str:
-        """Have somebody enter a method in Stripe's fields; gives what their browser gets."""
+    def entered(
+        self, account: str, outcome: str = "approve", kind: str = "card", status: str = "succeeded", number: str = ""
+    ) -> str:
+        """Have somebody enter a method in Stripe's fields, for an account's number; gives what their browser gets."""
         customer, method = self._method(account, outcome, kind)
-        intent = self._add(account, "seti", "setup_intent", customer=customer, status=status, payment_method=method)
+        intent = self._add(
+            account, "seti", "setup_intent", customer=customer, status=status, payment_method=method,
+            metadata={"account": number} if number else {},
+        )  # fmt: skip
         return str(intent["id"])
 
-    def checked_out(self, account: str) -> str:
-        """Have somebody enter a card on Stripe's own page; gives what comes back with the browser."""
-        return str(self._add(account, "cs_test", "checkout.session", setup_intent=self.entered(account))["id"])
+    def checked_out(self, account: str, number: str = "") -> str:
+        """Have somebody enter a card on Stripe's own page, for an account's number; gives what comes back with the browser."""
+        session = self._add(
+            account, "cs_test", "checkout.session", setup_intent=self.entered(account),
+            metadata={"account": number} if number else {},
+        )  # fmt: skip
+        return str(session["id"])
 
     def strike(
         self, fault: str, *, times: int = 1, on: tuple[str, ...] | list[str] = ("online",), seconds: float = 1

@@ -330,8 +330,11 @@ class Gateway(Protocol):
         """
         ...
 
-    def describe_token(self, token: str) -> InstrumentDetails:
-        """Ask the processor what a token from the browser stands for.
+    def describe_token(self, token: str, *, account: str = "") -> InstrumentDetails:
+        """Ask the processor what a token stands for.
+
+        ``account`` is the display number of the customer for whom a browser brought it: what was entered for another is not
+        taken, where the processor can tell. Nothing where a machine vouches for the token.
 
         :raises Refused: the processor does not know the token, or it was refused by validation.
         :raises OutcomeUnknown: no answer.

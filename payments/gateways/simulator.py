@@ -276,8 +276,8 @@ class SimulatorGateway:
             redirect_url=f"{self._public_url}/fields?{urlencode({**common, 'return_url': return_url})}",
         )
 
-    def describe_token(self, token: str) -> InstrumentDetails:
-        """Ask what a token stands for."""
+    def describe_token(self, token: str, *, account: str = "") -> InstrumentDetails:
+        """Ask what a token stands for; for which account it was entered, this processor does not know."""
         reply = self._ask("POST", "/v1/tokens/describe", json.dumps({"token": token}).encode())
         return read_token(reply.body, token=token)
 

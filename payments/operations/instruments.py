@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from billing import audit
-from billing.actors import Actor
+from billing.actors import Actor, Requestor
 from billing.errors import DomainError
 from billing.models import Customer
 from payments.gateways.base import GatewayError, InstrumentDetails, Refused
@@ -74,7 +74,9 @@ def add(
     """
     try:
         gateway = open_route(route)
-        details = gateway.describe_token(token)
+        # A machine vouches for its tokens; what a browser brings must have been entered for this account.
+        account = "" if actor.requestor == Requestor.API else customer.shown_number
+        details = gateway.describe_token(token, account=account)
     except Refused as error:
         raise MethodRefused(str(error) or None, field="method") from error
     except GatewayError as error:

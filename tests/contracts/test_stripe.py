@@ -492,6 +492,13 @@ def test_what_was_entered_becomes_a_token_that_ends_in_four_digits(stripe: Strip
     for wrong in (mixed, mine.replace("4242", "1111"), f"{mine}0"):
         with pytest.raises(Refused, match="not known"):
             gateway.describe_token(wrong)
+    # What a browser brings was entered for the account that it is brought for, and is nothing that somebody keeps.
+    for enter in (stripe.entered, stripe.checked_out):
+        brought = enter(ACCOUNT, number="1001-1")
+        assert gateway.describe_token(brought, account="1001-1").last4 == "4242"
+        for wrong, account in ((brought, "1001-2"), (enter(ACCOUNT), "1001-1"), (mine, "1001-1")):
+            with pytest.raises(Refused, match="not known"):
+                gateway.describe_token(wrong, account=account)
 
 
 @pytest.mark.spec("PAY-16")

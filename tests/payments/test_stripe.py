@@ -18,7 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from billing.actors import Actor
+from billing.actors import Actor, Requestor
 from billing.models import AuditEntry, Customer
 from payments import books, tasks
 from payments.gateways.base import ChargeRequest, Command
@@ -37,6 +37,7 @@ from payments.models import (
 from payments.operations import (
     authorizations,
     charges,
+    instruments,
     processor_events,
     reconciliations,
     recoveries,
@@ -349,7 +350,7 @@ def test_a_card_is_entered_in_stripes_fields_within_a_page_of_ours(town: Town, p
     page.context.add_cookies(
         [{"name": "session", "value": client.cookies["session"].value, "url": live_server.url, "httpOnly": True}]
     )
-    entered = town.stripe.entered(ACCOUNT)
+    entered = town.stripe.entered(ACCOUNT, number=town.customer.shown_number)
     script = STUB.replace("ENTERED", entered)
     page.route("https://js.stripe.com/**", lambda asked: asked.fulfill(body=script, content_type="text/javascript"))
     page.goto(reverse("customer-method-add", args=[town.customer.pk, "card"]))
@@ -367,6 +368,22 @@ def test_a_card_is_entered_in_stripes_fields_within_a_page_of_ours(town: Town, p
     page.wait_for_url(lambda url: "/add/" not in url)
     added = Instrument.objects.exclude(pk=town.card.pk).get()
     assert (added.brand, added.last4, added.token[-5:]) == ("visa", "4242", "/4242")
+
+
+@pytest.mark.spec("PAY-17")
+def test_what_was_entered_for_another_account_is_put_on_no_other(town: Town) -> None:
+    """The name of an entry stands in an address that comes back from Stripe's own page, and may be seen."""
+    other = make_customer(town.route.biller, number="35910-001")
+    seen = town.stripe.checked_out(ACCOUNT, number=town.customer.shown_number)
+    how: dict[str, Any] = {"route": town.route, "token": seen, "keep": True}
+    before = (Instrument.objects.count(), AuditEntry.objects.count())
+    for actor in (PAYER, Actor(Requestor.CSR, "Dana")):
+        with pytest.raises(instruments.MethodRefused):
+            instruments.add(customer=other, actor=actor, **how)
+    assert (Instrument.objects.count(), AuditEntry.objects.count()) == before
+    assert instruments.add(customer=town.customer, actor=PAYER, **how).last4 == "4242"
+    # A machine has its tokens from where it will, and says itself whose they are.
+    assert instruments.add(customer=other, actor=Actor.api("Kiosk"), **how).customer_id == other.pk
 
 
 def test_the_page_with_stripes_script_is_ours_to_frame_and_lets_stripe_in_and_nobody_else(town: Town) -> None:

@@ -105,19 +105,24 @@ class Entries:
             raise OutcomeUnknown("Stripe gave no address for its page")
         return address
 
-    def describe(self, token: str) -> InstrumentDetails:
-        """Ask what was entered, or what is kept."""
+    def describe(self, token: str, account: str = "") -> InstrumentDetails:
+        """Ask what was entered, or what is kept; what a browser brings for an account must have been entered for it.
+
+        The name of an entry is no secret: Stripe's own page gives it back in an address. One that is kept comes from no browser.
+        """
         kept = TOKEN.fullmatch(token)
-        if kept is not None:
+        if kept is not None and not account:
             return self._method(kept[1], kept[2], kept[3])
         if not _ENTERED.fullmatch(token):
             raise Refused("the token is not known")
         intent: Json
         if token.startswith("cs_"):
-            session = self._known(lambda: self._api.checkout.sessions.retrieve(token, {"expand": ["setup_intent"]}))
-            intent = part(session, "setup_intent")
+            entry = self._known(lambda: self._api.checkout.sessions.retrieve(token, {"expand": ["setup_intent"]}))
+            intent = part(entry, "setup_intent")
         else:
-            intent = self._known(lambda: self._api.setup_intents.retrieve(token))
+            intent = entry = self._known(lambda: self._api.setup_intents.retrieve(token))
+        if account and text(part(entry, "metadata"), "account") != account:
+            raise Refused("the token is not known")
         status = text(intent, "status")
         if status == "processing":
             raise OutcomeUnknown("Stripe still checks what was entered")

@@ -374,9 +374,9 @@ class StripeGateway:
         """Give the address of Stripe's own page, which comes back to ``return_url`` with a token."""
         return self._entries.leave(kind=kind, account=account, key=key, return_url=return_url, language=language)
 
-    def describe_token(self, token: str) -> InstrumentDetails:
+    def describe_token(self, token: str, *, account: str = "") -> InstrumentDetails:
         """Ask what was entered, or what is kept; a token that is kept names Stripe's customer and ends in four digits."""
-        return self._entries.describe(token)
+        return self._entries.describe(token, account)
 
     # --- Events ------------------------------------------------------------------------------------------------------
 
