@@ -193,7 +193,8 @@ def rules(request: BillerRequest) -> HttpResponse:
 def _when(rule: FeeRule) -> str:
     """Say in words which payments a fee rule is for."""
     currency = rule.biller.currency
-    parts = [rule.get_occasion_display()]
+    both = rule.occasion == FeeOccasion.BOTH
+    parts = ["A payment is declined, or a bank returns it" if both else rule.get_occasion_display()]
     if rule.least_payment is not None:
         parts.append(f"from {formats.money(rule.least_payment, currency)}")
     if rule.most_payment is not None:

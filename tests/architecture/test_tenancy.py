@@ -40,7 +40,9 @@ ACROSS = {
     ("payments_route", "guid"): "random, binds the secret to its row",
 }
 # Columns that name one row of a biller: unique below it is unique within the biller.
-OWNED = {"customer_id", "run_id", "notice_id", "attempt_id", "payment_id", "file_id", "item_id"}
+OWNED = {
+    "customer_id", "run_id", "notice_id", "attempt_id", "payment_id", "file_id", "item_id", "invoice_id", "fee_id", "late_bill_id",
+}  # fmt: skip
 
 
 def tenant_tables() -> list[str]:

@@ -112,7 +112,7 @@ _PAYMENTS = st.lists(
         _CENTS,
         st.sampled_from(["card", "ach"]),
         st.sampled_from([Channel.WEB, Channel.CSR, Channel.AUTOPAY, Channel.TEXT]),
-        st.sampled_from([*(int(result) for result in Result), 21, 22]),
+        st.sampled_from([*([5, 7, 8, 21] * 4), *(int(result) for result in Result), 22]),
         st.sampled_from(["", "late", "early"]),
     ),
     min_size=12,
@@ -122,7 +122,8 @@ _RULES = st.lists(
     st.fixed_dictionaries(
         {
             "occasion": st.sampled_from(["failed", "both", "returned"]),
-            "least_payment": st.none() | _CENTS,
+            "least_payment": st.sampled_from([None, Decimal("80.00"), Decimal("150.00")]),
+            "most_payment": st.sampled_from([None, Decimal("200.00")]),
             "tenders": st.lists(st.sampled_from(["card", "ach"]), max_size=1),
             "channels": st.lists(
                 st.sampled_from([Channel.WEB, Channel.AUTOPAY, Channel.TEXT]), max_size=2, unique=True
@@ -134,8 +135,8 @@ _RULES = st.lists(
             "most": st.none() | st.just(Decimal("9.50")),
         }
     ),
-    min_size=1,
-    max_size=4,
+    min_size=4,
+    max_size=5,
 )
 
 
@@ -146,6 +147,8 @@ def oracle(
     if rule["occasion"] == "returned" or result not in (rule["results"] or [5, 7, 8]):
         return None
     if rule["least_payment"] is not None and amount < rule["least_payment"]:
+        return None
+    if rule["most_payment"] is not None and amount > rule["most_payment"]:
         return None
     for chosen, value in (("tenders", tender), ("channels", channel), ("segments", segment)):
         if rule[chosen] and value not in rule[chosen]:
@@ -324,6 +327,7 @@ def test_a_returned_debit_is_charged_for_once_and_only_for_want_of_funds_or_acco
     make_endpoint(biller)
     make_route(biller, processor.url)
     add_rule(biller, words="Returned payment fee", occasion="returned", return_codes=["R01"])
+    add_rule(biller, words="Any return", occasion="both", amount=Decimal("1.00"))
     add_rule(biller, words="Declined payment fee", occasion="failed")
     for code in ("R01", "R02", "R07", "R10", "R29"):
         due_bill(biller, processor, amount="84.10", customer={"name": code})
@@ -331,18 +335,17 @@ def test_a_returned_debit_is_charged_for_once_and_only_for_want_of_funds_or_acco
     for payment in Payment.objects.select_related("customer"):
         returned(biller, payment, payment.customer.name, processor)
     assert Payment.objects.filter(state="reversed").count() == 5
-    fee = Fee.objects.select_related("customer", "item").get()
+    charged_for = Fee.objects.order_by("item_id").values_list("customer__name", "words")
+    assert set(charged_for) == {("R01", "Returned payment fee"), ("R01", "Any return"), ("R02", "Any return")}
+    fee = Fee.objects.select_related("customer", "item").get(words="Returned payment fee")
     assert (fee.customer.name, fee.words, fee.reason) == ("R01", "Returned payment fee", "R01 Insufficient funds")
-    assert owed(fee.customer) == [("bill", "84.10"), ("fee", "15.00")]
+    assert owed(fee.customer) == [("bill", "84.10"), ("fee", "15.00"), ("fee", "1.00")]
     notice = Notice.objects.get(kind="returned", customer=fee.customer)
     text = notice_deliveries.written(notice.deliveries.get()).text
     assert "The bank says: Insufficient funds" in text
     assert "A fee was charged for this:\nReturned payment fee: $15.00" in text
-    assert list(Record.objects.filter(customer=fee.customer).order_by("created_at").values_list("type", flat=True)) == [
-        1,
-        5,
-        6,
-    ]
+    types = Record.objects.filter(customer=fee.customer).order_by("created_at").values_list("type", flat=True)
+    assert list(types) == [1, 5, 6, 6]
     books_hold()
 
 
