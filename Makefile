@@ -1,6 +1,7 @@
 # Every command of Ratepayer. `make run` and `make test` set themselves up on a machine that has Python 3.11 and make.
 PYTHON := .venv/bin/python
 SEEDS ?= 25
+FIRST ?= 1
 export ONCE PORT
 
 .PHONY: help run test lint format spec bench crash stop reset lock openapi setup setup-dev
@@ -52,7 +53,7 @@ bench: setup-dev
 	$(PYTHON) -m bench
 
 crash: setup-dev
-	CRASH_SEEDS=$(SEEDS) $(PYTHON) -m pytest -q -n 2 --dist worksteal tests/crash
+	CRASH_FIRST=$(FIRST) CRASH_SEEDS=$(SEEDS) $(PYTHON) -m pytest -q -n 2 --dist worksteal tests/crash
 
 lock:
 	$(PYTHON) -m pip install --quiet uv

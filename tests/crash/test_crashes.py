@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 
+from config.environment import ROOT
 from tests.cis import Cis
 from tests.crash import worlds
+from tests.crash.conftest import read_ledger
 from tests.crash.mutants import MUTANTS, TRAITS
 from tests.processor import Processor
 
@@ -24,8 +27,18 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS))
 @pytest.mark.spec("PAY-2", "PAY-3", "PAY-7", "PAY-10", "PAY-23", "MSP-23")
-def test_nobody_is_charged_twice_and_nothing_is_lost(seed: int, processor: Processor, cis: Cis) -> None:
+def test_nobody_is_charged_twice_and_nothing_is_lost(
+    seed: int, processor: Processor, cis: Cis, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("world", f"charges {seed} {worlds.World(seed, processor, cis).deduplicates}")
     worlds.run(seed, processor, cis)
+
+
+def test_the_table_of_seeds_is_that_of_the_ledger() -> None:
+    table = (ROOT / "docs" / "reliability.md").read_text()
+    for run in read_ledger():
+        row = f"| {run['seeds']} | {run['kind']}, {run['commit']} | {run['worlds']} | {len(run['failed'])} |"
+        assert row in table, row
 
 
 @pytest.mark.skipif("CRASH_SEEDS" in os.environ, reason="a longer run of seeds was asked for")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -37,8 +37,9 @@ def telephone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Telephone]:
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + TEXT_SEEDS))
 @pytest.mark.spec("PBT-16")
 def test_no_text_is_lost_and_no_bill_is_paid_twice(
-    seed: int, processor: Processor, cis: Cis, telephone: Telephone
+    seed: int, processor: Processor, cis: Cis, telephone: Telephone, record_property: Callable[[str, object], None]
 ) -> None:
+    record_property("world", f"texts {seed} {text_worlds.TextWorld(seed, processor, cis).deduplicates}")
     text_worlds.run(seed, processor, cis, telephone)
 
 
