@@ -76,7 +76,7 @@ STATUSES: dict[str, dict[str, Status]] = {
     "payment": {
         "processing": Status(_("Processing"), _B, "arrow-path"),
         "authorized": Status(_("Authorized, not taken yet"), _B, "lock-closed"),
-        "posted": Status(_("Paid"), _G, "check-circle"),
+        "posted": Status(_("Paid"), _G, "check-circle", _("Paid – %(detail)s")),
         "failed": Status(_("Failed"), _X, "x-circle", _("Failed – %(detail)s")),
         "reversed": Status(_("Returned"), _X, "arrow-uturn-left", _("Returned – %(detail)s")),
     },

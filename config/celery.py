@@ -83,6 +83,11 @@ BEAT: dict[str, Entry] = {
         crontab(minute="22", hour="*"),
         "Reads from the processors what banks and card networks took back.",
     ),
+    "Confirm payments": Entry(
+        "payments.tasks.confirm_due",
+        crontab(minute="42", hour="*"),
+        "Confirms bank debits that no bank returned in the banking days of their route.",
+    ),
     "Bring runs forward": Entry(
         "payments.tasks.wake_runs", timedelta(seconds=30), "Wakes a worker for every run that has not ended."
     ),

@@ -44,6 +44,7 @@ from payments.models import (
     Route,
     ScheduledPayment,
     Tender,
+    UnconfirmedPayment,
     Verification,
 )
 from payments.operations import fee_rules, heartbeats, outside_payments
@@ -82,7 +83,8 @@ class RouteForm(_RouteForm):
     class Meta:
         model = Route
         fields = (
-            "biller", "name", "driver", "merchant", "currency", "tenders", "descriptor", "descriptor_phone", "options", "active",
+            "biller", "name", "driver", "merchant", "currency", "tenders", "descriptor", "descriptor_phone", "confirmation_days",
+            "options", "active",
         )  # fmt: skip
 
     def clean(self) -> dict[str, Any]:
@@ -120,7 +122,7 @@ class RouteAdmin(Audited):
     actions = ("ping",)
     fields = (
         "biller", "name", "driver", "merchant", "new_secret", "currency", "tenders", "descriptor",
-        "descriptor_phone", "options", "active", "told_at", "heartbeat",
+        "descriptor_phone", "confirmation_days", "options", "active", "told_at", "heartbeat",
     )  # fmt: skip
 
     @admin.display(description="Address for the processor's webhooks")
@@ -525,6 +527,16 @@ class ProcessorEventAdmin(ReadOnly):
     list_select_related = ("biller", "route")
     list_filter = ("biller",)
     search_fields = ("event_id",)
+
+
+@admin.register(UnconfirmedPayment)
+class UnconfirmedPaymentAdmin(ReadOnly):
+    """Payments that were posted before their bank had confirmed them (PAY-34)."""
+
+    list_display = ("pk", "biller", "customer", "until", "state", "ended_at")
+    list_select_related = ("biller", "customer")
+    list_filter = ("state", "biller")
+    search_fields = ("payment",)
 
 
 @admin.register(CloudPayment)

@@ -268,6 +268,19 @@ CHECKS = [
                    OR (z.expired AND p.state NOT IN ('posted', 'reversed'))))""",
     ),
     Check(
+        "unconfirmed",
+        "What waits to be confirmed is posted, and what failed before it was confirmed is reversed and of that pay type",
+        "SELECT count(*) FROM payments_unconfirmedpayment",
+        """SELECT 'payment ' || coalesce(u.payment_id, p.id) FROM payments_unconfirmedpayment u
+           FULL JOIN (SELECT id, biller_id, customer_id, state, other_type_id FROM payments_payment) p ON p.id = u.payment_id
+           WHERE (u.payment_id IS NULL AND p.other_type_id = 10017)
+              OR (u.payment_id IS NOT NULL AND
+                  (p.biller_id IS DISTINCT FROM u.biller_id OR p.customer_id IS DISTINCT FROM u.customer_id
+                   OR (u.state = 'waiting' AND p.state <> 'posted')
+                   OR (u.state = 'failed') <> (p.other_type_id IS NOT DISTINCT FROM 10017)
+                   OR (u.state = 'given_back' AND p.state <> 'reversed')))""",
+    ),
+    Check(
         "sched",
         "A scheduled payment that was made has exactly one payment, and every other one has taken nothing",
         "SELECT count(*) FROM payments_scheduledpayment",

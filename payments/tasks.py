@@ -28,11 +28,14 @@ from payments.models import (
     Route,
     ScheduledPayment,
     ScheduledState,
+    UnconfirmedPayment,
+    UnconfirmedState,
     UnresolvedReport,
 )
 from payments.operations import (
     balances,
     collections,
+    confirmations,
     daily_checks,
     deposits,
     expirations,
@@ -295,6 +298,17 @@ def ask_processor(route_id: int, **_: Any) -> None:
         route = Route.objects.get(pk=route_id)
     with tenancy.acting_for([route.biller_id]):
         heartbeats.ask(route=route)
+
+
+@shared_task
+def confirm_due(**_: Any) -> None:
+    """Confirm the payments that no bank returned in their time, for every biller that has some (PAY-34)."""
+    with tenancy.acting_for(tenancy.EVERY_BILLER):
+        waiting = UnconfirmedPayment.objects.filter(state=UnconfirmedState.WAITING).order_by().values("biller_id")
+        billers = list(Biller.objects.filter(pk__in=waiting))
+    for biller in billers:
+        with tenancy.acting_for([biller.pk]):
+            confirmations.confirm_due(biller=biller, actor=Actor.system("confirm"), now=timezone.now())
 
 
 @shared_task

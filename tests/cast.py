@@ -96,6 +96,7 @@ from payments.models import (
     Route,
     ScheduledPayment,
     Tender,
+    UnconfirmedPayment,
     UnresolvedReport,
     Verification,
 )
@@ -447,6 +448,7 @@ def _make_account(
         biller=biller, customer=customer, route=card.route, kind="card", brand="visa", masked="******0002", purpose="enrolment",
         amount=0, state="failed", result=8, message=f"Refused of {customer.name}", ended_at=timezone.now(),
     )  # fmt: skip
+    UnconfirmedPayment.objects.create(biller=biller, customer=customer, payment=payment, until=now.date())
     held = _make_payment(customer, card, "2.00", PaymentState.AUTHORIZED, None)
     Authorization.objects.create(
         biller=biller, customer=customer, payment=held, authorized_on=now.date() - datetime.timedelta(days=1),

@@ -35,6 +35,7 @@ from payments.models import (
     ReversalKind,
     ReversalState,
     Tender,
+    UnconfirmedState,
 )
 from payments.operations import authorizations, charges, outside_payments, refunds
 
@@ -195,6 +196,15 @@ class AuthorizationShape(Shape):
     expired = serializers.BooleanField(help_text="It had expired when it was deposited, which costs the biller more.")
 
 
+class UnconfirmedShape(Shape):
+    """That a payment was posted before its bank had confirmed it, and what came of that."""
+
+    state = serializers.ChoiceField(choices=UnconfirmedState.choices)
+    until = serializers.DateField(help_text="The last banking day on which a return is waited for.")
+    ended_at = serializers.DateTimeField(allow_null=True)
+    reason = serializers.CharField(help_text="Why it failed; empty where it did not.")
+
+
 class ReversalShape(Shape):
     """Money of a payment that went back, or is on its way."""
 
@@ -229,6 +239,9 @@ class PaymentDetail(PaymentShape):
     reversals = ReversalShape(many=True)
     allocations = AllocationShape(many=True)
     authorization = AuthorizationShape(allow_null=True)
+    unconfirmed = UnconfirmedShape(
+        allow_null=True, help_text="Null where the payment was confirmed when it was posted."
+    )
 
 
 _DECLINED_SHAPE = inline_serializer(
@@ -484,7 +497,7 @@ class ReceiptView(PdfView):
 
 def _detailed() -> Any:
     allocations = Allocation.objects.select_related("item__invoice").order_by("pk")
-    return Payment.objects.select_related("customer", "instrument", "authorization").prefetch_related(
+    return Payment.objects.select_related("customer", "instrument", "authorization", "unconfirmed").prefetch_related(
         Prefetch("allocations", queryset=allocations), Prefetch("reversals", queryset=Reversal.objects.order_by("pk"))
     )
 

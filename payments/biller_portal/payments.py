@@ -38,6 +38,8 @@ from payments.models import (
     PaymentState,
     Route,
     Tender,
+    UnconfirmedPayment,
+    UnconfirmedState,
 )
 from payments.models.payments import PaymentQuerySet
 from payments.operations import authorizations
@@ -62,6 +64,12 @@ class PaymentFilters(lists.Filters):
         queryset=lambda _request: PayType.objects.exclude(tender=""),
         empty_label="Any",
         method="narrow_to_type",
+    )
+    unconfirmed = django_filters.ChoiceFilter(
+        label="Confirmed by the bank",
+        field_name="unconfirmed__state",
+        choices=UnconfirmedState.choices,
+        empty_label="Any",
     )
     channel = lists.AnyOf(label="Channel", choices=Channel.choices)
     route = django_filters.ModelChoiceFilter(
@@ -93,7 +101,24 @@ class PaymentFilters(lists.Filters):
 
 
 def _failure(payment: Payment) -> str | None:
-    return payment.failure.rstrip(".") or None
+    words = unconfirmed_words(payment) if payment.state == PaymentState.POSTED else ""
+    return payment.failure.rstrip(".") or words or None
+
+
+def unconfirmed_words(payment: Payment) -> str:
+    """Say where a payment stands that was posted before its bank had confirmed it; empty for any other."""
+    found: UnconfirmedPayment | None = getattr(payment, "unconfirmed", None)
+    if found is None:
+        return ""
+    match found.state:
+        case UnconfirmedState.WAITING:
+            return f"not confirmed yet, until {formats.day(found.until)}"
+        case UnconfirmedState.FAILED:
+            return f"Failed before it was confirmed: {found.reason}"
+        case UnconfirmedState.GIVEN_BACK:
+            return "Given back before it was confirmed"
+    by = f" by {found.ended_by}" if found.ended_by else ""
+    return f"confirmed{by} on {formats.day(found.ended_at)}" if found.ended_at else ""
 
 
 def _authorization(payment: Payment) -> Authorization | None:
@@ -132,6 +157,7 @@ _IN_THE_FILE: tuple[lists.Column[Payment], ...] = (
     lists.Column("approval_code", "Approval code", "approval_code", shown=False),
     lists.Column("result", "Result", lambda one: in_words(one.result), shown=False),
     lists.Column("deposit", "Deposit", late_words, shown=False),
+    lists.Column("unconfirmed", "Confirmed by the bank", unconfirmed_words, shown=False),
     lists.Column("payment", "Payment", "id", shown=False),
 )
 
@@ -161,7 +187,7 @@ class PaymentList(StaffPage, lists.ListPage[Payment]):
     def get_queryset(self, request: HttpRequest) -> Any:
         """Give the biller's payments."""
         mine = Payment.objects.visible_to(request.user).filter(biller=self.request.biller)
-        return mine.select_related("customer", "instrument", "route", "authorization", "other_type")
+        return mine.select_related("customer", "instrument", "route", "authorization", "other_type", "unconfirmed")
 
 
 class AccountPayments(AccountList[Payment]):
@@ -176,7 +202,7 @@ class AccountPayments(AccountList[Payment]):
     def get_queryset(self, request: HttpRequest) -> Any:
         """Give the account's payments."""
         return Payment.objects.filter(customer=self.customer).select_related(
-            "instrument", "route", "authorization", "other_type"
+            "instrument", "route", "authorization", "other_type", "unconfirmed"
         )
 
 
@@ -184,7 +210,9 @@ def payment_or_404(request: BillerRequest, payment_id: uuid.UUID) -> Payment:
     """Give the biller's payment; another biller's is not found, like one that does not exist."""
     mine = Payment.objects.visible_to(request.user).filter(biller=request.biller)
     return get_object_or_404(
-        mine.select_related("customer__biller", "instrument", "route", "biller", "authorization", "other_type"),
+        mine.select_related(
+            "customer__biller", "instrument", "route", "biller", "authorization", "other_type", "unconfirmed"
+        ),
         pk=payment_id,
     )
 
@@ -217,10 +245,17 @@ def payment(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
         "money": money_words(found),
         "late": late_words(found),
         "may_take": request.may(Permission.TAKE_PAYMENT),
+        "waiting": _waits(found),
+        "may_confirm": request.may(Permission.GIVE_BACK) and _waits(found),
         "reversals": list(found.reversals.order_by("pk")),
         "may_give_back": request.may(Permission.GIVE_BACK) and _can_go_back(found),
     }
     return render(request, "biller_portal/payments/payment.html", context)
+
+
+def _waits(payment: Payment) -> bool:
+    found: UnconfirmedPayment | None = getattr(payment, "unconfirmed", None)
+    return found is not None and found.state == UnconfirmedState.WAITING
 
 
 def _can_go_back(payment: Payment) -> bool:
@@ -267,6 +302,7 @@ def _facts(payment: Payment) -> list[tuple[str, object]]:
         ("Settled", formats.moment(payment.settled_at) if payment.settled_at else ""),
         ("Result", in_words(payment.result)),
         ("Approval code", payment.approval_code),
+        ("Confirmed by the bank", unconfirmed_words(payment).capitalize()),
         ("Route", str(payment.route) if payment.route else ""),
         ("Receipt to", payment.email),
         ("Payment id", str(payment.pk)),

@@ -6,6 +6,7 @@ from django.urls import path
 
 from payments.biller_portal import (
     cases,
+    confirmations,
     connections,
     enrolments,
     fees,
@@ -28,6 +29,7 @@ urlpatterns = [
     path("payments/<uuid:payment_id>/receipt/pdf/", payments.receipt_pdf, name="biller-payment-receipt-pdf"),
     path("payments/<uuid:payment_id>/deposit/", payments.deposit, name="biller-payment-deposit"),
     path("payments/<uuid:payment_id>/release/", payments.release, name="biller-payment-release"),
+    path("payments/<uuid:payment_id>/confirmation/", confirmations.confirm, name="biller-payment-confirmation"),
     path("payments/<uuid:payment_id>/refund/", refunds.refund, name="biller-payment-refund"),
     path("settings/fees/", fees.rules, name="biller-fee-rules"),
     path("settings/fees/add/", fees.add_fee_rule, name="biller-fee-rule-add"),

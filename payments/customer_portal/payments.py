@@ -32,7 +32,18 @@ from payments import receipts
 from payments.customer_portal import card_entry, cloud_payments, drafts
 from payments.customer_portal.drafts import Draft
 from payments.gateways.base import Misconfigured
-from payments.models import Allocation, Channel, Fee, FeeWaiver, Instrument, InstrumentKind, Payment, PaymentState
+from payments.models import (
+    Allocation,
+    Channel,
+    Fee,
+    FeeWaiver,
+    Instrument,
+    InstrumentKind,
+    Payment,
+    PaymentState,
+    UnconfirmedPayment,
+    UnconfirmedState,
+)
 from payments.operations import balances, charges, dues, scheduled_payments
 from payments.operations import cloud_payments as opened
 
@@ -403,6 +414,7 @@ def _show(request: AccountRequest, found: Payment, *, no_pdf: bool = False) -> H
         "no_pdf": no_pdf,
         "bills": _bills_of(request, found),
         "fees": list(Fee.objects.filter(payment=found).select_related("item").order_by("item_id")),
+        "unconfirmed": _not_confirmed(found),
     }
     match found.state:
         case PaymentState.PROCESSING:
@@ -416,6 +428,13 @@ def _show(request: AccountRequest, found: Payment, *, no_pdf: bool = False) -> H
     return render(
         request, f"customer_portal/{template}.html", {"title": title, **context}, status=502 if no_pdf else 200
     )
+
+
+def _not_confirmed(payment: Payment) -> str | None:
+    """Say that a payment's bank has not confirmed it yet; nothing where it has, or need not."""
+    found: UnconfirmedPayment | None = getattr(payment, "unconfirmed", None)
+    waits = found is not None and found.state == UnconfirmedState.WAITING
+    return _("not confirmed by the bank yet") if waits else None
 
 
 def _bills_of(request: AccountRequest, found: Payment) -> list[dict[str, str]]:
@@ -488,7 +507,7 @@ class PaymentList(PayerPage, lists.ListPage[Payment]):
         lists.Moment("when", gettext_lazy("When"), "created_at"),
         lists.Column("account", gettext_lazy("Account"), "customer.shown_number"),
         lists.Column("method", gettext_lazy("Paid with"), lambda row: str(row.instrument or row.pay_type)),
-        lists.Tag("status", gettext_lazy("Status"), "state", noun="payment"),
+        lists.Tag("status", gettext_lazy("Status"), "state", noun="payment", detail=_not_confirmed),
         lists.Amount("amount", gettext_lazy("Amount"), "amount"),
         lists.Column("fee", gettext_lazy("Fee"), "fee", shown=False),
         lists.Column("total", gettext_lazy("Total charged"), "total", shown=False),
@@ -496,7 +515,9 @@ class PaymentList(PayerPage, lists.ListPage[Payment]):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Give the payer's payments."""
-        return self.request.theirs(Payment.objects.select_related("customer", "instrument"))
+        return self.request.theirs(
+            Payment.objects.select_related("customer", "instrument", "other_type", "unconfirmed")
+        )
 
 
 def _steps() -> list[str]:

@@ -116,6 +116,7 @@ class Answer:
     ``voided`` says of a refund that the charge was taken back before it settled: the payer's statement shows neither (PAY-33).
     ``avs`` and ``cvv`` are what the issuer said of a verified card's address and security code, in the networks' letters; P
     is a security code that was not given, nothing where the processor does not say (PAY-14).
+    ``confirmed`` says of a bank's debit that the bank has made it good, where the processor knows (PAY-34).
     ``request`` is the message as the processor keeps it, in response files that name it: by it a charge that our book
     has lost is known again. Nothing where the processor does not say.
     """
@@ -131,6 +132,7 @@ class Answer:
     voided: bool = False
     avs: str = ""
     cvv: str = ""
+    confirmed: bool = field(default=False, compare=False)
     request: ChargeRequest | None = field(default=None, compare=False)
 
 

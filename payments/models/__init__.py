@@ -25,6 +25,7 @@ from payments.models.retry_limits import RetryLimit
 from payments.models.reversals import Reversal, ReversalDebit, ReversalKind, ReversalState
 from payments.models.routes import AnswerCode, Route
 from payments.models.scheduled_payments import ScheduledPayment, ScheduledState
+from payments.models.unconfirmed import UnconfirmedPayment, UnconfirmedState
 from payments.models.verifications import (
     Check,
     CheckAnswer,
@@ -78,6 +79,8 @@ __all__ = [
     "ScheduledPayment",
     "ScheduledState",
     "Tender",
+    "UnconfirmedPayment",
+    "UnconfirmedState",
     "UnresolvedReport",
     "Verification",
     "VerificationPurpose",

@@ -43,6 +43,10 @@ class Tender(models.TextChoices):
 PAY_TYPE_OF: dict[str, int] = {Tender.CARD: 10003, Tender.ACH: 10005, Tender.CASH: 10011, Tender.ECHECK: 10012}
 
 
+# That of one that was posted before its bank had confirmed it, and failed (PAY-34).
+FAILED_TYPE = 10017
+
+
 class Channel(models.IntegerChoices):
     """Where a payment was made (PAY-44)."""
 

@@ -69,6 +69,13 @@ class Route(models.Model):
         validators=[require_phone],
         help_text="The number to call, shown there in place of the city: 800-555-0123 or 800-CITYWTR.",
     )
+    confirmation_days = models.PositiveSmallIntegerField(
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(60)],
+        help_text="Banking days for which payments from bank accounts, though posted at once, count as not confirmed, because the"
+        " bank may return them. 0: they are confirmed when they are posted.",
+    )
     active = models.BooleanField(default=True)
     reversals_read_until = models.DateTimeField(
         null=True, editable=False, help_text="Returns and chargebacks before it were read."

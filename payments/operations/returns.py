@@ -9,7 +9,7 @@ import datetime
 import logging
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from django.db import transaction
@@ -157,7 +157,8 @@ def _take(route: Route, told: base.Reversal, actor: Actor, now: datetime.datetim
         return Read()
     if any(one.state not in {PaymentState.POSTED, PaymentState.REVERSED} for one in payments):
         return None
-    for payment, part in _parts(payments, told):
+    told, payments = _known_already(told, payments)
+    for payment, part in _parts(payments, told) if payments else []:
         reversal = Reversal.objects.create(
             biller_id=payment.biller_id, customer_id=payment.customer_id, payment=payment, route=route,
             kind=_KINDS[told.kind], amount=part, currency=payment.currency, reason=told.reason[:200], code=told.code[:64],
@@ -171,6 +172,23 @@ def _take(route: Route, told: base.Reversal, actor: Actor, now: datetime.datetim
             told=[payment.customer_id for payment in payments], actor=actor, now=now,
         )  # fmt: skip
     return Read(taken=1)
+
+
+def _known_already(told: base.Reversal, payments: list[Payment]) -> tuple[base.Reversal, list[Payment]]:
+    """Give the processor's word to returns of these payments that a person told of before it, and what is left of both (PAY-34)."""
+    if told.kind != base.ReversalKind.RETURN:
+        return told, payments
+    before = Reversal.objects.filter(
+        payment__in=payments, kind=ReversalKind.RETURN, reference="", attempt__isnull=True
+    ).in_bulk(field_name="id")
+    left = told.amount
+    for one in before.values():
+        one.reference, one.code = told.reference[:64], told.code[:64]
+        one.save(update_fields=["reference", "code"])
+        left -= one.total
+    known = {one.payment_id for one in before.values()}
+    rest = [one for one in payments if one.pk not in known]
+    return replace(told, amount=left), rest if left > 0 else []
 
 
 def _charge(route: Route, key: str) -> Attempt | None:

@@ -33,7 +33,10 @@ from payments.models import (
     ReversalDebit,
     ReversalKind,
     ReversalState,
+    UnconfirmedPayment,
+    UnconfirmedState,
 )
+from payments.models.payments import FAILED_TYPE
 from payments.operations import answers, fees
 
 
@@ -122,11 +125,27 @@ def book(*, reversal: Reversal, payment: Payment, actor: Actor, now: datetime.da
     payment.undone = (payment.undone or ZERO) + sign * reversal.amount
     payment.state = PaymentState.REVERSED if payment.undone == payment.amount else PaymentState.POSTED
     payment.save(update_fields=["undone", "state"])
+    if payment.state == PaymentState.REVERSED:
+        _end_waiting(reversal, payment, actor, now)
     reversal.state, reversal.settled_at, reversal.posting_id = ReversalState.DONE, now, posting.pk
     reversal.save()
     _enter(reversal, payment, posting, sign)
     _tell(reversal, payment, actor, now)
     _audit(reversal, "payment.won_back" if won else "payment.reversed", actor)
+
+
+def _end_waiting(reversal: Reversal, payment: Payment, actor: Actor, now: datetime.datetime) -> None:
+    """Let a payment wait no longer to be confirmed: what a bank took back has failed, and keeps why (PAY-34)."""
+    failed = reversal.kind in {ReversalKind.RETURN, ReversalKind.CHARGEBACK}
+    ended = UnconfirmedPayment.objects.filter(payment=payment, state=UnconfirmedState.WAITING).update(
+        state=UnconfirmedState.FAILED if failed else UnconfirmedState.GIVEN_BACK,
+        ended_at=now,
+        ended_by=actor.label[:120] if actor.user_id else "",
+        reason=reversal.reason if failed else "",
+    )
+    if ended and failed:
+        payment.other_type_id = FAILED_TYPE
+        payment.save(update_fields=["other_type"])
 
 
 def _open_again(payment: Payment, amount: Decimal) -> Decimal:

@@ -32,7 +32,15 @@ from datapump.operations import records
 from payments.gateways.base import Answer, Command, Result
 from payments.models import Channel, Payment
 from payments.models.payments import ANSWERED_OFFSET, confirmation_of
-from payments.operations import deadlocks, declines, fees, reservations, reversals, scheduled_outcomes
+from payments.operations import (
+    confirmations,
+    deadlocks,
+    declines,
+    fees,
+    reservations,
+    reversals,
+    scheduled_outcomes,
+)
 from payments.operations.answers import record_answers, words_for
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -115,12 +123,15 @@ def settle(
         return Settled()
     record_answers(biller=biller, answers=answers, now=now)
     failpoint("settle.recorded")
-    return take_effect(
+    settled = take_effect(
         biller=biller,
         attempt_ids=[answer.key for answer in answers],
         actor=actor,
         now=now,
     )
+    if good := [answer.key for answer in answers if answer.confirmed]:
+        confirmations.told(biller=biller, attempt_ids=good, now=now)
+    return settled
 
 
 def take_effect(
@@ -339,6 +350,7 @@ def _post(biller: Biller, passed: Sequence[_Applied], *, actor: Actor, now: date
         raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
     _end_authorizations(passed, now)
     book(biller=biller, posting_id=posting, payments=payments)
+    confirmations.begin(biller=biller, payments=payments, now=now)
     if scheduled := [one.id for one in payments if one.channel == Channel.SCHEDULED]:
         scheduled_outcomes.paid(scheduled, actor=actor, now=now)
     _count_in_chunks(payments, "passed")

@@ -299,6 +299,7 @@ _BILLER_PORTAL = [
         "payment_id",
         given=lambda _: {"amount": "1.00", "reason": "Paid twice", "request_key": str(uuid.UUID(int=13))},
     ),
+    _biller("biller-payment-confirmation", "give_back", BOTH, "payment_id", given=lambda _: {"outcome": "confirmed"}),
     _biller("biller-cases", "view", BOTH, given=lambda _: {"save": "Mine"}),
     _biller("biller-case", "view", GET, "case_id"),
     _biller(

@@ -53,6 +53,7 @@ from payments.models import (
     Reversal,
     ReversalDebit,
     ScheduledPayment,
+    UnconfirmedPayment,
     Verification,
 )
 from sms.models import PENDING_FOR, Announcement, Line, PayLink, Phone, Programme, SmsMode, Text, Wording
@@ -112,6 +113,7 @@ def make_everything(n: int) -> None:
     Authorization.objects.create(
         biller=biller, customer=customer, payment=payment, authorized_on=timezone.localdate(), expires_at=timezone.now()
     )
+    UnconfirmedPayment.objects.create(biller=biller, customer=customer, payment=payment, until=TODAY)
     Allocation.objects.create(biller=biller, payment=payment, item=item, amount=payment.amount)
     ScheduledPayment.objects.create(
         biller=biller, customer=customer, invoice=invoice, instrument=instrument, pay_on=TODAY, whole=True, amount=9,

@@ -109,7 +109,14 @@ def test_a_bank_account_is_debited_and_taken_as_paid_when_stripe_takes_it_up(str
     request = charge(stripe.token(ACCOUNT, "approve", "bank"), tender="bank")
     answer = answer_of(gateway, request)
     assert (answer.result, answer.code, answer.amount) == (Result.PASS, "processing", Decimal("12.34"))
+    assert not answer.confirmed
     assert list(gateway.lookup([request.key])) == [answer]
+    intent = stripe.account(ACCOUNT).things[answer.processor_reference]
+    # Some days later the bank has paid.
+    intent["status"] = "succeeded"
+    (paid,) = gateway.lookup([request.key])
+    assert isinstance(paid, Answer)
+    assert (paid.result, paid.confirmed) == (Result.PASS, True)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def read_intent(intent: Json, key: str, codes: Mapping[str, int]) -> Answer:
             code=status,
             amount=major_units(whole(intent, "amount"), text(intent, "currency")),
             answered_at=moment(intent, "created"),
+            confirmed=status == "succeeded" and is_bank(intent),
         )
     if status in {"requires_payment_method", "requires_action", "requires_confirmation", "canceled"}:
         # Nobody but us could take it further, and we never do.
