@@ -10,14 +10,15 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.db import models
+from django.forms.forms import DeclarativeFieldsMetaclass
 from django.http import HttpRequest
 
 from billing.admin.pages import Audited, ReadOnly
 from billing.models import PayType, PayTypeUse
 from billing.models.pay_types import LAST_RESERVED
-from payments import results
+from payments import results, route_options
 from payments.gateways.base import Misconfigured
-from payments.gateways.registry import DRIVERS, open_gateway
+from payments.gateways.registry import DRIVERS, OPTIONS, open_gateway
 from payments.models import (
     Allocation,
     AnswerCode,
@@ -64,7 +65,11 @@ def _drivers() -> list[tuple[str, str]]:
     return [(name, name) for name in sorted(DRIVERS)]
 
 
-class RouteForm(_RouteForm):
+# The options of every driver as fields: which driver a new route has is chosen on the same page.
+_Options: Any = DeclarativeFieldsMetaclass("_Options", (forms.Form,), {**route_options.FIELDS})
+
+
+class RouteForm(_Options, _RouteForm):  # type: ignore[misc]  # made of the drivers' declarations
     """A route, opened once before it is kept: a mistake is found here and not when somebody pays."""
 
     driver = forms.ChoiceField(choices=_drivers)
@@ -84,12 +89,27 @@ class RouteForm(_RouteForm):
         model = Route
         fields = (
             "biller", "name", "driver", "merchant", "currency", "tenders", "descriptor", "descriptor_phone", "confirmation_days",
-            "options", "active",
+            "active",
         )  # fmt: skip
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        route = kwargs.get("instance")
+        if route is not None:
+            kwargs["initial"] = {**route_options.initial(route.driver, route.options), **(kwargs.get("initial") or {})}
+        super().__init__(*args, **kwargs)
 
     def clean(self) -> dict[str, Any]:
         """Open the driver with what was given."""
-        given = super().clean() or self.cleaned_data
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        driver = given.get("driver") or self.instance.driver
+        if driver in OPTIONS:
+            # What another driver would take is nobody's business here.
+            own = {route_options.name_of(driver, option) for option in OPTIONS[driver]}
+            for name in [name for name in self.errors if name in route_options.FIELDS and name not in own]:
+                del self.errors[name]
+            for name in route_options.missing(driver, given):
+                if name not in self.errors:
+                    self.add_error(name, "This driver cannot do without it.")
         if self.errors:
             return given
         if "currency" in given and given["currency"] != given["biller"].currency:
@@ -98,16 +118,19 @@ class RouteForm(_RouteForm):
         if given.get("descriptor_phone") and not given.get("descriptor"):
             self.add_error("descriptor_phone", "A number stands beside a descriptor: write that too.")
             return given
-        options = given.get("options") or {}
-        if not isinstance(options, dict) or {"merchant", "secret", "on_exchange"} & set(options):
-            self.add_error("options", "Write the driver's own settings as a JSON object, without merchant and secret.")
-            return given
+        given["options"] = options = route_options.read(driver, given, self.instance.options)
         secret = given["new_secret"] or (self.instance.secret if self.instance.pk else "")
         try:
-            open_gateway(given["driver"], {**options, "merchant": given["merchant"]}, secret)
+            open_gateway(driver, {**options, "merchant": given["merchant"]}, secret)
         except (Misconfigured, ValueError) as wrong:
-            self.add_error("options", f"The driver cannot be opened like this: {wrong}.")
+            self.add_error(None, f"The driver cannot be opened like this: {wrong}.")
         return given
+
+
+_ROUTE = (
+    "biller", "name", "driver", "merchant", "new_secret", "currency", "tenders", "descriptor", "descriptor_phone",
+    "confirmation_days", "active", "told_at", "heartbeat",
+)  # fmt: skip
 
 
 @admin.register(Route)
@@ -120,10 +143,18 @@ class RouteAdmin(Audited):
     list_filter = ("biller", "driver", "active")
     ordering = ("biller__name", "name")
     actions = ("ping",)
-    fields = (
-        "biller", "name", "driver", "merchant", "new_secret", "currency", "tenders", "descriptor",
-        "descriptor_phone", "confirmation_days", "options", "active", "told_at", "heartbeat",
-    )  # fmt: skip
+
+    def get_fieldsets(self, request: HttpRequest, obj: models.Model | None = None) -> Any:
+        """Show the options of the route's driver; of every driver where it is yet to be chosen."""
+        drivers = [obj.driver] if isinstance(obj, Route) else sorted(OPTIONS)
+        connections = [
+            (
+                f"Options of {driver}",
+                {"fields": [route_options.name_of(driver, option) for option in OPTIONS.get(driver, ())]},
+            )
+            for driver in drivers
+        ]
+        return [(None, {"fields": _ROUTE}), *connections]
 
     @admin.display(description="Address for the processor's webhooks")
     def told_at(self, route: Route) -> str:
@@ -139,8 +170,8 @@ class RouteAdmin(Audited):
         return f"Answers since {since}." if route.answered else f"No answer since {since}: {route.failure}"
 
     def get_readonly_fields(self, request: HttpRequest, obj: models.Model | None = None) -> tuple[str, ...]:
-        """Keep a route its biller's: its secret opens nowhere else."""
-        return ("biller", "currency", "told_at", "heartbeat") if obj else ("told_at", "heartbeat")
+        """Keep a route its biller's and its processor's: its secret and what payers have on file open nowhere else."""
+        return ("biller", "currency", "driver", "told_at", "heartbeat") if obj else ("told_at", "heartbeat")
 
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         """Refuse: payments name it; a route that is not active is not used."""
@@ -150,6 +181,7 @@ class RouteAdmin(Audited):
         """Keep the route, with a new secret where one was given."""
         if given := form.cleaned_data["new_secret"]:
             obj.secret = given
+        obj.options = form.cleaned_data["options"]
         super().save_model(request, obj, form, change)
 
     @admin.action(description="Ask the processor whether it answers")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from payments.gateways.base import Gateway, Misconfigured
 from payments.gateways.lines import ExchangeHook
+from payments.gateways.options import OptionField, unknown
 from payments.gateways.simulator import SimulatorGateway
 from payments.gateways.stripe import StripeGateway
 
 DRIVERS: dict[str, Callable[..., Gateway]] = {
     SimulatorGateway.name: SimulatorGateway,
     StripeGateway.name: StripeGateway,
+}
+
+
+OPTIONS: dict[str, Sequence[OptionField]] = {
+    SimulatorGateway.name: SimulatorGateway.options,
+    StripeGateway.name: StripeGateway.options,
 }
 
 
@@ -28,6 +35,8 @@ def open_gateway(
     """
     if driver not in DRIVERS:
         raise Misconfigured(f"there is no gateway driver {driver}")
+    if strange := unknown(options, OPTIONS[driver]):
+        raise Misconfigured(f"gateway driver {driver} has no option {', '.join(strange)}")
     try:
         return DRIVERS[driver](**options, secret=secret, on_exchange=on_exchange)
     except TypeError as error:

@@ -37,9 +37,10 @@ from payments.gateways.base import (
     ReversalKind,
 )
 from payments.gateways.lines import ExchangeHook, Line, Reply
+from payments.gateways.options import CA_FILE, CODES, OptionField, OptionKind, connection
 
 LOOKUP_AT_ONCE = 1_000
-HEARTBEAT_LIMIT = 120.0  # seconds (PAY-22)
+HEARTBEAT_LONGEST = 120.0  # seconds (PAY-22)
 SETTLE_MARGIN = 60.0  # seconds
 LARGEST_BATCH = 10_000
 MESSAGE_LONGEST = 200
@@ -101,6 +102,40 @@ class SimulatorGateway:
     """
 
     name = "simulator"
+    options = (
+        OptionField(
+            "base_url",
+            "Address",
+            OptionKind.TEXT,
+            help="Of the processor, such as http://127.0.0.1:8801.",
+            required=True,
+        ),
+        OptionField(
+            "public_url", "Address for browsers", OptionKind.TEXT, "the address", "Where payers’ browsers find it."
+        ),
+        *connection(timeout=60, batches=True),
+        OptionField(
+            "dedupe_window",
+            "Recognises repeats for (hours)",
+            usual="168",
+            help="0: never, so that nothing is ever sent again by itself.",
+            least=0,
+            most=8760,
+            zero_is_none=True,
+        ),
+        OptionField("authorization_life", "Holds authorized money for (hours)", usual="168", least=1, most=8760),
+        OptionField(
+            "batch_limit",
+            "Requests in one batch",
+            OptionKind.WHOLE,
+            "5000",
+            "1: none, each by itself.",
+            1,
+            LARGEST_BATCH,
+        ),
+        CODES,
+        CA_FILE,
+    )
 
     def __init__(
         self,
@@ -117,6 +152,7 @@ class SimulatorGateway:
         connect_timeout: float = 10.0,
         connect_retries: int = 2,
         batch_limit: int = 5_000,
+        heartbeat_limit: float = HEARTBEAT_LONGEST,
         concurrency: int = 8,
         public_url: str | None = None,
         codes: Mapping[str, int] | None = None,
@@ -127,6 +163,8 @@ class SimulatorGateway:
         settle = longest + SETTLE_MARGIN if settle_seconds is None else settle_seconds
         if min(timeout, batch_timeout, connect_timeout) <= 0 or connect_retries < 0 or concurrency < 1:
             raise Misconfigured("time-outs and concurrency are above zero, connect_retries is not below")
+        if not 0 < heartbeat_limit <= HEARTBEAT_LONGEST:
+            raise Misconfigured(f"heartbeat_limit is a number of seconds up to {HEARTBEAT_LONGEST:g}")
         if not 1 <= batch_limit <= LARGEST_BATCH:
             raise Misconfigured(f"batch_limit is 1 to {LARGEST_BATCH}")
         if settle < longest:
@@ -153,6 +191,7 @@ class SimulatorGateway:
         self._merchant = merchant
         self._timeout = timeout
         self._batch_timeout = batch_timeout
+        self._heartbeat_limit = heartbeat_limit
         self._concurrency = concurrency
         self._codes = {**RESULTS, **(codes or {})}
         self._public_url = (public_url or base_url).rstrip("/")
@@ -283,7 +322,7 @@ class SimulatorGateway:
 
     def ping(self) -> None:
         """Return when the processor answers the heartbeat."""
-        reply = _accepted(self._line.exchange("GET", "/v1/ping", timeout=min(self._timeout, HEARTBEAT_LIMIT)))
+        reply = _accepted(self._line.exchange("GET", "/v1/ping", timeout=min(self._timeout, self._heartbeat_limit)))
         if _read_object(reply.body).get("merchant") != self._merchant:
             raise OutcomeUnknown("the heartbeat is not for this merchant")
 

@@ -18,8 +18,14 @@ from payments.operations.routes import open_route
 
 logger = logging.getLogger(__name__)
 
-# An answer that takes longer is none.
+# An answer that takes longer is none, where the route sets no shorter limit.
 LIMIT = datetime.timedelta(seconds=120)
+
+
+def limit_of(route: Route) -> datetime.timedelta:
+    """Give how long a route's heartbeat may take, and how long it may be silent."""
+    set_limit = route.options.get("heartbeat_limit")
+    return LIMIT if set_limit is None else datetime.timedelta(seconds=float(set_limit))
 
 
 def ask(*, route: Route) -> Route:
@@ -30,8 +36,9 @@ def ask(*, route: Route) -> Route:
         open_route(route).ping()
     except GatewayError as error:
         failure = str(error) or type(error).__name__
-    if not failure and time.monotonic() - began > LIMIT.total_seconds():
-        failure = f"its answer took longer than {LIMIT.total_seconds():.0f} seconds"
+    limit = limit_of(route).total_seconds()
+    if not failure and time.monotonic() - began > limit:
+        failure = f"its answer took longer than {limit:g} seconds"
     return _keep(route.pk, failure, timezone.now())
 
 
@@ -57,9 +64,9 @@ def _keep(route_id: int, failure: str, now: datetime.datetime) -> Route:
 
 
 def silent(*, biller_id: int, now: datetime.datetime) -> list[Route]:
-    """Give the biller's active routes whose processor has not answered for 120 seconds, the longest silence first."""
+    """Give the biller's active routes whose processor has not answered for its limit, the longest silence first."""
     quiet = Route.objects.filter(biller_id=biller_id, active=True, answered=False)
     return sorted(
-        (route for route in quiet if now - (route.heard_at or route.connection_since or now) >= LIMIT),
+        (route for route in quiet if now - (route.heard_at or route.connection_since or now) >= limit_of(route)),
         key=lambda route: (route.connection_since or now, route.pk),
     )

@@ -31,7 +31,7 @@ from config import beat
 from config.celery import BEAT
 from datapump.models import Configuration
 from payments.models import AnswerCode, FeeRule, LateRule, Payment, Route
-from payments.operations import instruments
+from payments.operations import heartbeats, instruments
 from tests.admin.worlds import MACHINE, make_administrator, make_everything
 from tests.factories import (
     TODAY,
@@ -227,7 +227,7 @@ def route_form(biller: Biller, **fields: Any) -> dict[str, Any]:
     return {
         "biller": str(biller.pk), "name": "Cards", "driver": "simulator", "merchant": "maple-falls", "currency": "USD",
         "new_secret": "route-secret-value", "tenders": ["card", "ach"], "active": "on",
-        "options": json.dumps({"base_url": "http://127.0.0.1:9"}), **fields,
+        "simulator_base_url": "http://127.0.0.1:9", "confirmation_days": "0", **fields,
     }  # fmt: skip
 
 
@@ -256,17 +256,57 @@ def test_route_is_set_up_with_a_secret_that_is_never_shown_again(client: Client)
     assert "secret-value" not in client.get(reverse("admin:payments_route_history", args=[route.pk])).content.decode()
 
 
+@pytest.mark.spec("PAY-22")
+def test_a_routes_connection_is_set_field_by_field_and_what_is_left_empty_is_the_drivers_own(client: Client) -> None:
+    given = {
+        "simulator_concurrency": "4", "simulator_connect_retries": "0", "simulator_timeout": "30.5",
+        "simulator_batch_timeout": "900", "simulator_heartbeat_limit": "20", "simulator_dedupe_window": "0",
+        "simulator_codes": "302 = 7\n 999x=8 ",
+        # What another driver would take is no business of this one's.
+        "stripe_timeout": "nonsense",
+    }  # fmt: skip
+    assert client.post(reverse("admin:payments_route_add"), route_form(make_biller(), **given)).status_code == 302
+    route = Route.objects.get()
+    assert route.options == {
+        "base_url": "http://127.0.0.1:9", "concurrency": 4, "connect_retries": 0, "timeout": 30.5, "batch_timeout": 900.0,
+        "heartbeat_limit": 20.0, "dedupe_window": None, "codes": {"302": 7, "999x": 8},
+    }  # fmt: skip
+    assert heartbeats.limit_of(route).total_seconds() == 20
+    path = reverse("admin:payments_route_change", args=[route.pk])
+    form = client.get(path).context["adminform"].form
+    shown = {name: form[name].value() for name in given if name.startswith("simulator")}
+    assert shown == {
+        "simulator_concurrency": 4, "simulator_connect_retries": 0, "simulator_timeout": 30.5,
+        "simulator_batch_timeout": 900.0, "simulator_heartbeat_limit": 20.0, "simulator_dedupe_window": 0,
+        "simulator_codes": "302 = 7\n999x = 8",
+    }  # fmt: skip
+    assert "Empty: 600." in client.get(path).content.decode()
+    assert "stripe_timeout" not in client.get(path).content.decode()
+    # Emptied, it is the driver's own again; the driver of a route stays.
+    assert client.post(path, route_form(route.biller, new_secret="", driver="stripe")).status_code == 302
+    route.refresh_from_db()
+    assert (route.driver, route.options) == ("simulator", {"base_url": "http://127.0.0.1:9"})
+    # A key that no field shows is neither lost nor passed over.
+    Route.objects.update(options={**route.options, "surprise": 1})
+    answer = client.post(path, route_form(route.biller, new_secret="", simulator_timeout="9"))
+    assert "no option surprise" in str(answer.context["adminform"].form.errors["__all__"])
+    assert Route.objects.get().options == {"base_url": "http://127.0.0.1:9", "surprise": 1}
+
+
 @pytest.mark.parametrize(
     ("fields", "field", "words"),
     [
-        ({"options": '{"base_url": "http://127.0.0.1:9", "surprise": 1}'}, "options", "surprise"),
-        ({"options": '{"base_url": "http://127.0.0.1:9", "timeout": -1}'}, "options", "above zero"),
-        ({"options": '{"base_url": "http://127.0.0.1:9", "timeout": "x"}'}, "options", "cannot be opened"),
-        ({"options": '{"base_url": "http://127.0.0.1:9", "secret": "s"}'}, "options", "without merchant and secret"),
-        ({"options": "{}"}, "options", "base_url"),
-        ({"options": "[]"}, "options", ""),
-        ({"options": "{"}, "options", "valid JSON"),
-        ({"new_secret": ""}, "options", "needs a merchant and a secret"),
+        ({"simulator_base_url": ""}, "simulator_base_url", "cannot do without it"),
+        ({"simulator_timeout": "0"}, "simulator_timeout", "greater than or equal to 1"),
+        ({"simulator_batch_timeout": "x"}, "simulator_batch_timeout", "Enter a number"),
+        ({"simulator_heartbeat_limit": "121"}, "simulator_heartbeat_limit", "less than or equal to 120"),
+        ({"simulator_connect_retries": "1.5"}, "simulator_connect_retries", "whole number"),
+        ({"simulator_concurrency": "65"}, "simulator_concurrency", "less than or equal to 64"),
+        ({"simulator_codes": "302: 7"}, "simulator_codes", "302 = 7"),
+        ({"simulator_codes": "302 = 999"}, "__all__", "cannot become result 999"),
+        ({"simulator_settle_seconds": "5"}, "__all__", "absence would say nothing"),
+        ({"new_secret": ""}, "__all__", "needs a merchant and a secret"),
+        ({"driver": "stripe"}, "__all__", "acct_"),
         ({"driver": "nobody"}, "driver", "Select a valid choice"),
         ({"tenders": ["cash"]}, "tenders", "Select a valid choice"),
         ({"tenders": []}, "tenders", "required"),

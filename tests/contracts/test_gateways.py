@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import inspect
 import io
 import json
 import socket
@@ -41,6 +42,7 @@ from payments.gateways.base import (
     ReversalKind,
 )
 from payments.gateways.lines import Line, mask_numbers
+from payments.gateways.registry import DRIVERS, OPTIONS, open_gateway
 from tests.processor import SECRET, Processor
 from tests.stripe_server import StripeServer
 
@@ -423,6 +425,20 @@ def test_an_expired_authorization_is_deposited_all_the_same(bench: Bench) -> Non
     late = deposit(1)
     assert {key: bench.charges()[key] for key in (in_time, late)} == {in_time: 1, late: 1}
     assert bench.deposited_late() == {late}
+
+
+@pytest.mark.spec("PAY-22")
+@pytest.mark.parametrize("driver", sorted(DRIVERS))
+def test_each_option_of_a_driver_is_declared_with_the_default_that_it_has(driver: str) -> None:
+    parameters = inspect.signature(DRIVERS[driver]).parameters
+    taken = {name: one.default for name, one in parameters.items() if name not in {"merchant", "secret", "on_exchange"}}
+    assert {option.name for option in OPTIONS[driver]} == set(taken)
+    for option in OPTIONS[driver]:
+        if option.usual.isdigit():
+            assert float(option.usual) == taken[option.name]
+        assert option.required == (taken[option.name] is inspect.Parameter.empty)
+    with pytest.raises(Misconfigured, match="no option surprise"):
+        open_gateway(driver, {"merchant": "m", "surprise": 1}, "s")
 
 
 @pytest.mark.spec("PAY-7")

@@ -37,6 +37,7 @@ from payments.gateways.base import (
 )
 from payments.gateways.descriptors import item_of
 from payments.gateways.lines import ExchangeHook
+from payments.gateways.options import CA_FILE, CODES, OptionField, OptionKind, connection
 from payments.gateways.stripe import answers, events, files, reversals
 from payments.gateways.stripe.amounts import major_units, minor_units
 from payments.gateways.stripe.answers import DEPOSIT_KEY, KEY, RELEASE_KEY, Json, part, text
@@ -47,6 +48,7 @@ from payments.gateways.stripe.wires import API, open_client
 
 SETTLE_MARGIN = 60.0  # seconds
 KEY_LONGEST = 255
+HEARTBEAT_LONGEST = 120.0  # seconds (PAY-22)
 WINDOW_LONGEST = 24.0  # hours; what Stripe promises
 # Results that an answer may never become: the engine's own marks (PAY-1, PAY-2).
 RESERVED = frozenset({777, 888})
@@ -78,6 +80,28 @@ class StripeGateway:
     # Each request goes alone, ``concurrency`` of them at once; their answers are kept together.
     batch_limit = 200
     verification_amount = Decimal(0)
+    options = (
+        OptionField(
+            "publishable_key",
+            "Publishable key",
+            OptionKind.TEXT,
+            help="What browsers name the account by; without it nobody can enter a method.",
+        ),
+        OptionField(
+            "moto",
+            "Mail and telephone orders are enabled",
+            OptionKind.SWITCH,
+            help="By Stripe, for this account: what CSRs charge is marked so.",
+        ),
+        *connection(timeout=80, batches=False),
+        OptionField("dedupe_window", "Recognises repeats for (hours)", usual="24", least=1, most=WINDOW_LONGEST),
+        OptionField("authorization_life", "Holds authorized money for (hours)", usual="114", least=1, most=8760),
+        CODES,
+        OptionField(
+            "base_url", "Address", OptionKind.TEXT, "Stripe’s", "Only of what stands in for Stripe on this machine."
+        ),
+        CA_FILE,
+    )
 
     def __init__(
         self,
@@ -92,6 +116,7 @@ class StripeGateway:
         timeout: float = 80.0,
         connect_timeout: float = 10.0,
         connect_retries: int = 2,
+        heartbeat_limit: float = HEARTBEAT_LONGEST,
         concurrency: int = 8,
         moto: bool = False,
         codes: Mapping[str, int] | None = None,
@@ -101,6 +126,8 @@ class StripeGateway:
         settle = timeout + SETTLE_MARGIN if settle_seconds is None else settle_seconds
         if min(timeout, connect_timeout) <= 0 or connect_retries < 0 or concurrency < 1:
             raise Misconfigured("time-outs and concurrency are above zero, connect_retries is not below")
+        if not 0 < heartbeat_limit <= HEARTBEAT_LONGEST:
+            raise Misconfigured(f"heartbeat_limit is a number of seconds up to {HEARTBEAT_LONGEST:g}")
         if settle < timeout:
             raise Misconfigured("settle_seconds is shorter than the time-out: absence would say nothing")
         if not 0 < dedupe_window <= WINDOW_LONGEST:
