@@ -157,8 +157,8 @@ def _take(route: Route, told: base.Reversal, actor: Actor, now: datetime.datetim
         return Read()
     if any(one.state not in {PaymentState.POSTED, PaymentState.REVERSED} for one in payments):
         return None
-    told, payments = _known_already(told, payments)
-    for payment, part in _parts(payments, told) if payments else []:
+    news, rest = _known_already(told, payments)
+    for payment, part in _parts(rest, news) if rest else []:
         reversal = Reversal.objects.create(
             biller_id=payment.biller_id, customer_id=payment.customer_id, payment=payment, route=route,
             kind=_KINDS[told.kind], amount=part, currency=payment.currency, reason=told.reason[:200], code=told.code[:64],
