@@ -133,6 +133,13 @@ class SimulatorGateway:
             1,
             LARGEST_BATCH,
         ),
+        OptionField(
+            "verification_amount",
+            "Verification amount",
+            OptionKind.TEXT,
+            "0.00",
+            "Above zero where cards are verified by holding a little that is never taken, such as 1.00.",
+        ),
         CODES,
         CA_FILE,
     )
