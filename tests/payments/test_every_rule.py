@@ -43,6 +43,7 @@ from payments.models import (
     RetryLimit,
     Reversal,
     ScheduledPayment,
+    Verification,
 )
 from payments.operations import (
     authorizations,
@@ -954,7 +955,8 @@ class EveryRule(RuleBasedStateMachine):
     def _compare_theirs(self) -> None:
         """What the processor charged is known here, once, for that amount; what we call paid was charged (13, 16)."""
         theirs = self._theirs()
-        ours = {str(pk): amount for pk, amount in Attempt.objects.values_list("id", "amount")}
+        asked = [*Attempt.objects.values_list("id", "amount"), *Verification.objects.values_list("id", "amount")]
+        ours = {str(pk): amount for pk, amount in asked}
         for key, row in theirs.items():
             assert row["times_charged"] <= 1, f"{key} was charged {row['times_charged']} times"
             assert ours.get(key) == Decimal(row["amount"]), f"{key} is {row['amount']} there, {ours.get(key)} here"
