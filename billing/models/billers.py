@@ -202,6 +202,12 @@ class Biller(models.Model):
         late = self.cut_off != datetime.time(0, 0) and local.time() >= self.cut_off
         return local.date() + datetime.timedelta(days=1 if late else 0)
 
+    def day_begins(self, day: datetime.date) -> datetime.datetime:
+        """Give the moment with which a business day begins: its midnight, or the cut-off of the day before."""
+        if self.cut_off != datetime.time(0, 0):
+            day -= datetime.timedelta(days=1)
+        return datetime.datetime.combine(day, self.cut_off, tzinfo=self.zone)
+
 
 class Setting(models.Model):
     """The value of one numbered setting of one biller; the registry says what it means (MSP-35)."""

@@ -73,6 +73,10 @@ def plan(
     """
     if options.end < options.start and not options.rebill:
         raise runs.RunRefused("The last collection date must be the first one or a later one.")
+    if options.limit is not None and options.limit < 1:
+        raise runs.RunRefused("The most bills to take are one or more.")
+    if options.minimum is not None and options.minimum < 0:
+        raise runs.RunRefused("The least amount is not below zero.")
     return runs.plan(
         biller=biller,
         kind=RunKind.COLLECT,
@@ -123,14 +127,14 @@ def _due(biller: Biller, options: Options, today: datetime.date) -> _Due:
     ]
     params: list[Any] = [
         biller.pk,
-        options.minimum or biller.minimum_collected,
+        biller.minimum_collected if options.minimum is None else options.minimum,
         options.status,
         today,
     ]
     if options.rebill:
         # What was declined today is not asked again the same day.
         conditions.append("(n.declined_at IS NULL OR n.declined_at < %s)")
-        params.append(datetime.datetime.combine(today, datetime.time.min, tzinfo=biller.zone))
+        params.append(biller.day_begins(today))
     else:
         conditions.append("i.collect_on BETWEEN %s AND %s")
         params += [options.start, options.end if biller.balance_forward else today]
@@ -214,7 +218,7 @@ def _checkpoint(biller: Biller, run: Run, chunk: Chunk, actor: Actor, now: datet
         )
         if grouping.besides:
             claimed += _claim(cursor, f"{which} AND i.id = ANY(%s::bigint[])", [*params, list(grouping.besides)], now)
-        least = options.minimum or biller.minimum_collected
+        least = biller.minimum_collected if options.minimum is None else options.minimum
         bills, charges = groups.charges(_within_what_is_due(cursor, claimed, least), grouping.keys)
         bills, charges, limited = _within_limits(cursor, biller, bills, charges, now)
         if bills:

@@ -34,6 +34,8 @@ HARD = [int(result) for result in base.HARD]
 # Nobody at the bank was asked.
 NOT_ASKED = (int(Result.NO_ANSWER), int(Result.SERVICE_UNAVAILABLE), int(Result.TECHNICAL_PROBLEM))
 
+# As it is kept, and as it is told.
+HELD_WORDS = "This method was declined too often to be charged again yet. Choose another one."
 HELD = _("This method was declined too often to be charged again yet. Choose another one.")
 
 

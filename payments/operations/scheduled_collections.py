@@ -54,7 +54,6 @@ _LATE = gettext_noop("It could not be made on its day, and that is too long ago.
 _NOT_COLLECTED = gettext_noop("This account is not paid by scheduled payments.")
 _BLOCKED = gettext_noop("This account cannot be paid this way. Choose another method.")
 _UNUSABLE = gettext_noop("This method cannot be used. Choose another one.")
-_HELD = gettext_noop("This method was declined too often to be charged again yet. Choose another one.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +220,7 @@ def _claim(
         elif why := _why_not(one, customers[one.customer_id], run.business_date):
             closed[State.FAILED].append((one.pk, why))
         elif left.get(one.instrument.token, 1) <= 0:
-            closed[State.FAILED].append((one.pk, _HELD))
+            closed[State.FAILED].append((one.pk, declines.HELD_WORDS))
         else:
             amount = free if one.whole else min(one.amount, free)
             if one.instrument.token in left:

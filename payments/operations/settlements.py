@@ -504,7 +504,7 @@ def _fail(
         params=[
             ids,
             Channel.AUTOPAY,
-            [int(Result.NO_ANSWER), int(Result.SERVICE_UNAVAILABLE)],
+            list(NOT_REACHED),
         ],
     )
     if deposits:

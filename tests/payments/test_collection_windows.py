@@ -150,7 +150,7 @@ ASKED = st.builds(
     route=st.sampled_from([None, None, 0, 1]),
     tender=st.sampled_from(["", "", "card", "ach"]),
     rebill=st.sampled_from([False, False, True]),
-    minimum=st.sampled_from([None, None, "50.00", "0.01"]),
+    minimum=st.sampled_from([None, None, "50.00", "0.01", "0.00"]),
 )
 
 
@@ -163,7 +163,14 @@ def business_day(moment: datetime.datetime, zone: str, cut_off: datetime.time) -
 
 
 def wanted(
-    account: Account, asked: Asked, *, moment: datetime.datetime, zone: str, today: datetime.date, open_item: bool
+    account: Account,
+    asked: Asked,
+    *,
+    moment: datetime.datetime,
+    zone: str,
+    cut_off: datetime.time,
+    today: datetime.date,
+    open_item: bool,
 ) -> list[str]:
     """Say in plain Python which amounts a run must take from an account."""
     if not account.autopay or account.status != asked.status or account.state != "active" or account.route == 2:
@@ -179,8 +186,8 @@ def wanted(
     if asked.tender and {"card": "card", "ach": "bank"}[asked.tender] != account.kind:
         return []
     if asked.rebill and account.declined_hours is not None:
-        began = datetime.datetime(today.year, today.month, today.day, tzinfo=zoneinfo.ZoneInfo(zone))
-        if moment - datetime.timedelta(hours=account.declined_hours) >= began:
+        declined = moment - datetime.timedelta(hours=account.declined_hours)
+        if business_day(declined, zone, cut_off) >= today:
             return []
     taken = []
     for place, (day, amount) in enumerate(account.bills):
@@ -298,7 +305,10 @@ def test_a_run_takes_what_a_plain_filter_over_every_account_says(
         rebill=asked.rebill,
         minimum=None if asked.minimum is None else Decimal(asked.minimum),
     )
-    expected = [wanted(one, asked, moment=moment, zone=zone, today=day, open_item=open_item) for one in accounts]
+    expected = [
+        wanted(one, asked, moment=moment, zone=zone, cut_off=cut_off, today=day, open_item=open_item)
+        for one in accounts
+    ]
     with tenancy.acting_for([town.biller.pk]):
         trial = collections.plan(biller=town.biller, options=options, actor=SYSTEM, now=moment, dry_run=True)
     amounts = [Decimal(amount) for of_one in expected for amount in of_one]

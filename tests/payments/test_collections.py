@@ -129,7 +129,7 @@ def expected_customers(biller: Biller, options: Options) -> set[int]:
         if enrolment is None or item.kind != "bill" or item.open <= 0 or item.reserved != 0:
             continue
         method = enrolment.instrument
-        if item.open < (options.minimum or biller.minimum_collected):
+        if item.open < (biller.minimum_collected if options.minimum is None else options.minimum):
             continue
         if item.customer.status != options.status:
             continue
@@ -335,6 +335,49 @@ def test_unreachable_processor_fails_the_run_and_keeps_the_bills_for_the_next(
     route.save()
     collect(biller, Options.usual(today(), repeat="later"))
     assert list(processor.charges().values()) == [1]
+
+
+def test_a_route_whose_key_was_taken_back_ends_the_run_at_once_and_writes_to_no_payer(
+    biller: Biller, processor: Processor
+) -> None:
+    items = [due_bill(biller, processor) for _ in range(3)]
+    route = Route.objects.get()
+    route.secret = "of yesterday"
+    route.save()
+    run = collections.plan(
+        biller=biller, options=Options.usual(today()), actor=SYSTEM, now=timezone.now(), chunk_size=1
+    )
+    list(collections.work(run=run, actor=SYSTEM))
+    run.refresh_from_db()
+    assert (run.state, run.failure.startswith("The processor refuses us: ")) == ("failed", True)
+    assert Payment.objects.values_list("result", flat=True).get() == 17
+    assert not Notice.objects.filter(kind="autopay_failed").exists()
+    assert {(one.open, one.reserved, one.collect_on) for one in Item.objects.all()} == {
+        (items[0].amount, Decimal("0.00"), today())
+    }
+
+
+@pytest.mark.spec("PAY-8")
+def test_a_run_of_one_processor_does_not_mind_what_is_wrong_with_anothers_route(
+    biller: Biller, processor: Processor
+) -> None:
+    good = Route.objects.get()
+    due_bill(biller, processor)
+    bad = make_route(biller, processor.url, options={"concurrency": 0})
+    assert collect(biller, Options.usual(today(), route_id=good.pk)).state == "done"
+    assert list(processor.charges().values()) == [1]
+    theirs = due_bill(biller, processor, route=bad)
+    run = collect(biller, Options.usual(today(), route_id=bad.pk))
+    assert (run.state, "set up wrongly" in run.failure) == ("failed", True)
+    theirs.refresh_from_db()
+    assert (theirs.open, theirs.reserved) == (theirs.amount, Decimal("0.00"))
+
+
+def test_a_run_takes_no_options_that_cannot_be(biller: Biller) -> None:
+    for wrong in ({"limit": 0}, {"limit": -1}, {"minimum": Decimal("-0.01")}):
+        with pytest.raises(runs.RunRefused):
+            collect(biller, Options.usual(today(), **wrong))
+    assert Run.objects.count() == 0
 
 
 def test_charging_stopped_refuses_the_run(biller: Biller) -> None:
