@@ -121,6 +121,10 @@ _CHOICES: dict[str, list[tuple[str, str]]] = {
         ("charged", "It was taken: book the payment"),
         ("not_charged", "It was not taken: leave it authorized for the next deposit"),
     ],
+    Command.REFUND: [
+        ("charged", "The money went back: record the refund"),
+        ("not_charged", "It did not go back: the refund may be made again"),
+    ],
     Command.RELEASE: [("not_charged", "No money moves by it: leave it authorized for the next deposit or release")],
 }
 
@@ -194,9 +198,15 @@ def _decide(request: BillerRequest, found: Case, given: dict[str, Any]) -> None:
     now = timezone.now()
     if found.kind == CaseKind.UNBOOKED_CHARGE and given["outcome"] == "record":
         account = Q(display_number=given["account"]) | Q(number=given["account"])
-        customer = Customer.objects.filter(account, biller=request.biller).select_related("biller").first()
-        if customer is None:
+        named = list(Customer.objects.filter(account, biller=request.biller).select_related("biller")[:2])
+        if not named:
             raise cases.CaseRefused("There is no such account.", field="account")
+        if len(named) > 1:
+            raise cases.CaseRefused(
+                "Two accounts go by this number: one calls itself so, the other is so in your own system. Ask an administrator.",
+                field="account",
+            )
+        customer = named[0]
         reconciliations.record_unbooked(
             case=found, customer=customer, evidence=given["evidence"], actor=request.actor, now=now
         )

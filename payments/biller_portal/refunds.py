@@ -20,7 +20,7 @@ from billing.money import ZERO
 from billing.permissions import Permission
 from payments.biller_portal.payments import payment_or_404
 from payments.gateways.base import GatewayError
-from payments.models import Payment, PaymentState, ReversalState
+from payments.models import Payment, PaymentState, Reversal, ReversalState
 from payments.operations import refunds, reversals
 
 
@@ -61,6 +61,8 @@ def refund(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
     """Ask how much and why, then give it back."""
     found = payment_or_404(request, payment_id)
     left = found.amount - (found.undone or ZERO)
+    if request.method == "POST" and (earlier := _made_before(found, request.POST.get("request_key", ""))) is not None:
+        return _answer(request, earlier)
     form = RefundForm(request.POST or None, payment=found, left=left, fee=found.fee - reversals.gone_back(found).fee)
     if request.method == "POST" and form.is_valid():
         given = form.cleaned_data
@@ -78,19 +80,7 @@ def refund(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
         except GatewayError:
             form.add_error(None, "The way to the payment processor is set up wrongly. Tell an administrator.")
         else:
-            amount = formats.money(made.total, made.currency)
-            if made.state == ReversalState.DONE:
-                done = (
-                    "was voided: it does not reach the payer’s statement" if made.kind == "void" else "was given back"
-                )
-                messages.success(request, f"{amount} {done}. What it had paid is open again.")
-            elif made.state == ReversalState.FAILED:
-                messages.error(request, f"{made.failure} Nothing was given back.")
-            else:
-                messages.warning(
-                    request, f"It is not known yet whether {amount} went back. The processor is asked until it is."
-                )
-            return redirect("biller-payment", found.pk)
+            return _answer(request, made)
     context = {
         "title": "Give money back",
         "section": "payments",
@@ -101,3 +91,26 @@ def refund(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
     return render(
         request, "biller_portal/payments/refund.html", context, status=422 if form.is_bound and form.errors else 200
     )
+
+
+def _made_before(payment: Payment, key: str) -> Reversal | None:
+    """Give the refund that the same form made already: its button may be pressed twice."""
+    try:
+        return Reversal.objects.filter(payment=payment, request_key=str(uuid.UUID(key))).first()
+    except ValueError:
+        return None
+
+
+def _answer(request: BillerRequest, made: Reversal) -> HttpResponse:
+    """Say what came of a refund, on its payment's page."""
+    amount = formats.money(made.total, made.currency)
+    if made.state == ReversalState.DONE:
+        done = "was voided: it does not reach the payer’s statement" if made.kind == "void" else "was given back"
+        messages.success(request, f"{amount} {done}. What it had paid is open again.")
+    elif made.state == ReversalState.FAILED:
+        messages.error(request, f"{made.failure} Nothing was given back.")
+    else:
+        messages.warning(
+            request, f"It is not known yet whether {amount} went back. The processor is asked until it is."
+        )
+    return redirect("biller-payment", made.payment_id)

@@ -215,6 +215,12 @@ def test_a_supervisor_gives_money_back_and_a_csr_does_not(client: Client, biller
     ).content.decode()
     assert "$84.10 was taken and went back. What it had paid is open again." in shown
     assert "Give money back" not in shown
+    with nothing_changes():
+        # The button of the last one pressed twice: it is told again what came of it, not that nothing is left.
+        again = supervisor.post(
+            url, {**given, "amount": "74.10", "request_key": str(uuid.UUID(int=14))}, follow=True
+        ).content.decode()
+    assert "$74.10 was given back." in again
     processor.control(settlement_seconds=43200.0)
 
 
@@ -494,7 +500,7 @@ def test_payments_are_filtered_and_taken_away_as_a_file(client: Client, biller: 
     text = client.get(page("biller-payments", format="csv", state="posted")).getvalue().decode()
     head, line = text.splitlines()
     assert head.startswith(
-        "\ufeffwhen,account,name,confirmation,status,amount,method,channel,made_by,tender,currency,fee,total,route"
+        "\ufeffwhen,account,name,confirmation,status,amount,method,channel,made_by,tender,pay_type,currency,fee,total,route"
     )
     assert f",{good.customer.number}," in line and ",84.10," in line and "tok_" not in text
 

@@ -17,12 +17,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing.actors import Actor
-from billing.models import AuditEntry, Biller, Membership, Role, Run
+from billing.models import AuditEntry, Biller, Customer, Membership, Role, Run
 from config.beat import write_table
 from config.celery import BEAT
 from payments import transmissions
+from payments.biller_portal.cases import DecideForm
 from payments.models import Attempt, Case, Payment, Route, UnresolvedReport
-from payments.operations import collections, daily_checks
+from payments.operations import collections, daily_checks, recoveries
 from payments.tasks import check_unresolved
 from tests.factories import make_autopay, make_biller, make_customer, make_instrument, make_invoice, make_route
 from tests.processor import Processor
@@ -176,12 +177,37 @@ def test_a_case_of_a_charge_that_only_the_processor_has_is_recorded_from_its_pag
     url = page("biller-case-close", case.pk)
     assert "Enter the account whose payment it is" in client.post(url, given).content.decode()
     assert "There is no such account." in client.post(url, given | {"account": "0"}).content.decode()
+    # Another one's number is what this one calls itself: nobody guesses whose money it is.
+    other = make_customer(biller, display_number=customer.number)
+    assert "Two accounts go by this number" in client.post(url, given | {"account": customer.number}).content.decode()
     assert Payment.objects.count() == 0
+    Customer.objects.filter(pk=other.pk).update(display_number="")
     client.post(url, given | {"account": customer.number})
     payment = Payment.objects.get()
     assert (payment.state, str(payment.amount), payment.customer_id) == ("posted", "33.00", customer.pk)
     case.refresh_from_db()
     assert (case.state, case.customer_id) == ("done", customer.pk)
+
+
+def test_a_case_of_a_refund_asks_whether_the_money_went_back(biller: Biller, processor: Processor) -> None:
+    shown = str(DecideForm(command="refund"))
+    assert "The money went back: record the refund" in shown
+    assert "It did not go back: the refund may be made again" in shown
+    assert "book the payment" not in shown
+
+
+@pytest.mark.spec("PAY-10")
+def test_a_route_that_is_set_up_wrongly_does_not_end_recovery(biller: Biller, processor: Processor) -> None:
+    first, second = stuck(biller, processor, "84.10"), stuck(biller, processor, "20.00")
+    wrong = Route.objects.get()
+    good = make_route(biller, processor.url, merchant=wrong.merchant)
+    Attempt.objects.filter(pk=second.pk).update(route=good)
+    wrong.options["concurrency"] = 0
+    wrong.save()
+    nothing = datetime.timedelta(0)
+    recoveries.recover(biller=biller, actor=SYSTEM, least_age=nothing, pause=nothing)
+    assert Attempt.objects.get(pk=first.pk).state == "open"
+    assert Attempt.objects.get(pk=second.pk).state == "applied"
 
 
 @pytest.mark.spec("PAY-11")
