@@ -51,7 +51,6 @@ def hosted_fields(
             "route": route.pk,
             "biller": route.biller_id,
             "customer": customer.pk,
-            "account": customer.shown_number,
             "kind": kind,
             "back": back,
             "language": language if language in _LANGUAGES else "en",
@@ -80,19 +79,21 @@ def method_fields(request: HttpRequest, ticket: str) -> HttpResponse:
         raise Http404("No such entry.") from None
     tenancy.enter([said["biller"]])
     route = Route.objects.filter(pk=said["route"], biller_id=said["biller"], active=True).first()
-    if route is None:
-        raise Http404("No such entry.")
-    gateway = open_route(route)
-    if not isinstance(gateway, ScriptedFields):
+    customer = Customer.objects.filter(pk=said["customer"], biller_id=said["biller"]).first()
+    if route is None or customer is None:
         raise Http404("No such entry.")
     entry = {
         "kind": said["kind"],
-        "account": said["account"],
+        # Not in the address, which anybody reads who sees it.
+        "account": customer.shown_number,
         "key": hashlib.sha256(ticket.encode()).hexdigest()[:40],
     }
     script: FieldScript | None = None
     status = 200
     try:
+        gateway = open_route(route)
+        if not isinstance(gateway, ScriptedFields):
+            raise Http404("No such entry.")
         throttles.count(tries=[(ENTRIES, str(said["customer"]))], now=timezone.now())
         if "leave" in request.GET:
             address = gateway.leave_for_fields(**entry, return_url=said["back"], language=said["language"])

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import time_machine
 from axe_playwright_python.sync_playwright import Axe
+from django.core import signing
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -396,6 +397,8 @@ def test_the_page_with_stripes_script_is_ours_to_frame_and_lets_stripe_in_and_no
     fields = page.context["fields"].hosted
     assert fields.origin == "http://testserver"
     address = fields.frame_url.removeprefix("http://testserver")
+    # What is signed is not hidden: the account's number is not in it.
+    assert "account" not in signing.loads(address.strip("/").split("/")[-1], salt="method-fields")
     answer = Client().get(address)
     assert answer.status_code == 200
     policy = dict(part.split(" ", 1) for part in answer["Content-Security-Policy"].split("; "))
