@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,6 +49,8 @@ from payments.operations import (
     scheduled_collections,
 )
 
+logger = logging.getLogger(__name__)
+
 # A task hands over after so long, so that a worker can be stopped and billers take turns.
 TURN_SECONDS = 60.0
 # The biller's business day on which active accounts are rebilled: Monday. Others are on the first of a month.
@@ -56,6 +59,15 @@ REBILL_WEEKDAY = 0
 
 # Payers are not written to about late bills in the night of the biller's zone.
 LATE_FROM_HOUR = 8
+
+
+@contextlib.contextmanager
+def _logged(what: str, biller: Biller) -> Iterator[None]:
+    """Go on with other billers where a processor gives nothing; the next beat asks again, and the log says so."""
+    try:
+        yield
+    except GatewayError as error:
+        logger.warning("%s of %s could not be read: %s", what, biller, error)
 
 
 # How each kind of run is worked off.
@@ -260,7 +272,7 @@ def read_response_files(**_: Any) -> None:
     with tenancy.acting_for(tenancy.EVERY_BILLER):
         billers = list(Biller.objects.filter(pk__in=Checkpoint.objects.order_by().values("biller_id")))
     for biller in billers:
-        with tenancy.acting_for([biller.pk]), contextlib.suppress(GatewayError):
+        with tenancy.acting_for([biller.pk]), _logged("response files", biller):
             recoveries.read_response_files(biller=biller, actor=Actor.system("recover"))
 
 
@@ -317,5 +329,5 @@ def read_returns(**_: Any) -> None:
     with tenancy.acting_for(tenancy.EVERY_BILLER):
         billers = list(Biller.objects.filter(pk__in=Route.objects.order_by().values("biller_id")))
     for biller in billers:
-        with tenancy.acting_for([biller.pk]), contextlib.suppress(GatewayError):
+        with tenancy.acting_for([biller.pk]), _logged("returns and chargebacks", biller):
             returns.read(biller=biller, actor=Actor.system("returns"), now=timezone.now())

@@ -84,14 +84,18 @@ def tell(*, report: UnresolvedReport, now: datetime.datetime) -> int:
     if not addresses or not UnresolvedReport.objects.filter(pk=report.pk, mailed_at=None).update(mailed_at=now):
         return 0
     subject, text = _words(report, biller)
-    try:
-        for address in addresses:
+    told = 0
+    for address in addresses:
+        try:
             EmailMessage(subject, text, to=[address]).send()
-    except OSError:  # whatever SMTP says is one
-        logger.warning("the report of what is unresolved could not be sent", exc_info=True)
+        except OSError:  # whatever SMTP says is one
+            logger.warning("the report of what is unresolved could not be sent to one who wants it", exc_info=True)
+        else:
+            told += 1
+    if not told:
+        # Nobody has it: the next call sends it. Where somebody has, nobody gets it twice.
         UnresolvedReport.objects.filter(pk=report.pk).update(mailed_at=None)
-        return 0
-    return len(addresses)
+    return told
 
 
 def _words(report: UnresolvedReport, biller: Biller) -> tuple[str, str]:

@@ -73,8 +73,8 @@ def recover(
     resent = cases = 0
     for route in Route.objects.filter(biller=biller).order_by("pk"):
         while attempts := _claim(route, least_age, pause):
-            gateway = open_route(route)
             try:
+                gateway = open_route(route)
                 answers, absent = look_up(gateway, attempts)
             except GatewayError:
                 break  # the pause of each claimed attempt has begun; the next recovery asks again
@@ -219,9 +219,7 @@ def resubmit(*, biller: Biller, run_id: int, number: int, actor: Actor, now: dat
     gateways = {route_id: open_route(some[0].route) for route_id, some in by_route.items()}
     for route_id, some in by_route.items():
         _refuse_unrecognised(biller, gateways[route_id], some, now)
-    settled = Settled()
-    for route_id, some in by_route.items():
-        settled += _resend(biller, gateways[route_id], some, actor)
+    # Before anything is sent: who did it is known, whatever dies then.
     with transaction.atomic(durable=True):
         audit.record(
             actor=actor,
@@ -230,6 +228,9 @@ def resubmit(*, biller: Biller, run_id: int, number: int, actor: Actor, now: dat
             subject=f"run:{run_id}",
             facts={"batch": f"{run_id}/{number}", "count": len(attempts)},
         )
+    settled = Settled()
+    for route_id, some in by_route.items():
+        settled += _resend(biller, gateways[route_id], some, actor)
     left = Attempt.objects.filter(pk__in=[one.pk for one in attempts], state=AttemptState.OPEN).count()
     return Recovered(settled=settled, resent=len(attempts), waiting=left)
 
