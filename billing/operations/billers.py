@@ -191,7 +191,8 @@ def allow_charging(*, biller: Biller, actor: Actor) -> None:
     """
     if Biller.objects.filter(pk=biller.pk, restored_at__isnull=False).exists():
         raise NotReconciled
-    if not Biller.objects.filter(pk=biller.pk, charging_stopped=True).update(charging_stopped=False):
+    # Asked for in the change as well: a restore may be noticed at this moment.
+    if not Biller.objects.filter(pk=biller.pk, charging_stopped=True, restored_at=None).update(charging_stopped=False):
         raise AlreadySo("Charging is not stopped.")
     audit.record(actor=actor, event="biller.charging_started", biller_id=biller.pk, subject=f"biller:{biller.pk}")
 
