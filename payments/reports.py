@@ -202,9 +202,9 @@ def day_checks(*, biller: Biller, start: datetime.date, end: datetime.date) -> l
 def by_day_and_channel(
     *, biller: Biller, start: datetime.date, end: datetime.date
 ) -> dict[tuple[datetime.date, int], tuple[int, Decimal]]:
-    """Give number and money of paid payments by calendar day of the biller's zone and channel, both days included.
+    """Give number and money of payments that went through by calendar day of the biller's zone and channel, both days included.
 
-    The money is without fees.
+    The money is without fees. What went back since counts on its day as well.
     """
     zone = biller.zone
     since = datetime.datetime.combine(start, datetime.time.min, tzinfo=zone)
@@ -213,7 +213,7 @@ def by_day_and_channel(
         cursor.execute(
             """
             SELECT (created_at AT TIME ZONE %s)::date, channel, count(*), sum(amount) FROM payments_payment
-            WHERE biller_id = %s AND created_at >= %s AND created_at < %s AND state = 'posted' GROUP BY 1, 2
+            WHERE biller_id = %s AND created_at >= %s AND created_at < %s AND state IN ('posted', 'reversed') GROUP BY 1, 2
             """,
             [biller.time_zone, biller.pk, since, until],
         )
