@@ -223,7 +223,8 @@ def give_up(request: BillerRequest, command: str) -> HttpResponse:
     if command == Command.VERIFY:
         return _give_up_verifications(request)
     found = cleanings.unresolved(biller=request.biller, now=now, command=command, limit=AT_ONCE)
-    may = [one for one in found if one.state == AttemptState.OPEN and cases.too_early(one, now) is None]
+    spans: cases.Spans = {}
+    may = [one for one in found if one.state == AttemptState.OPEN and cases.too_early(one, now, spans) is None]
     form = EvidenceForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:

@@ -25,11 +25,14 @@ from payments.models import (
     Payment,
     PaymentState,
     Reversal,
+    Route,
 )
 from payments.operations import answers, reservations, reversals, scheduled_outcomes, settlements
 from payments.operations.routes import open_route
 
 _USUAL_WINDOW = datetime.timedelta(days=7)
+# By route, how late a request may still arrive and how long a repeat is recognised; nothing where that cannot be told.
+Spans = dict[int, tuple[datetime.timedelta | None, datetime.timedelta | None]]
 # By these nobody is charged: what came of them may be left open, and asked for again under a new key.
 TAKES_NO_MONEY = (Command.VERIFY, Command.AUTHORIZE, Command.RELEASE)
 _ANSWERED = "The processor has answered meanwhile; look at the payment again."
@@ -106,7 +109,9 @@ def settle_as_charged(
     _decided(attempt, f"Charged. {evidence}", actor, now)
 
 
-def give_up(*, attempt: Attempt, evidence: str, actor: Actor, now: datetime.datetime) -> None:
+def give_up(
+    *, attempt: Attempt, evidence: str, actor: Actor, now: datetime.datetime, spans: Spans | None = None
+) -> None:
     """Abandon an attempt of unknown outcome, on a person's evidence that no money moved; its payment fails.
 
     A payment whose deposit or release is given up is authorized again, for the next run. A case keeps person and evidence.
@@ -117,21 +122,24 @@ def give_up(*, attempt: Attempt, evidence: str, actor: Actor, now: datetime.date
     :raises CaseRefused: there is no evidence, the attempt has ended meanwhile, or its window is still open.
     """
     _check(attempt, evidence)
-    if (refusal := too_early(attempt, now)) is not None:
+    if (refusal := too_early(attempt, now, spans)) is not None:
         raise CaseRefused(refusal, field="outcome")
     if not abandon(attempt=attempt, why=f"{actor.label}: {evidence}", actor=actor, now=now):
         raise CaseRefused(_ANSWERED)
     _decided(attempt, f"Not charged. {evidence}", actor, now)
 
 
-def too_early(attempt: Attempt, now: datetime.datetime) -> str | None:
-    """Say why an attempt may not be given up yet; ``None`` where it may."""
-    until = not_before(attempt)
+def too_early(attempt: Attempt, now: datetime.datetime, spans: Spans | None = None) -> str | None:
+    """Say why an attempt may not be given up yet; ``None`` where it may.
+
+    ``spans`` keeps what routes say of their times, for whoever asks about many attempts.
+    """
+    until = not_before(attempt, spans)
     if until is None or now >= until:
         return None
-    with timezone.override(Biller.objects.get(pk=attempt.biller_id).zone):
+    with timezone.override(attempt.biller.zone):
         moment = formats.moment(until)
-    if attempt.command in TAKES_NO_MONEY or repeats_recognised_until(attempt) is None:
+    if attempt.command in TAKES_NO_MONEY or repeats_recognised_until(attempt, spans) is None:
         return f"The processor may still be asked, or act on the message, until {moment}. Decide after that."
     return (
         f"The processor recognises a repeat of this charge until {moment}. Until then it is looked up and sent again"
@@ -139,20 +147,20 @@ def too_early(attempt: Attempt, now: datetime.datetime) -> str | None:
     )
 
 
-def not_before(attempt: Attempt) -> datetime.datetime | None:
+def not_before(attempt: Attempt, spans: Spans | None = None) -> datetime.datetime | None:
     """Give from when an attempt may be given up: the end of the duplicate window, or of the time a late request may take.
 
     ``None`` where that cannot be told because its route cannot be opened and no money moves by it.
     """
-    until = repeats_recognised_until(attempt)
-    try:
-        late = (attempt.sent_at or attempt.created_at) + open_route(attempt.route).settle_time
-    except Misconfigured:
+    until = repeats_recognised_until(attempt, spans)
+    settle_time, _window = _spans_of(attempt.route, spans)
+    if settle_time is None:
         return until
+    late = (attempt.sent_at or attempt.created_at) + settle_time
     return late if until is None else max(until, late)
 
 
-def repeats_recognised_until(attempt: Attempt) -> datetime.datetime | None:
+def repeats_recognised_until(attempt: Attempt, spans: Spans | None = None) -> datetime.datetime | None:
     """Give when the processor stops recognising a repeat of an attempt; ``None`` where it never does.
 
     Nor does it matter of a verification, an authorization or its release, by which nobody is charged. Of a route that cannot
@@ -160,11 +168,21 @@ def repeats_recognised_until(attempt: Attempt) -> datetime.datetime | None:
     """
     if attempt.command in TAKES_NO_MONEY:
         return None
-    try:
-        window = open_route(attempt.route).dedupe_window
-    except Misconfigured:
-        window = _USUAL_WINDOW
+    _settle_time, window = _spans_of(attempt.route, spans)
     return None if window is None else attempt.created_at + window
+
+
+def _spans_of(route: Route, spans: Spans | None) -> tuple[datetime.timedelta | None, datetime.timedelta | None]:
+    if spans is not None and route.pk in spans:
+        return spans[route.pk]
+    try:
+        gateway = open_route(route)
+        found: tuple[datetime.timedelta | None, datetime.timedelta | None] = gateway.settle_time, gateway.dedupe_window
+    except Misconfigured:
+        found = (None, _USUAL_WINDOW)
+    if spans is not None:
+        spans[route.pk] = found
+    return found
 
 
 def close_conflict(*, case: Case, outcome: str, actor: Actor, now: datetime.datetime) -> None:

@@ -71,7 +71,9 @@ def unresolved(
     if batch:
         run_id, number = read_batch(batch)
         rows = rows.filter(payment__run_id=run_id, payment__chunk_id__in=_chunks(biller, run_id, number))
-    rows = rows.select_related("payment__customer", "payment__instrument", "route").order_by("created_at", "pk")
+    rows = rows.select_related("payment__customer", "payment__instrument", "route", "biller").order_by(
+        "created_at", "pk"
+    )
     return list(rows[:limit] if limit is not None else rows)
 
 
@@ -129,12 +131,13 @@ def give_up_all(
         raise CaseRefused("Say why, and how you know.", field="evidence")
     given_up: list[Attempt] = []
     refused: list[tuple[Attempt, str]] = []
+    spans: cases.Spans = {}
     for attempt in unresolved(biller=biller, now=now, command=command, batch=batch, limit=limit):
         if attempt.state != AttemptState.OPEN:
             refused.append((attempt, "It was answered: recover lets the answer take effect."))
             continue
         try:
-            cases.give_up(attempt=attempt, evidence=evidence, actor=actor, now=now)
+            cases.give_up(attempt=attempt, evidence=evidence, actor=actor, now=now, spans=spans)
         except CaseRefused as why:
             refused.append((attempt, str(why)))
         else:

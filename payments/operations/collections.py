@@ -368,8 +368,20 @@ def _within_limits(
     leading = {one.first.payment for one in allowed}
     kept = [bill for bill in bills if (bill.group or bill.payment) in leading]
     if len(kept) < len(bills):
-        free = {bill.item for bill in bills} - {bill.item for bill in kept}
-        cursor.execute("UPDATE billing_item SET reserved = 0 WHERE id = ANY(%s::bigint[])", [sets.array(sorted(free))])
+        # The usual run would not come back to a day that is over: each waits for the first on which a try is allowed.
+        tomorrow = biller.business_date(now) + datetime.timedelta(days=1)
+        days = {
+            token: biller.business_date(standing.until) if standing.until is not None else tomorrow
+            for token, standing in standings.items()
+        }
+        charged = {bill.item for bill in kept}
+        free = {bill.item: days.get(bill.token, tomorrow) for bill in bills if bill.item not in charged}
+        cursor.execute(
+            "UPDATE billing_item i SET reserved = 0,"
+            " collect_on = CASE WHEN i.collect_on IS NOT NULL THEN greatest(i.collect_on, v.day) END"
+            " FROM unnest(%s::bigint[], %s::date[]) AS v(id, day) WHERE i.id = v.id",
+            [sets.array(free), sets.array(free.values())],
+        )
     return kept, allowed, len(bills) - len(kept)
 
 

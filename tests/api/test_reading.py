@@ -84,7 +84,7 @@ def test_customer_reads_as_it_is() -> None:
         "id": customer.pk, "number": "35909-001", "display_number": "35909 001", "name": "Lucía Hernández",
         "address1": "12 Birch Street", "address2": "Apt 3", "city": "Maple Falls", "state": "CO", "zip": "80202",
         "phone": "+15555550123", "email": "lucia@example.com", "language": "es", "service_location": "LOC1",
-        "status": "active", "card_blocked": True, "bank_blocked": False, "paperless": True, "autopay": True,
+        "status": "active", "segment": "", "pay_type": None, "card_blocked": True, "bank_blocked": False, "paperless": True, "autopay": True,
         "balance": "84.10", "currency": "USD", "created_at": customer.created_at.isoformat().replace("+00:00", "Z"),
     }  # fmt: skip
     machine = Machine(biller)
@@ -173,7 +173,8 @@ def test_payment_message_file_and_update_read_as_they_are() -> None:
     assert read.pop("created_at") is not None
     assert read == {
         "id": str(payment.pk), "confirmation": payment.confirmation, "customer": whose, "state": "failed",
-        "amount": "12.00", "fee": "0.00", "total": "12.00", "currency": "USD", "tender": "card", "instrument": None,
+        "amount": "12.00", "fee": "0.00", "total": "12.00", "currency": "USD", "tender": "card", "pay_type": 10003,
+        "unconfirmed": None, "instrument": None,
         "channel": "autopay", "kiosk": "", "made_by": "collect", "settled_at": None, "approval_code": "",
         "failure": "The card was declined.", "group": None, "allocations": [], "reversals": [], "authorization": None,
     }  # fmt: skip

@@ -232,7 +232,7 @@ def test_networks_limits_hold_over_every_channel_and_account_of_a_card(biller: B
     run = collect(biller, NOON + 2 * HOUR, repeat="again")
     assert Chunk.objects.get(run=run).limited_count == 1
     held.refresh_from_db()
-    assert (held.reserved, held.collect_on, held.collect_tries) == (Decimal("0.00"), TODAY, 0)
+    assert (held.reserved, held.collect_on, held.collect_tries) == (Decimal("0.00"), TODAY + DAY, 0)
     with pytest.raises(charges.MethodUnusable, match="declined too often"):
         pay(held, NOON + 3 * HOUR)
     assert Payment.objects.count() == Attempt.objects.count() == len(processor.charges()) == 2

@@ -88,7 +88,8 @@ _Given = TypeVar("_Given")
 
 EXAMPLES = int(os.environ.get("EVERY_RULE_EXAMPLES", "5"))
 STEPS = 30
-# In the suite the same examples run every time, and what fails is told as it came; whoever asks for more examples waits for the shortest.
+# In the suite the same examples run every time, and what fails is told as it came; whoever asks for more waits for the
+# shortest.
 SHRINKING = [Phase.shrink] if "EVERY_RULE_EXAMPLES" in os.environ else []
 SETTLE = datetime.timedelta(minutes=5)
 WINDOW = datetime.timedelta(days=7)
