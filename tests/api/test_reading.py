@@ -84,7 +84,8 @@ def test_customer_reads_as_it_is() -> None:
         "id": customer.pk, "number": "35909-001", "display_number": "35909 001", "name": "Lucía Hernández",
         "address1": "12 Birch Street", "address2": "Apt 3", "city": "Maple Falls", "state": "CO", "zip": "80202",
         "phone": "+15555550123", "email": "lucia@example.com", "language": "es", "service_location": "LOC1",
-        "status": "active", "segment": "", "pay_type": None, "card_blocked": True, "bank_blocked": False, "paperless": True, "autopay": True,
+        "status": "active", "segment": "", "pay_type": None,
+        "card_blocked": True, "bank_blocked": False, "paperless": True, "autopay": True,
         "balance": "84.10", "currency": "USD", "created_at": customer.created_at.isoformat().replace("+00:00", "Z"),
     }  # fmt: skip
     machine = Machine(biller)
