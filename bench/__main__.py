@@ -8,7 +8,7 @@ import sys
 
 from bench.beds import bed, clear
 
-MEASUREMENTS = ("imports", "collects", "deliveries", "outages", "histories", "texts")
+MEASUREMENTS = ("imports", "collects", "runs", "deliveries", "outages", "histories", "texts")
 
 
 def main() -> int:
