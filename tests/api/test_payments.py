@@ -65,6 +65,8 @@ def test_payment_is_taken_once_and_read_back(town: Town, processor: Processor) -
         "total": "84.10",
         "currency": "USD",
         "tender": "card",
+        "pay_type": 10003,
+        "unconfirmed": None,
         "instrument": {"id": str(town.instrument.pk), "kind": "card", "brand": "visa", "last4": town.instrument.last4},
         "channel": "api",
         "kiosk": "",
