@@ -105,8 +105,7 @@ def test_every_table_of_the_other_biller_has_marks(world: World) -> None:
         "billing_entry", "billing_item", "billing_membership", "billing_payerlink", "billing_posting",
         "datapump_configuration", "payments_allocation", "payments_authorization", "payments_carryover",
         "payments_checkpoint", "payments_latebill", "payments_methodrules", "payments_reversaldebit",
-        "payments_unconfirmedpayment", "payments_unresolvedreport",
-            "sms_announcement", "sms_paylink", "sms_wording",
+        "payments_unresolvedreport", "sms_announcement", "sms_paylink", "sms_wording",
     }  # fmt: skip
 
 
