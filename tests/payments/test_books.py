@@ -76,6 +76,7 @@ FAULTS = {
     "held": "INSERT INTO payments_authorization (payment_id, biller_id, customer_id, authorized_on, expires_at)"
     " SELECT id, biller_id, customer_id, now(), now() FROM payments_payment",
     "sched": "UPDATE payments_payment SET channel = 4",
+    "unconfirmed": "UPDATE payments_payment SET other_type_id = 10017",
     "14": "UPDATE payments_attempt SET sequence = 2",
     "15": "UPDATE payments_attempt SET command = 'deposit'",
     "17": "UPDATE payments_attempt SET answered_at = NULL",

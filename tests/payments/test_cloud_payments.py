@@ -434,7 +434,7 @@ def test_hosts_to_lead_back_to_are_set_in_the_portal(town: Town) -> None:
     page = reverse("biller-rules")
     given = {
         "allow_partial_payments": "on", "guest_secret": "zip", "collect_rule": "due", "collect_days": "0",
-        "minimum_collected": "2.00", "prepaid_least": "5.00", "prepaid_most": "500.00",
+        "minimum_collected": "2.00", "prepaid_least": "5.00", "prepaid_most": "500.00", "release_days": "30",
     }  # fmt: skip
     for wrong in ("https://cis.example", "cis.example/path", "*", "-x.example", "a..b"):
         assert dana.post(page, given | {"return_hosts": wrong}).status_code == 422
