@@ -46,7 +46,10 @@ def _case_url(attempt: Attempt) -> str | None:
 class UnresolvedFilters(lists.Filters):
     """The filters of the list of unresolved attempts."""
 
-    command = django_filters.ChoiceFilter(label="Kind", choices=list(KINDS.items()), empty_label="Any")
+    # Verifications have no payment, and are given up together.
+    command = django_filters.ChoiceFilter(
+        label="Kind", choices=[one for one in KINDS.items() if one[0] != Command.VERIFY], empty_label="Any"
+    )
 
 
 class UnresolvedList(StaffPage, lists.ListPage[Attempt]):
