@@ -1,10 +1,13 @@
 """Deliberately broken variants of the engine: the code that people write first. The harness must catch each of them."""
 
 from __future__ import annotations
+import __future__
 
 import datetime
 import inspect
-from collections.abc import Callable, Iterable
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +20,18 @@ from billing.models import Biller, Chunk, ChunkState, Run
 from datapump.operations.deliveries import rows
 from payments.gateways.base import Answer, ChargeRequest, Command, Gateway, Lost, Result
 from payments.models import Attempt, Checkpoint, Payment, Route
-from payments.operations import answers, collections, deposits, recoveries, settlements
+from payments.operations import (
+    answers,
+    cases,
+    collections,
+    deposits,
+    recoveries,
+    refunds,
+    reservations,
+    scheduled_collections,
+    settlements,
+)
+from payments.operations.answers import record_answers
 from payments.operations.groups import Bill, charges
 from payments.operations.routes import open_route
 
@@ -132,6 +146,107 @@ def others_of_a_group_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(settlements, "_with_groups", lambda cursor, applied: applied)
 
 
+def rewrite(patch: pytest.MonkeyPatch, module: Any, name: str, *changes: tuple[str, str]) -> None:
+    """Put a function in place of a module's whose text differs in these places, each of which must be there."""
+    text = inspect.getsource(getattr(module, name))
+    for old, new in changes:
+        if old not in text:
+            raise LookupError(f"{name} does not say {old!r}")
+        text = text.replace(old, new)
+    made: dict[str, Any] = {}
+    flags = __future__.annotations.compiler_flag
+    exec(compile(text, f"<{name}, broken>", "exec", flags=flags), vars(module), made)
+    patch.setattr(module, name, made[name])
+
+
+def repeat_sent_under_a_new_key(patch: pytest.MonkeyPatch) -> None:
+    """Send what has no answer again as a message of its own."""
+    message = recoveries._message
+    patch.setattr(
+        recoveries,
+        "_message",
+        lambda *given: replace(message(*given), key=str(uuid.uuid5(uuid.NAMESPACE_OID, message(*given).key))),
+    )
+
+
+def reservation_kept_by_what_failed(patch: pytest.MonkeyPatch) -> None:
+    """Let a declined payment keep what it had reserved."""
+    patch.setattr(reservations, "release", lambda payment_ids: None)
+
+
+def reservation_given_up_by_what_is_held(patch: pytest.MonkeyPatch) -> None:
+    """Free the bills of a card that is held, so that AutoPay takes them as well."""
+    hold = settlements._hold
+
+    def hold_and_free(held: Any, *, actor: Actor) -> Any:
+        reservations.release([one.payment_id for one in held])
+        return hold(held, actor=actor)
+
+    patch.setattr(settlements, "_hold", hold_and_free)
+
+
+def scheduled_payment_left_waiting(patch: pytest.MonkeyPatch) -> None:
+    """Take a scheduled payment without saying that it is being made."""
+    rewrite(patch, scheduled_collections, "_take", ("SET state = 'processing', payment_id", "SET payment_id"))
+
+
+def absent_refund_taken_for_failed(patch: pytest.MonkeyPatch) -> None:
+    """End a refund that the processor does not know yet."""
+    sort = recoveries._sort
+
+    def sort_and_give_up(gateway: Gateway, absent: Sequence[Attempt]) -> tuple[list[Attempt], list[Attempt]]:
+        for attempt in absent:
+            if attempt.command == "refund":
+                cases.abandon(attempt=attempt, why="Absent.", actor=Actor.system("recovery"), now=timezone.now())
+        return sort(gateway, [attempt for attempt in absent if attempt.command != "refund"])
+
+    patch.setattr(recoveries, "_sort", sort_and_give_up)
+
+
+def refund_key_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Give back again whoever asks again."""
+    rewrite(
+        patch,
+        refunds,
+        "start",
+        ("request_key=request_key).first()", "request_key=request_key, pk__isnull=True).first()"),
+        ("request_key=request_key,\n", "request_key=None,\n"),
+    )
+
+
+def unknown_given_up_instead_of_a_case(patch: pytest.MonkeyPatch) -> None:
+    """End what the processor does not know and would not recognise, so that nobody need look."""
+
+    def give_up(attempts: Sequence[Attempt]) -> int:
+        for attempt in attempts:
+            cases.abandon(attempt=attempt, why="Absent.", actor=Actor.system("recovery"), now=timezone.now())
+        return 0
+
+    patch.setattr(recoveries, "_open_cases", give_up)
+
+
+def group_asked_for_the_first_bill(patch: pytest.MonkeyPatch) -> None:
+    """Ask for the first bill of a group alone, and post all of them."""
+    made = charges
+
+    def first_alone(bills: Sequence[Bill], keys: Any) -> Any:
+        claimed, asked = made(bills, keys)
+        return claimed, [one._replace(amount=one.first.amount) for one in asked]
+
+    patch.setattr("payments.operations.groups.charges", first_alone)
+
+
+def answer_of_another_taken(patch: pytest.MonkeyPatch) -> None:
+    """Give a batch's answers to its messages in the order in which they come."""
+    record = record_answers
+
+    def in_order(*, biller: Biller, answers: Sequence[Answer], now: datetime.datetime) -> None:
+        keys = sorted(answer.key for answer in answers)
+        record(biller=biller, now=now, answers=[replace(one, key=key) for one, key in zip(answers, keys, strict=True)])
+
+    patch.setattr(settlements, "record_answers", in_order)
+
+
 MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -142,12 +257,34 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         absence_believed_without_duplicate_detection,
         absence_taken_as_final,
         others_of_a_group_forgotten,
+        repeat_sent_under_a_new_key,
+        reservation_kept_by_what_failed,
+        reservation_given_up_by_what_is_held,
+        scheduled_payment_left_waiting,
+        absent_refund_taken_for_failed,
+        refund_key_forgotten,
+        unknown_given_up_instead_of_a_case,
+        group_asked_for_the_first_bill,
+        answer_of_another_taken,
     )
 }
 
 # What a world must be like for a mutant to do harm; the others do it anywhere.
+_ALONE: dict[str, Any] = {"household": 1, "scheduling": 0.0, "held": 0}
+_UNSURE: dict[str, Any] = {"deduplicates": False, "late": "beyond", "fault_rate": 0.9}
 TRAITS: dict[str, dict[str, Any]] = {
     "others_of_a_group_forgotten": {"household": 3},
     "deposit_checkpoint_after_the_call": {"held": 6, "customers": 8, "fault_rate": 0.9},
-    "absence_believed_without_duplicate_detection": {"deduplicates": False, "late": "beyond", "fault_rate": 0.9},
-}
+    "absence_believed_without_duplicate_detection": _UNSURE,
+    "unknown_given_up_instead_of_a_case": _UNSURE,
+    "absent_refund_taken_for_failed": {
+        **_ALONE, "given_back": 0.9, "late": "beyond", "fault_rate": 0.6, "deduplicates": True,
+    },
+    "repeat_sent_under_a_new_key": {"fault_rate": 0.9, "deduplicates": True},
+    "group_asked_for_the_first_bill": {"household": 3, "scheduling": 0.0, "held": 0, "fault_rate": 0.0},
+    "refund_key_forgotten": {**_ALONE, "given_back": 0.9, "fault_rate": 0.0},
+    "reservation_kept_by_what_failed": {**_ALONE, "customers": 14, "fault_rate": 0.0},
+    "reservation_given_up_by_what_is_held": {"held": 6, "customers": 8, "scheduling": 0.0, "fault_rate": 0.0},
+    "scheduled_payment_left_waiting": {"scheduling": 0.6, "held": 0, "fault_rate": 0.0},
+    "answer_of_another_taken": {**_ALONE, "online": False, "fault_rate": 0.9, "late": None, "customers": 14},
+}  # fmt: skip

@@ -17,6 +17,7 @@ import signal
 import time
 import traceback
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -477,7 +478,8 @@ class World:
         """What the processor gave back and saw returned is what we booked, each once, and the CIS heard of it."""
         ours = list(Reversal.objects.filter(biller=self.biller).select_related("payment"))
         by_attempt = {str(one.attempt_id): one for one in ours if one.attempt_id}
-        wrong = []
+        asked = Counter(one.payment_id for one in by_attempt.values())
+        wrong = [f"payment {pk} was given back {count} times under one key" for pk, count in asked.items() if count > 1]
         for key, row in book.items():
             if row["command"] != "refund":
                 continue

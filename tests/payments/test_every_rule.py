@@ -1036,7 +1036,6 @@ def processor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processor]:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.spec("PAY-1", "PAY-2", "PAY-3", "PAY-5", "PAY-6", "PAY-7", "PAY-8", "PAY-9", "PAY-10", "PAY-23")
 def test_no_sequence_of_rules_breaks_the_books(processor: Processor) -> None:
     machine = type("Machine", (EveryRule,), {"processor": processor})
     run_state_machine_as_test(
