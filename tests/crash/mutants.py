@@ -31,7 +31,6 @@ from payments.operations import (
     scheduled_collections,
     settlements,
 )
-from payments.operations.answers import record_answers
 from payments.operations.groups import Bill, charges
 from payments.operations.routes import open_route
 
@@ -236,17 +235,6 @@ def group_asked_for_the_first_bill(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("payments.operations.groups.charges", first_alone)
 
 
-def answer_of_another_taken(patch: pytest.MonkeyPatch) -> None:
-    """Give a batch's answers to its messages in the order in which they come."""
-    record = record_answers
-
-    def in_order(*, biller: Biller, answers: Sequence[Answer], now: datetime.datetime) -> None:
-        keys = sorted(answer.key for answer in answers)
-        record(biller=biller, now=now, answers=[replace(one, key=key) for one, key in zip(answers, keys, strict=True)])
-
-    patch.setattr(settlements, "record_answers", in_order)
-
-
 MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -265,7 +253,6 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         refund_key_forgotten,
         unknown_given_up_instead_of_a_case,
         group_asked_for_the_first_bill,
-        answer_of_another_taken,
     )
 }
 
@@ -286,5 +273,4 @@ TRAITS: dict[str, dict[str, Any]] = {
     "reservation_kept_by_what_failed": {**_ALONE, "customers": 14, "fault_rate": 0.0},
     "reservation_given_up_by_what_is_held": {"held": 6, "customers": 8, "scheduling": 0.0, "fault_rate": 0.0},
     "scheduled_payment_left_waiting": {"scheduling": 0.6, "held": 0, "fault_rate": 0.0},
-    "answer_of_another_taken": {**_ALONE, "online": False, "fault_rate": 0.9, "late": None, "customers": 14},
 }  # fmt: skip
