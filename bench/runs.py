@@ -163,10 +163,10 @@ def _floor(biller_id: int, day: int) -> Cost:
 
 
 def _one_of(biller_id: int, run_id: int) -> None:
+    measures.set_up()
     from billing import tenancy
     from billing.models import Run
 
-    measures.set_up()
     _pass_everything()
     with tenancy.acting_for([biller_id]):
         _work(Run.objects.select_related("biller").get(pk=run_id))
