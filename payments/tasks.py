@@ -32,6 +32,8 @@ from payments.models import (
     UnconfirmedPayment,
     UnconfirmedState,
     UnresolvedReport,
+    Verification,
+    VerificationState,
 )
 from payments.operations import (
     balances,
@@ -218,9 +220,11 @@ def wake_runs(**_: Any) -> None:
 
 @shared_task
 def recover(**_: Any) -> None:
-    """Look up and settle the unresolved attempts of every biller that has some."""
+    """Look up and settle the unresolved attempts of every biller that has some, and give up old verifications."""
     with tenancy.acting_for(tenancy.EVERY_BILLER):
-        billers = list(Biller.objects.filter(pk__in=Checkpoint.objects.order_by().values("biller_id")))
+        unresolved = Checkpoint.objects.order_by().values("biller_id")
+        asked = Verification.objects.filter(state=VerificationState.OPEN).order_by().values("biller_id")
+        billers = list(Biller.objects.filter(Q(pk__in=unresolved) | Q(pk__in=asked)))
     for biller in billers:
         with tenancy.acting_for([biller.pk]):
             recoveries.recover(biller=biller, actor=Actor.system("recover"))

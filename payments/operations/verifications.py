@@ -52,7 +52,6 @@ NOT_GIVEN = "P"
 # What a check that failed means where its letter is in no table.
 _FAILS = {Check.AVS: Result.AVS_FAIL, Check.CVV: Result.CVV_BAD}
 
-
 # What a payer is told of a method that nobody was charged with yet; else as of a payment.
 WORDS: dict[int, str] = {
     Result.SOFT_DECLINE: gettext_noop("The bank did not accept the card or account for now."),
