@@ -41,7 +41,8 @@ def test_what_waited_while_the_system_was_down_arrives_in_order_with_one_effect_
         connect(biller, name, entry, system)
         customers = [billed(biller) for _ in range(CUSTOMERS)]
         expected: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for turn in range(TURNS):
+
+        def happen(turn: int) -> None:
             for number, customer in enumerate(customers):
                 pay(customer, amount := f"{turn + 1}.{number:02d}")
                 enrol(customer, RecordType.AUTOPAY, turn % 2 == 0)
@@ -49,10 +50,14 @@ def test_what_waited_while_the_system_was_down_arrives_in_order_with_one_effect_
                 expected["payment", account_of(customer)].append(amount)
                 for kind in ("autopay", "paperless"):
                     expected[kind, account_of(customer)].append("on" if turn % 2 == 0 else "off")
+
+        for turn in range(TURNS - 1):
+            happen(turn)
         # It goes down in the middle of things: some payments were booked, and their answers never came.
         system.control({"action": "drop_after", "next": 6, **entry.payments})
         deliver(seconds=0.2, waits=1.0)
         system.stop()
+        happen(TURNS - 1)  # so that each endpoint has something to send, however much was told before
         for _ in range(2):  # as the hour goes on: whatever is due is tried, and the breakers let one call through
             make_due()
             deliver(seconds=1.0)
