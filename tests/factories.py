@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import itertools
 from decimal import Decimal
 from typing import Any
 
+from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 
 from billing.models import (
@@ -173,9 +175,14 @@ def make_autopay(customer: Customer, instrument: Instrument, **fields: Any) -> A
 def make_user(email: str = "", **fields: Any) -> User:
     """Make somebody who signs in, with the password ``correct horse battery``."""
     n = next(_numbers)
-    return User.objects.create_user(
-        email or f"user{n}@example.com", "correct horse battery", **{"name": f"User {n}", **fields}
-    )
+    email = email or f"user{n}@example.com"
+    return User.objects.create(email=email.lower(), password=_password(), **{"name": f"User {n}", **fields})
+
+
+@functools.cache
+def _password() -> str:
+    """Hash the password once a process: hashing is made to be slow."""
+    return make_password("correct horse battery")
 
 
 def make_membership(user: User, biller: Biller, role: str = Role.ADMINISTRATOR) -> Membership:
