@@ -68,7 +68,6 @@ class TextWorld(World):
 
     telephone: Telephone
     points = POINTS
-    nth = 3
 
     def build(self) -> None:
         """Make the biller, its customers with bills and methods, its line, and the phones."""
@@ -203,11 +202,6 @@ class TextWorld(World):
     def _at_a_portal(self, customer: Customer, actor: actors.Actor, *, ends: bool) -> None:
         self.chosen = (customer, self.random.choice(self.phones), actor, ends)
         self._work_in_processes("enrol", self.enrol, [self._plan("enrol")])
-
-    def _plan(self, step: str) -> str:
-        if self.random.random() < 0.25:
-            return ""
-        return f"{self.random.choice(self.points[step])}:{self.random.randint(1, self.nth)}"
 
     def _pass_time(self) -> None:
         steps.pass_time(self.biller)

@@ -18,12 +18,12 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
-from django.db import connection, connections, transaction
+from django.db import connections, transaction
 from django.utils import timezone
 
 from billing import failpoints, tenancy
@@ -89,6 +89,7 @@ POINTS = {
     ),
     "give_back": ("refund.checkpointed", "refund.answered", "settle.recorded", "settle.applied"),
     "read_returns": ("reversals.told",),
+    "read_files": ("settle.recorded", "settle.posted", "settle.applied"),
     "recover": ("recover.looked_up", "recover.resending", "settle.recorded", "settle.posted", "settle.applied"),
     "deliver": steps.DELIVER_POINTS,
 }
@@ -118,6 +119,14 @@ class World:
     cis: Cis
     kills: int = 0
     story: list[str] = field(default_factory=list)
+    # Where workers die, by step, at which time that they come there at most, and which share of them lives.
+    points: ClassVar[Mapping[str, Sequence[str]]] = POINTS
+    nth: ClassVar[int] = 3
+    living: ClassVar[float] = 0.25
+    # So many work at once.
+    workers: ClassVar[Sequence[int]] = (1, 1, 2, 3)
+    # What the processor does wrong; nothing stands for four things that the seed chooses.
+    faults: ClassVar[Sequence[str]] = ()
 
     def __post_init__(self) -> None:
         self.random = random.Random(f"crash-{self.seed}")
@@ -139,6 +148,10 @@ class World:
         # This share of what AutoPay collected is given back, half of it or all, and this share is returned by banks.
         self.given_back = draw.choice([0.0, 0.3, 0.6])
         self.returned = draw.choice([0.0, 0.2])
+        # Whether each worker collects in a run of its own, so that they meet at the same bills.
+        self.own_runs = draw.random() < 0.3
+        # Whether the processor closes a response file: not one that acts on a request after its file is closed.
+        self.files = self.late is None
 
     def build(self) -> None:
         """Make the biller, its customers with AutoPay, and set the two outside systems to lose answers."""
@@ -201,8 +214,8 @@ class World:
     def _processor_faults(self) -> dict[str, dict[str, Any]]:
         if self.fault_rate == 0.0:
             return {}
-        chosen = self.random.sample(PROCESSOR_FAULTS, k=4)
-        faults: dict[str, dict[str, Any]] = {name: {"probability": self.fault_rate / 4} for name in chosen}
+        chosen = self.faults or self.random.sample(PROCESSOR_FAULTS, k=4)
+        faults: dict[str, dict[str, Any]] = {name: {"probability": self.fault_rate / len(chosen)} for name in chosen}
         if self.late:
             seconds = 0.3 if self.late == "within" else 0.9
             faults["drop_then_late"] = {"probability": self.fault_rate / 2, "seconds": seconds}
@@ -216,7 +229,7 @@ class World:
     def collect(self) -> None:
         run = collections.plan(
             biller=self.biller,
-            options=Options(start=self.today, end=self.today),
+            options=Options(start=self.today, end=self.today, repeat=str(os.getpid()) if self.own_runs else ""),
             actor=ACTOR,
             now=timezone.now(),
             chunk_size=self.chunk_size,
@@ -231,8 +244,8 @@ class World:
             owed = Item.objects.filter(customer=card.customer).first()
             if owed is None:
                 continue
-            # Paid by AutoPay, being paid, or declined before: then there is nothing to hold.
-            with contextlib.suppress(charges.AlreadyBeingPaid):
+            # Paid by AutoPay or being paid: there is nothing to hold. Or the card was declined to another of its household.
+            with contextlib.suppress(charges.AlreadyBeingPaid, charges.MethodUnusable):
                 charges.pay(
                     customer=card.customer,
                     amount=owed.amount,
@@ -248,8 +261,8 @@ class World:
         """Schedule for today what is owed without AutoPay, each under one key, as of yesterday; then make what is scheduled."""
         mine = [card.pk for card in self.without_autopay]
         for card in Instrument.objects.filter(pk__in=mine).select_related("customer__biller", "route").order_by("pk"):
-            # Its bill is not loaded yet, or the card is held for it.
-            with contextlib.suppress(charges.NothingDue, charges.AlreadyBeingPaid):
+            # Its bill is not loaded yet, the card is held for it, or was declined to another of its household.
+            with contextlib.suppress(charges.NothingDue, charges.AlreadyBeingPaid, charges.MethodUnusable):
                 scheduled_payments.schedule(
                     customer=card.customer,
                     pay_on=self.today,
@@ -301,6 +314,10 @@ class World:
         with contextlib.suppress(GatewayError):
             returns.read(biller=self.biller, actor=ACTOR, now=timezone.now())
 
+    def read_files(self) -> None:
+        with contextlib.suppress(GatewayError):
+            recoveries.read_response_files(biller=self.biller, actor=ACTOR)
+
     def let_banks_return(self) -> None:
         """Have banks return some of what AutoPay charged."""
         for row in self.processor.book(self.route.merchant)["rows"]:
@@ -326,6 +343,7 @@ class World:
             ("authorize", self.authorize),
             ("collect", self.collect),
             ("pay_scheduled", self.pay_scheduled),
+            ("read_files", self.read_files),
             ("recover", self.recover),
             ("deposit", self.deposit),
             ("collect", self.collect),
@@ -340,19 +358,23 @@ class World:
         ):
             if step == "read_returns":
                 self.let_banks_return()
+            if step == "read_files":
+                if not self.files:
+                    continue
+                self.processor.close_response_file(self.route.merchant)
             for _ in range(self.random.randint(1, 2)):
-                plans = [self._plan(step) for _ in range(self.random.choice([1, 1, 2, 3]))]
+                plans = [self._plan(step) for _ in range(self.random.choice(self.workers))]
                 self._work_in_processes(step, work, plans)
                 if self.random.random() < 0.5:
                     steps.pass_time(self.biller)
 
     def _plan(self, step: str) -> str:
-        if self.random.random() < 0.25:
+        places = self.points.get(step)
+        if not places or self.random.random() < self.living:
             return ""
-        return f"{self.random.choice(POINTS[step])}:{self.random.randint(1, 3)}"
+        return f"{self.random.choice(places)}:{self.random.randint(1, self.nth)}"
 
     def _work_in_processes(self, step: str, work: Callable[[], None], plans: Sequence[str]) -> None:
-        connection.close()
         children = {self._fork(work, plan): plan for plan in plans}
         deadline = time.monotonic() + WORKER_SECONDS
         while children:
@@ -378,7 +400,9 @@ class World:
             return pid
         code = 1
         try:
-            # Nothing of the parent's connections is left to share: it closed them.
+            # The parent's connections stay its own: they are forgotten here, which closes nothing.
+            for one in connections.all(initialized_only=True):
+                one.connection = None
             failpoints.arm(plan)
             with tenancy.acting_for([self.biller.pk]):
                 work()
@@ -512,16 +536,19 @@ class World:
         return []
 
     def _judge_scheduled(self, cases: set[str]) -> list[str]:
-        """Every bill without AutoPay was scheduled or held; each end is what became of it, and the CIS heard of both."""
+        """Every bill without AutoPay was scheduled or held, unless its card was declined before that; each end is what became
+        of it, and the CIS heard of both.
+        """
         scheduled = list(ScheduledPayment.objects.filter(biller=self.biller).select_related("invoice"))
         asked = {one.customer_id for one in scheduled}
         asked |= set(
             Payment.objects.filter(biller=self.biller, channel=Channel.CSR).values_list("customer_id", flat=True)
         )
+        bad = set(Instrument.objects.filter(biller=self.biller, state="bad").values_list("pk", flat=True))
         wrong = [
             f"what customer {card.customer_id} owes was never scheduled"
             for card in self.without_autopay
-            if card.customer_id not in asked
+            if card.customer_id not in asked and card.pk not in bad
         ]
         unknown = set(Attempt.objects.filter(pk__in=cases).values_list("payment_id", flat=True))
         wrong += [
