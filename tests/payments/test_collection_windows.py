@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from billing import tenancy
 from billing.actors import Actor
 from billing.audit import sentence
-from billing.models import AuditEntry, Customer, Item, Posting, PostingKind, Run
+from billing.models import AuditEntry, Customer, Item, Notice, Posting, PostingKind, Run
 from payments import tasks
 from payments.customer_portal import card_entry
 from payments.models import Attempt, AutoPayEnrolment, Channel, Instrument, Payment, Route
@@ -485,6 +485,52 @@ def test_the_beat_plans_a_run_for_each_route_and_rebills_on_the_days_of_those_wh
     assert planned(datetime.datetime(2026, 11, 30, 12, 0, tzinfo=datetime.UTC)) == [
         (single.pk, "inactive", "True", "Tue 01"), (single.pk, "closed", "True", "Tue 01")
     ]  # fmt: skip
+
+
+@pytest.mark.spec("PAY-6", "PAY-8")
+def test_the_beat_runs_again_the_same_day_once_a_processor_that_failed_a_run_is_heard(processor: Processor) -> None:
+    biller = make_biller(time_zone="UTC")
+    route = make_route(biller, processor.url)
+    item = due_bill(biller, processor)
+    good = dict(route.options)
+
+    def hourly(*, reached: bool, asked: bool) -> list[tuple[str, str]]:
+        Route.objects.update(options=good if reached else {**good, "base_url": "http://127.0.0.1:9"})
+        if asked:
+            tasks.ask_processor(route.pk)
+        tasks.collect_due()
+        for run in Run.objects.order_by("pk"):
+            tasks.work_run(run.pk)
+        return [(run.params["repeat"], run.state) for run in Run.objects.order_by("pk")]
+
+    assert hourly(reached=False, asked=True) == [("", "failed")]
+    assert hourly(reached=False, asked=True) == [("", "failed")]
+    # Nobody has heard it since the run failed.
+    assert hourly(reached=True, asked=False) == [("", "failed")]
+    assert processor.charges() == {}
+    # It answers when it is asked, and is gone again when the run comes.
+    Route.objects.update(options=good)
+    tasks.ask_processor(route.pk)
+    assert hourly(reached=False, asked=False) == [("", "failed"), ("try 1", "failed")]
+    assert hourly(reached=True, asked=True) == [("", "failed"), ("try 1", "failed"), ("try 2", "done")]
+    assert len(hourly(reached=True, asked=True)) == 3
+    item.refresh_from_db()
+    assert (item.open, list(processor.charges().values())) == (Decimal("0.00"), [1])
+    assert Notice.objects.filter(kind="autopay_failed").count() == 0
+
+
+@pytest.mark.spec("PAY-6")
+def test_the_beat_runs_again_five_times_a_day_at_most(processor: Processor) -> None:
+    biller = make_biller(time_zone="UTC")
+    route = make_route(biller, processor.url)
+    due_bill(biller, processor)
+    for _ in range(8):
+        tasks.ask_processor(route.pk)
+        Route.objects.update(options={**route.options, "base_url": "http://127.0.0.1:9"})
+        tasks.collect_due()
+        tasks.work_run(Run.objects.latest("pk").pk)
+        Route.objects.update(options=route.options)
+    assert Run.objects.count() == 6
 
 
 @pytest.mark.spec("PAY-6")
