@@ -1,6 +1,7 @@
 # Every command of Ratepayer. `make run` and `make test` set themselves up on a machine that has Python 3.11 and make.
 PYTHON := .venv/bin/python
 SEEDS ?= 25
+STACKS ?= 1
 FIRST ?= 1
 export ONCE PORT
 
@@ -12,7 +13,7 @@ help:
 	@echo "make lint              style, types, import contracts, migrations, deployment checks"
 	@echo "make spec AREA=MSP     which requirements are proven (without AREA: all of them)"
 	@echo "make bench             measure against the floors"
-	@echo "make crash SEEDS=n     kill processes at n seeded points and compare the books"
+	@echo "make crash SEEDS=n     kill workers in n seeded worlds and compare the books (STACKS=n: whole stacks as well)"
 	@echo "make stop, make reset  stop what runs here; forget its data as well"
 	@echo "make openapi           write docs/openapi.yaml anew"
 	@echo "make lock              pin the packages anew"
@@ -53,7 +54,7 @@ bench: setup-dev
 	$(PYTHON) -m bench
 
 crash: setup-dev
-	CRASH_FIRST=$(FIRST) CRASH_SEEDS=$(SEEDS) $(PYTHON) -m pytest -q -n 2 --dist worksteal tests/crash
+	CRASH_FIRST=$(FIRST) CRASH_SEEDS=$(SEEDS) CRASH_STACKS=$(STACKS) $(PYTHON) -m pytest -q -n 2 --dist worksteal tests/crash
 
 lock:
 	$(PYTHON) -m pip install --quiet uv

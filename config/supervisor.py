@@ -234,6 +234,11 @@ class Process:
         for line in self._process.stdout:
             print(f"{self.name:>9} | {line}", end="", flush=True)
 
+    @property
+    def pid(self) -> int:
+        """Its number, and that of the group of its children."""
+        return self._process.pid
+
     def code(self) -> int | None:
         """Give the exit code, None while it runs."""
         return self._process.poll()
