@@ -9,12 +9,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from billing import tenancy
+from billing import formats, tenancy
 from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import Biller, Chunk, Run
 from payments.gateways.base import Result
-from payments.management.arguments import billers_named
+from payments.management.arguments import billers_named, count
 from payments.models.payments import CHECKPOINT
 from payments.reports import run_failures, run_totals
 from payments.results import in_words
@@ -23,17 +23,18 @@ from payments.results import in_words
 class RunCommand(BaseCommand):
     """A command named after what it does, for one biller or all of them; a subclass says which run, and in which words.
 
-    ``planned`` and ``dry`` are written with ``{count}``, ``{total}`` and the run's ``{options}``.
+    ``planned`` and ``dry`` are written with ``{things}``, such as "2 bills", and ``{total}``; ``planned`` also with ``{window}``.
     """
 
     name: str
     planned: str
     dry: str
+    thing = "payment"
     done = "paid"
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--biller", required=True, help="The biller's slug, or 'all'.")
-        parser.add_argument("--limit", type=int, help="At most so many.")
+        parser.add_argument("--limit", type=count, help="At most so many.")
         parser.add_argument("--dry-run", action="store_true", help="Count what the run would take; take nothing.")
         parser.add_argument(
             "--report", action="store_true", help="Say in the end what came of it, by result and money."
@@ -52,6 +53,10 @@ class RunCommand(BaseCommand):
     def work(self, *, run: Run, actor: Actor) -> Iterator[Chunk]:
         """Work the run off as the operation does."""
 
+    @abstractmethod
+    def window(self, biller: Biller, chosen: Any) -> str:
+        """Say of which days the run takes something."""
+
     def after(self, biller: Biller, run: Run) -> None:
         """Say what else is to be said of a run that was worked off."""
 
@@ -69,11 +74,15 @@ class RunCommand(BaseCommand):
             raise CommandError(str(error)) from None
         totals = run_totals(run)
         words = {
-            "count": totals.expected,
+            "things": f"{totals.expected:,} {self.thing}{'' if totals.expected == 1 else 's'}",
             "total": f"{totals.expected_total} {biller.currency}",
-            "options": chosen,
+            "window": self.window(biller, chosen),
         }
         self.stdout.write(f"{biller}: run {run.pk}, {self.planned.format(**words)}")
+        if run.created_at != now:
+            with timezone.override(biller.zone):
+                began = formats.moment(run.created_at)
+            self.stdout.write(f"{biller}: this is the run of {began}; --again WORD makes another one")
         if options["dry_run"]:
             self.stdout.write(f"{biller}: dry run, {self.dry.format(**words)}")
             return
@@ -86,7 +95,7 @@ class RunCommand(BaseCommand):
         run = Run.objects.get(pk=run.pk)
         if options["report"]:
             self._report(biller, run)
-        self.stdout.write(f"{biller}: run {run.pk} is {run.get_state_display().lower()}. {run.failure}".rstrip())
+        self.stdout.write(f"{biller}: run {run.pk}: {run.get_state_display().lower()}. {run.failure}".rstrip())
 
     def _report(self, biller: Biller, run: Run) -> None:
         """Say what came of a run, by result and money."""
@@ -97,7 +106,12 @@ class RunCommand(BaseCommand):
             (in_words(CHECKPOINT), totals.unknown, totals.unknown_total),
             ("Not charged: declined too often", totals.limited, ""),
             ("Not charged: what is owed could not be asked", totals.held, ""),
+            (
+                "Not sent: nothing was left to take, or the run ended before",
+                max(0, totals.waiting - totals.held - totals.limited),
+                "",
+            ),
         ]
-        for words, count, amount in lines:
-            if count:
-                self.stdout.write(f"{biller}: {words}: {count}{f' ({amount} {biller.currency})' if amount else ''}")
+        for words, number, amount in lines:
+            if number:
+                self.stdout.write(f"{biller}: {words}: {number}{f' ({amount} {biller.currency})' if amount else ''}")

@@ -57,8 +57,10 @@ def plan(
 
     The same biller, day and options give the same run again, whatever became of it. A dry run deposits nothing.
 
-    :raises payments.operations.runs.RunRefused: the biller's charging is stopped.
+    :raises payments.operations.runs.RunRefused: the biller's charging is stopped, or the window ends before it starts.
     """
+    if options.end < options.start:
+        raise runs.RunRefused("The last day of authorization must be the first one or a later one.")
     held, params = _held(options)
     source = f"SELECT z.customer_id, p.amount FROM {HELD} WHERE {DEPOSITABLE} AND {held} ORDER BY z.customer_id"
     limit = f" LIMIT {options.limit:d}" if options.limit is not None else ""

@@ -40,7 +40,7 @@ ASKING = 60.0
 
 
 class LateRefused(DomainError):
-    """The biller's charging is stopped: what was paid may not be known, and nobody could pay."""
+    """The biller's charging is stopped, so that what was paid may not be known and nobody could pay; or the day has not come."""
 
     default = "Charging is stopped: nothing is done about late bills until it is allowed again."
 
@@ -76,8 +76,10 @@ def act(
 
     Any number of workers may do this at once, and again after a crash. A dry run changes nothing.
 
-    :raises LateRefused: the biller's charging is stopped.
+    :raises LateRefused: the biller's charging is stopped, or the day has not come and it is no dry run.
     """
+    if day > biller.business_date(now) and not dry_run:
+        raise LateRefused(f"{day} has not come yet: only a dry run looks ahead.")
     if Biller.objects.filter(pk=biller.pk, charging_stopped=True).exists():
         raise LateRefused
     for rule in LateRule.objects.filter(biller=biller, active=True).order_by("pk"):

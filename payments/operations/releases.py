@@ -71,8 +71,10 @@ def plan(
 
     The same biller, day and options give the same run again, whatever became of it. A dry run releases nothing.
 
-    :raises payments.operations.runs.RunRefused: the biller's charging is stopped.
+    :raises payments.operations.runs.RunRefused: the biller's charging is stopped, or the window ends before it starts.
     """
+    if options.start is not None and options.end < options.start:
+        raise runs.RunRefused("The last day of authorization must be the first one or a later one.")
     late, params = _late(options, now)
     source = f"SELECT z.customer_id, p.amount FROM {HELD} WHERE {DEPOSITABLE} AND {late} ORDER BY z.customer_id"
     limit = f" LIMIT {options.limit:d}" if options.limit is not None else ""

@@ -548,8 +548,11 @@ def test_the_command_takes_the_same_options_and_reports_by_result(processor: Pro
         call_command("collect", "--biller", biller.slug, *words, stdout=out)
         return out.getvalue()
 
-    assert "dry run, 1 bills of 50.00 USD would be collected" in said("--start", "0", "--dry-run")
+    assert "dry run, 1 bill of 50.00 USD would be collected" in said("--start", "0", "--dry-run")
+    assert "2 bills of any day" in said("--rebill", "--dry-run")
     report = said("--closed", "--report")
+    assert "this is the run of" not in report
+    assert "; --again WORD makes another one" in said("--closed")
     assert f"{biller}: 0 Passed: 1 (10.00 USD)\n" in report
     assert f"{biller}: 7 Soft decline – may be tried again: 1 (20.00 USD)\n" in report
     assert sorted(Payment.objects.values_list("amount", flat=True)) == [Decimal("10.00"), Decimal("20.00")]

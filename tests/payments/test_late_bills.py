@@ -60,7 +60,8 @@ def late(customer: Customer, amount: str = "84.10", days: int = 10) -> Item:
 
 
 def act(biller: Biller, day: datetime.date = TODAY, **how: Any) -> Acted:
-    return late_bills.in_all(late_bills.act(biller=biller, day=day, actor=ACTOR, now=NOON, **how))
+    now = NOON + max(day - TODAY, datetime.timedelta(0))
+    return late_bills.in_all(late_bills.act(biller=biller, day=day, actor=ACTOR, now=now, **how))
 
 
 @pytest.mark.spec("PAY-35")

@@ -360,6 +360,29 @@ def test_the_command_says_what_is_missing_and_lets_charging_go_on_when_nothing_i
     assert marks(biller) == (False, None, None)
 
 
+def test_charging_is_allowed_by_a_later_call_where_a_biller_is_named(biller: Biller, processor: Processor) -> None:
+    owing(biller, processor)
+    call_command("restored", "--biller", biller.slug, stdout=io.StringIO())
+    long_ago()
+    processor.close_response_file(Route.objects.get().merchant)
+
+    def said(*words: str) -> list[str]:
+        out = io.StringIO()
+        call_command("reconcile", *words, stdout=out)
+        return [line.removeprefix(f"{biller}: ") for line in out.getvalue().splitlines()]
+
+    next_step = "nothing stands in the way. manage.py check_books, then allow charging again"
+    assert said("--biller", biller.slug)[-1] == next_step
+    # Nobody starts what somebody may have stopped for another reason by naming every biller.
+    none = "no restore waits to be compared; --since compares what was charged since then"
+    how = f"charging is stopped; manage.py reconcile --biller {biller.slug} --allow-charging allows it"
+    assert said("--biller", "all", "--allow-charging") == [none, how]
+    assert marks(biller) == (True, None, None)
+    assert said("--biller", biller.slug, "--allow-charging") == [none, "charging is allowed again"]
+    assert marks(biller) == (False, None, None)
+    assert said("--biller", biller.slug) == [none]
+
+
 @pytest.mark.spec("PAY-10")
 def test_one_processor_that_is_gone_keeps_neither_its_biller_nor_the_others_waiting(
     biller: Biller, processor: Processor

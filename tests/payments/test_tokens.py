@@ -167,5 +167,5 @@ def test_a_purge_leaves_the_last_digits_of_what_nothing_needs(biller: Biller, pr
             request_key="r",
         )  # fmt: skip
     assert Item.objects.filter(customer=gone[1].customer, open__gt=0).count() == 0
-    with pytest.raises(CommandError, match="--days is 1 or more"):
-        call_command("purge_tokens", biller=biller.slug, days=0, stdout=out)
+    with pytest.raises(CommandError, match="--days: '0' is not a number of one or more"):
+        call_command("purge_tokens", "--biller", biller.slug, "--days", "0", stdout=out)

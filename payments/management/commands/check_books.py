@@ -24,14 +24,14 @@ class Command(BaseCommand):
                 if finding.wrong or not options["quiet"]:
                     verdict = "ok" if not finding.wrong else f"{finding.wrong:,} WRONG: {', '.join(finding.examples)}"
                     self.stdout.write(
-                        f"{finding.check.number:>5}  {finding.check.says:<90} {finding.counted:>12,}  {verdict}"
+                        f"{finding.check.number:>11}  {finding.check.says:<120} {finding.counted:>12,}  {verdict}"
                     )
                 broken += bool(finding.wrong)
             seals = list(broken_seals())
             verdict = "ok" if not seals else f"WRONG from {seals[0]}"
             if seals or not options["quiet"]:
                 self.stdout.write(
-                    f"{'seal':>5}  {'The audit trail is as it was when it was sealed':<90} {'':>12}  {verdict}"
+                    f"{'seal':>11}  {'The audit trail is as it was when it was sealed':<120} {'':>12}  {verdict}"
                 )
             broken += bool(seals)
         if broken:

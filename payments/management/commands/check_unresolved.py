@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from billing import tenancy
+from billing import formats, tenancy
 from billing.actors import Actor
 from payments.management.arguments import billers_named
 from payments.operations import daily_checks
@@ -33,8 +34,10 @@ class Command(BaseCommand):
                     f" {report.cases} cases to decide"
                 )
                 for row in report.rows:
-                    self.stdout.write(
-                        f"  {row['kind']:<15}{row['count']:>8,}{row['total']:>16}  oldest {row['oldest']}"
-                    )
+                    with timezone.override(biller.zone):
+                        oldest = formats.moment(datetime.datetime.fromisoformat(row["oldest"]))
+                    self.stdout.write(f"  {row['kind']:<15}{row['count']:>8,}{row['total']:>16}  oldest {oldest}")
                 if options["tell"]:
-                    self.stdout.write(f"{biller}: {daily_checks.tell(report=report, now=now)} told")
+                    told = daily_checks.tell(report=report, now=now)
+                    why = "" if told else ": today's report was mailed before, or no administrator wants it"
+                    self.stdout.write(f"{biller}: {told} told{why}")

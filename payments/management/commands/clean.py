@@ -13,7 +13,7 @@ from billing.actors import Actor, Requestor
 from billing.errors import DomainError
 from billing.models import Biller
 from payments.gateways.base import Command as GatewayCommand
-from payments.management.arguments import billers_named
+from payments.management.arguments import billers_named, count
 from payments.models import Attempt, Verification
 from payments.operations import cleanings, verifications
 from payments.reports import AGES, unresolved_by_command
@@ -29,7 +29,7 @@ class Command(BaseCommand):
         kinds = [str(kind) for kind in GatewayCommand]
         parser.add_argument("--biller", default="all", help="The biller's slug, or 'all'.")
         parser.add_argument("--summary", action="store_true", help="Count by kind and age; this is done by default.")
-        parser.add_argument("--limit", type=int, help="Count, list or resolve at most so many, the oldest first.")
+        parser.add_argument("--limit", type=count, help="Count, list or resolve at most so many, the oldest first.")
         parser.add_argument("--list", dest="listed", choices=kinds, help="List the attempts of one kind.")
         parser.add_argument("--batch", default="", help="Only those of one batch: RUN/PART, such as 17/2.")
         parser.add_argument(
@@ -43,6 +43,7 @@ class Command(BaseCommand):
         parser.add_argument("--by", default="", help="Your name; kept with the case.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        self._refuse_mixed(options)
         if options["biller"] == "all" and (options["attempt"] or options["give_up"]):
             raise CommandError("Name the biller with --biller.")
         for biller in billers_named(options["biller"]):
@@ -51,6 +52,20 @@ class Command(BaseCommand):
                     self._clean(biller, options)
                 except DomainError as refused:
                     raise CommandError(f"{biller}: {refused}") from None
+
+    def _refuse_mixed(self, options: dict[str, Any]) -> None:
+        """Refuse options that would be passed over: whoever gave them meant something else than what would be done."""
+        chosen = [name for name in ("attempt", "give_up", "listed") if options[name]]
+        if len(chosen) > 1:
+            raise CommandError("Choose one of --list, --give-up and --attempt.")
+        if (options["charged"] or options["not_charged"] or options["approval_code"]) and not options["attempt"]:
+            raise CommandError(
+                "--charged, --not-charged and --approval-code are about one attempt: name it with --attempt."
+            )
+        if options["approval_code"] and not options["charged"]:
+            raise CommandError("--approval-code goes with --charged.")
+        if options["batch"] and not (options["listed"] or options["give_up"]):
+            raise CommandError("--batch goes with --list or --give-up.")
 
     def _clean(self, biller: Biller, options: dict[str, Any]) -> None:
         if options["attempt"]:
@@ -64,7 +79,9 @@ class Command(BaseCommand):
 
     def _summary(self, biller: Biller, limit: int | None) -> None:
         bands = "".join(f"{words:>15}" for words, _until in AGES)
-        self.stdout.write(f"{biller}\n{'':<15}{'no answer':>10}{'answered':>10}{'money':>16}{bands}")
+        self.stdout.write(
+            f"{biller}, without a result for five minutes or more\n{'':<15}{'no answer':>10}{'answered':>10}{'money':>16}{bands}"
+        )
         for one in unresolved_by_command(biller=biller, now=timezone.now(), limit=limit):
             ages = "".join(f"{count:>15,}" for count in one.ages)
             self.stdout.write(f"{one.kind:<15}{one.open:>10,}{one.answered:>10,}{one.total:>16,}{ages}")
@@ -74,7 +91,7 @@ class Command(BaseCommand):
             questions = verifications.unanswered(biller=biller, now=timezone.now(), limit=options["limit"])
             for question in questions:
                 self.stdout.write(self._question(question, biller))
-            self.stdout.write(f"{biller}: {len(questions)}. {cleanings.WHAT_TO_DO[options['listed']]}")
+            self._advise(biller, len(questions), options["listed"])
             return
         found = cleanings.unresolved(
             biller=biller,
@@ -87,7 +104,11 @@ class Command(BaseCommand):
         for attempt in found:
             batch = cleanings.batch_of(attempt, numbers)
             self.stdout.write(f"{self._line(attempt, biller)}{f'  batch {batch}' if batch else ''}")
-        self.stdout.write(f"{biller}: {len(found)}. {cleanings.WHAT_TO_DO[options['listed']]}")
+        self._advise(biller, len(found), options["listed"])
+
+    def _advise(self, biller: Biller, count: int, command: str) -> None:
+        advice = cleanings.WHAT_TO_DO[command] if count else "None has been without a result for five minutes."
+        self.stdout.write(f"{biller}: {count}. {advice}")
 
     def _line(self, attempt: Attempt, biller: Biller) -> str:
         payment = attempt.payment

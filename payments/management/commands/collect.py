@@ -18,8 +18,9 @@ from payments.operations import collections
 class Command(RunCommand):
     help = "Charges AutoPay bills whose collection date is today or yesterday, or those that the options name."
     name = "collect"
-    planned = "{count} bills due between {options.start} and {options.end}"
-    dry = "{count} bills of {total} would be collected"
+    planned = "{things} {window}"
+    dry = "{things} of {total} would be collected"
+    thing = "bill"
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -50,6 +51,13 @@ class Command(RunCommand):
             minimum=given["minimum"],
             **common,
         )
+
+    def window(self, biller: Biller, chosen: collections.Options) -> str:
+        if chosen.rebill:
+            return "of any day"
+        if not biller.balance_forward:
+            return f"due from {chosen.start} on"
+        return f"due between {chosen.start} and {chosen.end}"
 
     def plan(self, **planning: Any) -> Run:
         return collections.plan(**planning)

@@ -19,8 +19,8 @@ from payments.reports import late_deposits
 class Command(RunCommand):
     help = "Takes the money of payments that were authorized in the last thirty days up to yesterday."
     name = "deposit"
-    planned = "{count} payments authorized between {options.start} and {options.end}"
-    dry = "{count} payments of {total} would be deposited"
+    planned = "{things} authorized {window}"
+    dry = "{things} of {total} would be deposited"
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -42,6 +42,9 @@ class Command(RunCommand):
             route_id=route.pk if route else None,
             **common,
         )
+
+    def window(self, biller: Biller, chosen: deposits.Options) -> str:
+        return f"between {chosen.start} and {chosen.end}"
 
     def plan(self, **planning: Any) -> Run:
         return deposits.plan(**planning)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from billing import tenancy
 from billing.actors import Actor
 from billing.errors import DomainError
 from payments.gateways.base import GatewayError
-from payments.management.arguments import billers_named, route_named
+from payments.management.arguments import biller_named, count, date, route_named
 from payments.operations import tokens
 
 
@@ -28,15 +27,13 @@ class Command(BaseCommand):
         parser.add_argument("--from", dest="old", required=True, help="The route of the old processor, by name.")
         parser.add_argument("--to", dest="new", required=True, help="The route of the new one.")
         parser.add_argument("--account", default="", help="Only of this account.")
-        parser.add_argument(
-            "--start", type=datetime.date.fromisoformat, help="Only methods put on file from this day on."
-        )
-        parser.add_argument("--end", type=datetime.date.fromisoformat, help="… and up to this day.")
-        parser.add_argument("--limit", type=int, help="At most so many methods, to try it out.")
+        parser.add_argument("--start", type=date, help="Only methods put on file from this day on.")
+        parser.add_argument("--end", type=date, help="… and up to this day.")
+        parser.add_argument("--limit", type=count, help="At most so many methods, to try it out.")
         parser.add_argument("--dry-run", action="store_true", help="Ask the new processor, change nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        (biller,) = billers_named(options["biller"])
+        biller = biller_named(options["biller"])
         with tenancy.acting_for([biller.pk]):
             old, new = route_named(biller, options["old"]), route_named(biller, options["new"])
             assert old is not None and new is not None

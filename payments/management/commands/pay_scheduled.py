@@ -18,8 +18,8 @@ from payments.operations import scheduled_collections
 class Command(RunCommand):
     help = "Makes the scheduled payments whose day has come."
     name = "pay_scheduled"
-    planned = "{count} payments scheduled until {options.until}"
-    dry = "{count} payments of at most {total} would be made"
+    planned = "{things} scheduled until {window}"
+    dry = "{things} of at most {total} would be made"
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -28,6 +28,9 @@ class Command(RunCommand):
     def chosen(self, biller: Biller, given: dict[str, Any], **common: Any) -> scheduled_collections.Options:
         until = date_of(given["until"], biller.business_date(timezone.now()))
         return scheduled_collections.Options(until=until, **common)
+
+    def window(self, biller: Biller, chosen: scheduled_collections.Options) -> str:
+        return str(chosen.until)
 
     def plan(self, **planning: Any) -> Run:
         return scheduled_collections.plan(**planning)

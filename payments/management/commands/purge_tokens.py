@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
 from billing import tenancy
 from billing.actors import Actor
-from payments.management.arguments import billers_named
+from payments.management.arguments import billers_named, days
 from payments.operations import tokens
 
 
@@ -24,15 +24,13 @@ class Command(BaseCommand):
         parser.add_argument("--biller", default="all", help="The biller's slug, or 'all'.")
         parser.add_argument(
             "--days",
-            type=int,
+            type=days,
             default=tokens.PURGED_AFTER.days,
             help="How long nothing was paid; %(default)s by default.",
         )
         parser.add_argument("--dry-run", action="store_true", help="Count them, change nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["days"] < 1:
-            raise CommandError("--days is 1 or more.")
         for biller in billers_named(options["biller"]):
             with tenancy.acting_for([biller.pk]):
                 count = tokens.purge(

@@ -39,11 +39,12 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        left = [
-            str(biller) for biller in billers_named(options["biller"]) if not self._reconcile_in_scope(biller, options)
-        ]
+        left = [biller for biller in billers_named(options["biller"]) if not self._reconcile_in_scope(biller, options)]
         if left:
-            raise CommandError(f"Not reconciled: {', '.join(left)}. Nothing is charged there.")
+            with tenancy.acting_for([biller.pk for biller in left]):
+                stopped = Biller.objects.filter(pk__in=[biller.pk for biller in left], charging_stopped=True).count()
+            nothing = " Nothing is charged there." if stopped == len(left) else ""
+            raise CommandError(f"Not reconciled: {', '.join(str(biller) for biller in left)}.{nothing}")
 
     def _reconcile_in_scope(self, biller: Biller, options: dict[str, Any]) -> bool:
         with tenancy.acting_for([biller.pk]):
@@ -51,9 +52,9 @@ class Command(BaseCommand):
 
     def _reconcile(self, biller: Biller, options: dict[str, Any]) -> bool:
         actor = Actor.system("manage.py reconcile")
-        if options["biller"] == "all" and options["since"] is None and biller.reconcile_since is None:
-            self.stdout.write(f"{biller}: was not restored")
-            return True
+        restored = biller.restored_at is not None or biller.reconcile_since is not None
+        if not restored and options["since"] is None and not options["without"]:
+            return self._nothing_to_compare(biller, actor, options)
         try:
             without = [route for name in options["without"] or () if (route := route_named(biller, name))]
             found = reconciliations.reconcile(
@@ -72,10 +73,26 @@ class Command(BaseCommand):
             self.stdout.write(f"{biller}: {found.why_not}")
             return False
         if options["allow_charging"]:
-            try:
-                billers.allow_charging(biller=biller, actor=actor)
-            except billers.AlreadySo:
-                self.stdout.write(f"{biller}: charging was not stopped")
-            else:
-                self.stdout.write(f"{biller}: charging is allowed again")
+            self._allow_charging(biller, actor)
+        elif biller.charging_stopped:
+            self.stdout.write(f"{biller}: nothing stands in the way. manage.py check_books, then allow charging again")
         return True
+
+    def _nothing_to_compare(self, biller: Biller, actor: Actor, options: dict[str, Any]) -> bool:
+        """Say that no restore waits to be compared; charging is allowed again where one biller is named for it."""
+        self.stdout.write(f"{biller}: no restore waits to be compared; --since compares what was charged since then")
+        if options["allow_charging"] and options["biller"] != "all":
+            self._allow_charging(biller, actor)
+        elif biller.charging_stopped:
+            self.stdout.write(
+                f"{biller}: charging is stopped; manage.py reconcile --biller {biller.slug} --allow-charging allows it"
+            )
+        return True
+
+    def _allow_charging(self, biller: Biller, actor: Actor) -> None:
+        try:
+            billers.allow_charging(biller=biller, actor=actor)
+        except billers.AlreadySo:
+            self.stdout.write(f"{biller}: charging was not stopped")
+        else:
+            self.stdout.write(f"{biller}: charging is allowed again")

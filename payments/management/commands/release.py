@@ -18,8 +18,8 @@ from payments.operations import releases
 class Command(RunCommand):
     help = "Has processors let go of money that was authorized and that nobody deposited in time; its bills are free."
     name = "release"
-    planned = "{count} payments authorized until {options.end}"
-    dry = "{count} payments of {total} would be released"
+    planned = "{things} authorized {window}"
+    dry = "{things} of {total} would be released"
     done = "released"
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -46,6 +46,10 @@ class Command(RunCommand):
             route_id=route.pk if route else None,
             **common,
         )
+
+    def window(self, biller: Biller, chosen: releases.Options) -> str:
+        days = f"between {chosen.start} and {chosen.end}" if chosen.start else f"until {chosen.end}"
+        return f"{days}, or expired" if chosen.expired else days
 
     def plan(self, **planning: Any) -> Run:
         return releases.plan(**planning)
