@@ -15,7 +15,7 @@ from django_celery_beat.models import PeriodicTask
 from billing import charts, formats
 from billing.biller_portal.access import BillerRequest
 from billing.models import Biller, Run, RunKind, RunState
-from payments.models import Case, CaseState, UnresolvedReport
+from payments.models import Case, CaseState, LateRule, UnresolvedReport
 from payments.operations import heartbeats
 from payments.reports import RunDay, RunTotals, autopay_forecast, run_totals, runs_by_day, unresolved_by_command
 
@@ -27,7 +27,13 @@ MOST = 5
 _JOBS: dict[str, str] = {
     "payments.tasks.pay_scheduled": "Make scheduled payments",
     "payments.tasks.collect_due": "Collect what is due",
+    "payments.tasks.rebill_due": "Collect every open bill",
     "payments.tasks.deposit_due": "Deposit what was authorized",
+    "payments.tasks.release_due": "Release what was not deposited",
+    "payments.tasks.act_on_late_bills": "Act on late bills",
+    "payments.tasks.read_returns": "Read returns and chargebacks",
+    "payments.tasks.confirm_due": "Confirm payments",
+    "payments.tasks.expire": "End what is over",
     "payments.tasks.recover": "Look up what has no result",
     "payments.tasks.read_response_files": "Read response files",
     "payments.tasks.check_unresolved": "Report what is unresolved",
@@ -107,17 +113,22 @@ def _jobs(biller: Biller, now: datetime.datetime) -> list[Job]:
     rows = {row.task: row for row in PeriodicTask.objects.filter(enabled=True, task__in=_JOBS)}
     tomorrow = biller.business_date(now) + datetime.timedelta(days=1)
     ahead = autopay_forecast(biller=biller, start=tomorrow, end=tomorrow)
-    notes = {}
+    notes: dict[str, str] = {}
     if ahead:
         bills = "bill" if ahead[0].count == 1 else "bills"
         amount = formats.money(ahead[0].amount, biller.currency)
         notes["payments.tasks.collect_due"] = (
             f"{formats.day(tomorrow)}: {formats.number(ahead[0].count)} {bills} of {amount}"
         )
+    days = [
+        words for wanted, words in ((biller.rebill_weekly, "Mondays"), (biller.rebill_monthly, "The first")) if wanted
+    ]
+    notes["payments.tasks.rebill_due"] = ", ".join(days)
     jobs = []
+    idle = _idle(biller)
     for task, words in _JOBS.items():
         row = rows.get(task)
-        if row is None:
+        if row is None or task in idle:
             continue
         # A clock time follows from now, an interval from when it last came.
         left = row.schedule.remaining_estimate(now if row.crontab else row.last_run_at or now)
@@ -132,6 +143,16 @@ def _jobs(biller: Biller, now: datetime.datetime) -> list[Job]:
             )
         )
     return jobs
+
+
+def _idle(biller: Biller) -> set[str]:
+    """Give the jobs that would find nothing to do, because the biller does not want what they do."""
+    wanted = {
+        "payments.tasks.rebill_due": biller.rebill_weekly or biller.rebill_monthly,
+        "payments.tasks.release_due": biller.release_days > 0,
+        "payments.tasks.act_on_late_bills": LateRule.objects.filter(biller=biller, active=True).exists(),
+    }
+    return {task for task, holds in wanted.items() if not holds}
 
 
 def _to_the_minute(moment: datetime.datetime) -> datetime.datetime:

@@ -97,7 +97,7 @@ class DecideForm(forms.Form):
         label="Approval code",
         max_length=60,
         required=False,
-        help_text="As the processor shows it, where the money was taken.",
+        help_text="As the processor shows it, where the money moved.",
     )
     evidence = WordsField(
         label="How you know",
@@ -110,6 +110,8 @@ class DecideForm(forms.Form):
         super().__init__(*args, **kwargs)
         if (words := _CHOICES.get(command)) is not None:
             self.fields["outcome"].choices = words  # type: ignore[attr-defined]  # a choice field
+            if len(words) == 1:
+                self.fields["outcome"].initial = words[0][0]
         if command in {Command.AUTHORIZE, Command.RELEASE}:
             del self.fields["approval_code"]
 
@@ -156,6 +158,17 @@ class UnbookedForm(forms.Form):
         if given.get("outcome") == "record" and not given.get("account"):
             self.add_error("account", "Enter the account whose payment it is")
         return given
+
+
+# What contradicting answers come to, by what was asked; for all else the first answer counts until a person puts it right.
+_CONFLICTS: dict[str, str] = {
+    Command.AUTHORIZE: "Nobody is charged by an authorization, and what the bank holds is given back by itself: close the case.",
+    Command.RELEASE: "Whatever is true, nobody is charged: close the case, then release the payment again on its own page.",
+}
+_FIRST_COUNTS = (
+    "The first answer counts here. Ask the processor which is true; where it is the other one, put it right by a payment, a"
+    " refund or an adjustment. Then close the case."
+)
 
 
 class ConflictForm(forms.Form):
@@ -267,6 +280,7 @@ def _context(request: BillerRequest, found: Case, **more: Any) -> dict[str, Any]
         "attempt": attempt,
         "attempt_status": attempt_status(attempt),
         "facts": [(label, value) for label, value in facts if value],
+        "advice": _CONFLICTS.get(attempt.command, _FIRST_COUNTS) if found.kind == CaseKind.CONFLICTING_ANSWER else "",
         "ended": attempt.state in {AttemptState.APPLIED, AttemptState.ABANDONED},
     }
 

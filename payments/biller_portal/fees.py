@@ -44,7 +44,7 @@ class RuleForm(forms.Form):
     words = WordsField(
         label="What payers read",
         max_length=120,
-        help_text="On their account and in the notice: “Returned payment fee”.",
+        help_text="On their account and in the notice, such as “Returned payment fee” or “Late fee”.",
     )
     percent = forms.DecimalField(
         label="Or a percentage of it",

@@ -32,6 +32,8 @@ from payments.models import (
     Attempt,
     AttemptState,
     Authorization,
+    Case,
+    CaseState,
     Channel,
     Fee,
     Payment,
@@ -225,6 +227,9 @@ def payment(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
         {"attempt": one, "status": attempt_status(one), "result": in_words(one.result)}
         for one in Attempt.objects.filter(payment=found.leading_id).select_related("route").order_by("sequence")
     ]
+    open_cases = list(
+        Case.objects.filter(attempt__payment=found.leading_id, state=CaseState.OPEN).order_by("opened_at")
+    )
     allocations = found.allocations.exclude(state=AllocationState.VOID).select_related("item__invoice").order_by("pk")
     settled = list(allocations)
     record = Record.objects.filter(pk=found.pk).first()
@@ -244,7 +249,8 @@ def payment(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
         "entries": [drawn(entry) for entry in entries],
         "money": money_words(found),
         "late": late_words(found),
-        "may_take": request.may(Permission.TAKE_PAYMENT),
+        "may_take": request.may(Permission.TAKE_PAYMENT) and not open_cases,
+        "open_cases": open_cases,
         "waiting": _waits(found),
         "may_confirm": request.may(Permission.GIVE_BACK) and _waits(found),
         "reversals": list(found.reversals.order_by("pk")),

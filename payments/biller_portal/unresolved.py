@@ -76,7 +76,7 @@ class UnresolvedList(StaffPage, lists.ListPage[Attempt]):
             exported=False,
             nowrap=True,
         ),
-        lists.Moment("sent", "Last sent", "sent_at"),
+        lists.Moment("sent", "Last sent", "sent_at", shown=False),
         lists.Link(
             "account",
             "Account",
@@ -89,7 +89,7 @@ class UnresolvedList(StaffPage, lists.ListPage[Attempt]):
         lists.Tag("status", "Status", attempt_status, noun="attempt"),
         lists.Column("result", "Result", lambda one: in_words(one.result)),
         lists.Number("lookups", "Look-ups", "lookups"),
-        lists.Moment("looked_up", "Last look-up", "looked_up_at"),
+        lists.Moment("looked_up", "Last look-up", "looked_up_at", shown=False),
         lists.Column("route", "Route", "route"),
         lists.Link("case", "Case", lambda one: "Open case" if _open_case(one) else "", url=_case_url),
     )
@@ -257,17 +257,20 @@ def give_up(request: BillerRequest, command: str) -> HttpResponse:
     if len(may) > NAMED:
         facts.append(("And", f"{formats.number(len(may) - NAMED)} more"))
     waiting = len(found) - len(may)
+    none = f"None of the {kind} may be given up yet" if waiting else f"There are no {kind} to give up"
     context = {
-        "title": f"Give up {formats.number(len(may))} {kind}?",
+        "title": f"Give up {formats.number(len(may))} {kind}?" if may else none,
         "section": "runs",
         "question": cleanings.WHAT_TO_DO[command],
         "facts": facts,
         "warning": (
-            f"{formats.number(waiting)} more may not be given up yet: they were answered, or may still be acted on."
+            f"{formats.number(waiting)} {'may' if waiting == 1 else 'of them may'} not be given up yet: answered, or the"
+            " processor may still act on it. Each one’s own page says from when on it may."
             if waiting
             else ""
         ),
-        "form": form,
+        "nothing": not may,
+        "form": form if may or form.is_bound else None,
         "button": "Give them up",
         "danger": True,
         "back_url": reverse("biller-unresolved"),
@@ -290,11 +293,16 @@ def _give_up_verifications(request: BillerRequest) -> HttpResponse:
     if len(found) > NAMED:
         facts.append(("And", f"{formats.number(len(found) - NAMED)} more"))
     context = {
-        "title": f"Give up {formats.number(len(found))} {'verification' if len(found) == 1 else 'verifications'}?",
+        "title": (
+            f"Give up {formats.number(len(found))} {'verification' if len(found) == 1 else 'verifications'}?"
+            if found
+            else "There are no verifications to give up"
+        ),
         "section": "runs",
         "question": cleanings.WHAT_TO_DO[Command.VERIFY],
         "facts": facts,
-        "form": form,
+        "nothing": not found,
+        "form": form if found or form.is_bound else None,
         "button": "Give them up",
         "danger": True,
         "back_url": reverse("biller-unresolved"),

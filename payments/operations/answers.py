@@ -108,8 +108,10 @@ def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.d
                 f"""
                 INSERT INTO payments_case (biller_id, customer_id, attempt_id, kind, reason, state, closed_by, outcome)
                 SELECT a.biller_id, p.customer_id, a.id, %s,
-                       format('The processor answered %%s after the attempt had ended with %%s.', a.heard,
-                              CASE a.state WHEN 'abandoned' THEN 'no charge' ELSE (a.result %% {ANSWERED_OFFSET})::text END),
+                       format('The processor now says %%s; %%s.',
+                              CASE a.heard WHEN 0 THEN 'that it was carried out' ELSE 'result ' || a.heard END,
+                              CASE a.state WHEN 'abandoned' THEN 'here it was given up as not carried out'
+                              ELSE 'it said result ' || a.result %% {ANSWERED_OFFSET} || ' before' END),
                        'open', '', ''
                 FROM (
                     SELECT a.*, (g.given -> a.id::text ->> 0)::smallint AS heard

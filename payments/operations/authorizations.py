@@ -25,7 +25,7 @@ from billing.errors import Conflict, DomainError
 from billing.failpoints import failpoint
 from billing.models import Biller, Chunk, Run
 from payments.gateways.base import ChargeRequest, Command
-from payments.models import Payment, PaymentState, Route
+from payments.models import Case, CaseState, Payment, PaymentState, Route
 from payments.operations import answers, settlements
 from payments.operations.charges import ChargingStopped
 from payments.operations.routes import described, open_route
@@ -227,6 +227,11 @@ def _take_one(payment: Payment, command: Command, actor: Actor, now: datetime.da
         last = payment.attempts.order_by("sequence").values_list("command", flat=True).last()
         if state in {_ENDS[command], PaymentState.PROCESSING} and last == command:
             return None
+        if (
+            state == PaymentState.AUTHORIZED
+            and Case.objects.filter(attempt__payment=payment, state=CaseState.OPEN).exists()
+        ):
+            raise NotHeld("A case about this payment is open. Decide it first.")
         raise NotHeld
     audit.record(
         actor=actor,

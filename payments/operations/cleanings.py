@@ -31,19 +31,21 @@ WHAT_TO_DO: dict[str, str] = {
         " payment: take it again if the payer still wants it."
     ),
     Command.CHARGE: (
-        "Read the response files, twice. Then send the batch again while the processor recognises repeats. What is left"
-        " after that time: ask the processor, and decide with what it says."
+        "Read the response files, twice (manage.py recover --rfr; by itself every hour). What went in a batch: send it"
+        " again while the processor recognises repeats. What is left after that time: ask the processor, and decide with"
+        " what it says."
     ),
     Command.DEPOSIT: (
-        "Read the response files, twice. Then send the batch again while the processor recognises repeats. What is left"
-        " after that time: ask the processor, and decide. Given up, the money is still held, and the next run deposits it."
+        "Read the response files, twice (manage.py recover --rfr; by itself every hour). What went in a batch: send it"
+        " again while the processor recognises repeats. What is left after that time: ask the processor, and decide. Given"
+        " up, the money is still held, and the next run deposits it."
     ),
     Command.RELEASE: (
         "No money is taken by it. Give it up: the money is still held, and the next run releases it again."
     ),
     Command.REFUND: (
-        "Read the response files. What is left after the processor’s duplicate time: ask the processor, and decide. Given"
-        " up, the refund may be made again."
+        "Read the response files (manage.py recover --rfr; by itself every hour). What is left after the processor’s"
+        " duplicate time: ask the processor, and decide. Given up, the refund may be made again."
     ),
 }
 

@@ -547,7 +547,11 @@ def record_unbooked(*, case: Case, customer: Customer, evidence: str, actor: Act
     if case.facts.get("command") == Command.REFUND:
         raise CaseRefused("This gave money back, it took none. Write down what you found out.", field="outcome")
     if _uuid(case.key) is None or route is None or amount <= 0 or currency != case.biller.currency:
-        raise CaseRefused("The processor says too little of this charge for it to be recorded here.", field="outcome")
+        raise CaseRefused(
+            "This charge does not bear a name of ours in our currency: another system charges with the same merchant account."
+            " Record nothing here, and clear it up there.",
+            field="outcome",
+        )
     if customer.biller_id != case.biller_id:
         raise CaseRefused("There is no such account.", field="account")
     at = datetime.datetime.fromisoformat(case.facts["at"]) if "at" in case.facts else now

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import io
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from billing import formats
 from billing.actors import Actor
 from billing.models import AuditEntry, Biller, Customer, Membership, Role, Run
 from config.beat import write_table
 from config.celery import BEAT
 from payments import transmissions
 from payments.biller_portal.cases import DecideForm
-from payments.models import Attempt, Case, Payment, Route, UnresolvedReport
-from payments.operations import collections, daily_checks, recoveries
+from payments.gateways.base import Answer, Result
+from payments.models import Attempt, Case, Channel, Instrument, Payment, Route, UnresolvedReport
+from payments.operations import charges, collections, daily_checks, recoveries, settlements
 from payments.tasks import check_unresolved
 from tests.factories import make_autopay, make_biller, make_customer, make_instrument, make_invoice, make_route
 from tests.processor import Processor
@@ -95,6 +98,13 @@ def test_the_command_centre_shows_what_comes_what_was_and_what_is_unresolved(
         "Payments by runs", "1 taken in 14 days.", "$10.00 taken in 14 days.", "Charges", "$20.25", "History",
     ):  # fmt: skip
         assert words in shown, words
+    # What the biller does not want is not coming.
+    assert "Release what was not deposited" in shown and "Collect every open bill" not in shown
+    assert "Act on late bills" not in shown
+    Biller.objects.update(rebill_weekly=True, release_days=0)
+    wanted = read(client, page("biller-runs"))
+    assert "Collect every open bill" in wanted and "Mondays" in wanted
+    assert "Release what was not deposited" not in wanted
     # Whoever looks for something sees the list alone.
     assert "What comes next" not in read(client, page("biller-runs") + "?kind=collect")
     one = read(client, page("biller-run", run.pk))
@@ -126,7 +136,9 @@ def test_a_person_resolves_each_kind_on_its_page_and_what_is_refused_changes_not
     empty = client.post(page("biller-attempt-resolve", attempt.pk), {"outcome": "charged", "evidence": ""})
     assert empty.status_code == 422
     asked = read(client, page("biller-unresolved-give-up", "charge"))
-    assert "Give up 0 charges?" in asked and "1 more may not be given up yet" in asked
+    assert "None of the charges may be given up yet" in asked and "1 may not be given up yet: answered" in asked
+    assert "Give them up" not in asked
+    assert "There are no refunds to give up" in read(client, page("biller-unresolved-give-up", "refund"))
     assert (list(Attempt.objects.values()), list(Payment.objects.values()), Case.objects.count()) == before
 
     done = client.post(
@@ -189,6 +201,34 @@ def test_a_case_of_a_charge_that_only_the_processor_has_is_recorded_from_its_pag
     assert (case.state, case.customer_id) == ("done", customer.pk)
 
 
+def test_a_payment_leads_to_its_attempts_and_waits_while_a_case_about_it_is_open(
+    biller: Biller, processor: Processor
+) -> None:
+    owing(biller, processor, "84.10")
+    card = Instrument.objects.get()
+    payment = charges.pay(
+        customer=card.customer, amount=Decimal("84.10"), instrument=card, channel=Channel.CSR, actor=SYSTEM,
+        request_key="hold", authorize_only=True,
+    )  # fmt: skip
+    attempt = Attempt.objects.get()
+    settlements.settle(
+        biller=biller, answers=[Answer(str(attempt.pk), Result.HARD_DECLINE)], actor=SYSTEM, now=timezone.now()
+    )
+    case = Case.objects.get()
+    assert case.reason == "The processor now says result 8; it said result 0 before."
+    client = client_of(make_staff(biller))
+    shown = client.get(page("biller-payment", payment.pk)).content.decode()
+    assert page("biller-attempt", attempt.pk) in shown and page("biller-case", case.pk) in shown
+    assert "Release it" not in shown
+    assert "what the bank holds is given back by itself" in read(client, page("biller-case", case.pk))
+    before = list(Attempt.objects.values()), list(Payment.objects.values())
+    refused = client.post(page("biller-payment-release", payment.pk), follow=True)
+    assert "A case about this payment is open. Decide it first." in refused.content.decode()
+    assert (list(Attempt.objects.values()), list(Payment.objects.values())) == before
+    client.post(page("biller-case-close", case.pk), {"evidence": "The bank holds it."})
+    assert "Release it" in read(client, page("biller-payment", payment.pk))
+
+
 def test_a_case_of_a_refund_asks_whether_the_money_went_back(biller: Biller, processor: Processor) -> None:
     shown = str(DecideForm(command="refund"))
     assert "The money went back: record the refund" in shown
@@ -242,6 +282,10 @@ def test_the_daily_check_reports_once_and_tells_who_wants_it_and_nobody_where_no
     out = io.StringIO()
     call_command("check_unresolved", "--biller", biller.slug, stdout=out)
     assert "1 without a result, 84.10 USD, 0 cases" in out.getvalue()
+    with timezone.override(biller.zone):
+        assert f"oldest {formats.moment(morning - 2 * HOUR)}" in out.getvalue()
+    call_command("check_unresolved", "--biller", biller.slug, "--tell", stdout=out)
+    assert "0 told: today's report was mailed before" in out.getvalue()
 
 
 @pytest.mark.spec("PAY-13")
