@@ -95,6 +95,12 @@ def test_a_processor_silent_for_120_seconds_shows_in_the_command_centre_and_a_cl
     assert "Cards &lt;main&gt; has not answered since" in shown and "line down" in shown
     listed = client.get(page).content.decode()
     assert "Not answering" in listed and "line down" in listed and "Ask now" in listed
+    assert '<td data-label="Returns read up to">–</td>' in listed
+    Route.objects.filter(pk=route.pk).update(reversals_read_until=heard)
+    assert (
+        f'<td data-label="Returns read up to"><time datetime="{heard:%Y-%m-%dT%H:%M}'
+        in client.get(page).content.decode()
+    )
     assert str(elsewhere) not in listed
     assert "Ask now" not in reader.get(page).content.decode()
 
