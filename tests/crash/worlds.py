@@ -125,8 +125,13 @@ class World:
     living: ClassVar[float] = 0.25
     # So many work at once.
     workers: ClassVar[Sequence[int]] = (1, 1, 2, 3)
-    # What the processor does wrong; nothing stands for four things that the seed chooses.
-    faults: ClassVar[Sequence[str]] = ()
+    # What the processor and the CIS do wrong; nothing stands for what the seed chooses.
+    faults: ClassVar[Mapping[str, dict[str, Any]]] = {}
+    cis_faults: ClassVar[Sequence[dict[str, Any]]] = ()
+    # This share of the cards is declined for good.
+    declining: ClassVar[float] = 0.15
+    # So long the processor says that it may take to act on a request.
+    settle_seconds: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:
         self.random = random.Random(f"crash-{self.seed}")
@@ -178,7 +183,7 @@ class World:
                 "timeout": 0.25,
                 "batch_timeout": 0.25,
                 "connect_timeout": 2.0,
-                "settle_seconds": 0.5,
+                "settle_seconds": self.settle_seconds,
                 "dedupe_window": 168 if self.deduplicates else None,
                 "batch_limit": 1 if self.online else 5,
                 "concurrency": 2,
@@ -187,7 +192,7 @@ class World:
         tokens = self.processor.tokens(
             self.route.merchant,
             [
-                {"outcome": "hard_decline" if self.random.random() < 0.15 else "approve", "kind": "card"}
+                {"outcome": "hard_decline" if self.random.random() < self.declining else "approve", "kind": "card"}
                 for _ in range(self.customers)
             ],
         )
@@ -209,13 +214,13 @@ class World:
         self.without_autopay = cards[with_autopay:]
         self.cards = cards[: self.held]
         self.processor.control(duplicate_detection=self.deduplicates, seed=self.seed, faults=self._processor_faults())
-        self.cis.control(*steps.cis_rules(self.random, self.fault_rate), seed=self.seed)
+        self.cis.control(*(self.cis_faults or steps.cis_rules(self.random, self.fault_rate)), seed=self.seed)
 
     def _processor_faults(self) -> dict[str, dict[str, Any]]:
-        if self.fault_rate == 0.0:
-            return {}
-        chosen = self.faults or self.random.sample(PROCESSOR_FAULTS, k=4)
-        faults: dict[str, dict[str, Any]] = {name: {"probability": self.fault_rate / len(chosen)} for name in chosen}
+        if self.faults or self.fault_rate == 0.0:
+            return dict(self.faults)
+        chosen = self.random.sample(PROCESSOR_FAULTS, k=4)
+        faults: dict[str, dict[str, Any]] = {name: {"probability": self.fault_rate / 4} for name in chosen}
         if self.late:
             seconds = 0.3 if self.late == "within" else 0.9
             faults["drop_then_late"] = {"probability": self.fault_rate / 2, "seconds": seconds}
@@ -422,20 +427,16 @@ class World:
         self.cis.control()
         steps.pass_time(self.biller)
         deadline = time.monotonic() + HEAL_SECONDS
-        self._work_in_processes("heal", self.load, [""])
-        self._work_in_processes("heal", self.collect, [""])
-        self._work_in_processes("heal", self.pay_scheduled, [""])
-        self._work_in_processes("heal", self.read_returns, [""])
+        begin = _in_turn(self.load, self.collect, self.pay_scheduled, self.read_returns)
+        go_on = _in_turn(self.recover, self.read_returns, self.deposit, self.pay_scheduled, self.deliver)
+        self._work_in_processes("heal", begin, [""])
+        self._work_in_processes("heal", go_on, [""])
         while not self._quiet():
             if time.monotonic() > deadline:
                 raise AssertionError("the world does not come to rest: " + self.state())
             time.sleep(0.1)
             steps.pass_time(self.biller)
-            self._work_in_processes("heal", self.recover, [""])
-            self._work_in_processes("heal", self.read_returns, [""])
-            self._work_in_processes("heal", self.deposit, [""])
-            self._work_in_processes("heal", self.pay_scheduled, [""])
-            self._work_in_processes("heal", self.deliver, [""])
+            self._work_in_processes("heal", go_on, [""])
 
     def _quiet(self) -> bool:
         open_attempts = Attempt.objects.unfinished().filter(biller=self.biller)
@@ -579,6 +580,14 @@ class World:
                 *self.story,
             ]
         )
+
+
+def _in_turn(*works: Callable[[], None]) -> Callable[[], None]:
+    def work() -> None:
+        for one in works:
+            one()
+
+    return work
 
 
 def run(seed: int, processor: Processor, cis: Cis, **traits: Any) -> World:
