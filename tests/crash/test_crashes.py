@@ -19,7 +19,7 @@ from tests.crash.mutants import MUTANTS
 from tests.processor import Processor
 
 FIRST = int(os.environ.get("CRASH_FIRST", "1"))
-SEEDS = int(os.environ.get("CRASH_SEEDS", "25"))
+SEEDS = int(os.environ.get("CRASH_SEEDS", "50"))
 # A broken engine is caught within so many seeds, or the harness is not worth its name.
 ENOUGH = 3
 
