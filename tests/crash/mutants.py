@@ -390,25 +390,6 @@ def response_file_believed_too_early(patch: pytest.MonkeyPatch) -> None:
     rewrite(patch, recoveries, "abandon_absent", ("file.covers_until - settle_time", "file.covers_until"))
 
 
-def bill_claimed_without_looking_again(patch: pytest.MonkeyPatch) -> None:
-    """Choose the bills, and reserve them afterwards without a second look."""
-    rewrite(
-        patch,
-        collections,
-        "_claim",
-        ("UPDATE billing_item i SET reserved = i.open\n        FROM {_FROM}",
-         "SELECT i.id, i.customer_id, i.open, n.id::text, n.kind, n.token, n.route_id,"
-         " coalesce(nullif(c.display_number, ''), c.number), uuidv7()::text, uuidv7()::text,"
-         " n.declined_at > %s, n.debit_method, c.balance FROM billing_item i, {_FROM}"),
-        ("RETURNING i.id, i.customer_id, i.open, n.id::text, n.kind, n.token, n.route_id,\n"
-         "                  coalesce(nullif(c.display_number, ''), c.number), uuidv7()::text, uuidv7()::text,\n"
-         "                  n.declined_at > %s, n.debit_method, c.balance", ""),
-        ("[*params, declines.lately(now)]", "[declines.lately(now), *params]"),
-        ("return rows", "cursor.execute('SELECT pg_sleep(0.3)'); cursor.execute('UPDATE billing_item SET reserved = open"
-         " WHERE id = ANY(%s)', [[row[0] for row in rows]]); return rows"),
-    )  # fmt: skip
-
-
 def return_named_anew_on_each_reading(patch: pytest.MonkeyPatch) -> None:
     """Book a return again whenever it is read again."""
     rewrite(
@@ -453,7 +434,6 @@ MUTANTS: dict[Callable[[pytest.MonkeyPatch], None], dict[str, Any]] = {
     mark_taken_away_with_the_answer: _dying(("collect", "settle.recorded")),
     others_of_a_group_forgotten: {**_CALM, "household": 3, "customers": 9},
     group_asked_for_the_first_bill: {**_CALM, "household": 3, "customers": 9},
-    bill_claimed_without_looking_again: {**_CALM, "chunk_size": 6, "own_runs": True, "workers": (3,)},
     reservation_kept_by_what_failed: {**_CALM, "customers": 8, "declining": 0.5},
     reservation_given_up_by_what_is_held: {**_CALM, "held": 6},
     ledger_written_after_the_payment: _dying(("collect", "afterwards")),

@@ -16,18 +16,13 @@ from sms.models import Text
 from sms.operations import inbound
 from tests.cis import Cis
 from tests.crash import text_worlds, worlds
-from tests.crash.test_crashes import FIRST, SEEDS
+from tests.crash.test_crashes import ENOUGH, FIRST, SEEDS
 from tests.processor import Processor
 from tests.telephone import Telephone
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # In the suite, where every second counts, fewer than of the other worlds.
 TEXT_SEEDS = SEEDS if "CRASH_SEEDS" in os.environ else 5
-# A broken variant is caught within so many seeds.
-ENOUGH = 25
-
-# Where a hearer must die for the broken variants to do harm.
-HARMFUL = ("inbound.heard", "inbound.done", "inbound.answered", "modes.committed")
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +44,8 @@ def action_forgotten(patch: pytest.MonkeyPatch) -> None:
     """Take a text as dealt with when it is understood, before what it asks for is done."""
     note = inbound._note
 
-    def forget(text: Text, heard: Heard) -> None:
-        note(text, heard)
+    def forget(text: Text, heard: Heard, *, at_once: bool = False) -> None:
+        note(text, heard, at_once=at_once)
         text.state = "received"
 
     patch.setattr(inbound, "_note", forget)
@@ -62,17 +57,29 @@ def answered_anew(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif("CRASH_SEEDS" in os.environ, reason="a longer run of seeds was asked for")
-@pytest.mark.parametrize("mutant", [action_forgotten, answered_anew])
+@pytest.mark.parametrize(
+    ("mutant", "place"),
+    # Where every hearer must die for it to do harm.
+    [(action_forgotten, "inbound.heard"), (answered_anew, "inbound.answered")],
+    ids=["action_forgotten", "answered_anew"],
+)
 def test_broken_variant_is_caught(
-    mutant: object, processor: Processor, cis: Cis, telephone: Telephone, monkeypatch: pytest.MonkeyPatch
+    mutant: Callable[[pytest.MonkeyPatch], None],
+    place: str,
+    processor: Processor,
+    cis: Cis,
+    telephone: Telephone,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert callable(mutant)
     mutant(monkeypatch)
     monkeypatch.setattr(worlds, "HEAL_SECONDS", 6.0)
+    traits = {"points": {"hear": (place,)}, "nth": 1, "living": 0.0, "fault_rate": 0.0}
     for seed in range(1, ENOUGH + 1):
         try:
-            text_worlds.run(seed, processor, cis, telephone, points={**text_worlds.POINTS, "hear": HARMFUL}, nth=1)
+            text_worlds.run(seed, processor, cis, telephone, **traits)
+        except worlds.WorkerFailed:
+            raise
         except AssertionError as caught:
-            print(f"{mutant} caught by seed {seed}: {str(caught)[:300]}")
+            print(f"{mutant.__name__} caught by seed {seed}: {str(caught)[:300]}")
             return
-    pytest.fail(f"{mutant} was not caught in {ENOUGH} seeds")
+    pytest.fail(f"{mutant.__name__} was not caught in {ENOUGH} seeds")

@@ -110,6 +110,10 @@ WORKER_SECONDS = 60.0
 HEAL_SECONDS = 25.0
 
 
+class WorkerFailed(AssertionError):
+    """A worker ended with an error of its own, which its traceback on stderr tells."""
+
+
 @dataclass
 class World:
     """One seed's world."""
@@ -390,7 +394,7 @@ class World:
                 self.kills += killed
                 self.story.append(f"{step}: {plan or 'no kill'} {'killed' if killed else f'ended {status}'}")
                 if not killed and status != 0:
-                    raise AssertionError(f"a worker failed by itself: {self.story[-1]} (its traceback is above)")
+                    raise WorkerFailed(f"a worker failed by itself: {self.story[-1]} (its traceback is above)")
             elif time.monotonic() > deadline:
                 for one in children:
                     os.kill(one, signal.SIGKILL)
