@@ -6,6 +6,7 @@ Source: PAY-1, PAY-2, PAY-10; the design's five rules, 3 and 4.
 from __future__ import annotations
 
 import datetime
+import uuid
 from collections.abc import Iterable, Sequence
 
 from django.db import connection, transaction
@@ -65,6 +66,14 @@ def answers_of(results: Iterable[Answer | Lost]) -> list[Answer]:
     return answers
 
 
+def named_here(key: str) -> uuid.UUID | None:
+    """Read the processor's name of a message as the attempt's that we gave it; nothing where another system gave it one."""
+    try:
+        return uuid.UUID(key)
+    except ValueError:
+        return None
+
+
 def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.datetime) -> None:
     """Write 1000 + code on each open attempt that was answered, and commit (PAY-2).
 
@@ -107,12 +116,13 @@ def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.d
             cursor.execute(
                 f"""
                 INSERT INTO payments_case (biller_id, customer_id, attempt_id, kind, reason, state, closed_by, outcome)
-                SELECT a.biller_id, p.customer_id, a.id, %s,
+                SELECT d.* FROM (
+                SELECT a.biller_id, p.customer_id, a.id AS attempt_id, %s AS kind,
                        format('The processor now says %%s; %%s.',
                               CASE a.heard WHEN 0 THEN 'that it was carried out' ELSE 'result ' || a.heard END,
                               CASE a.state WHEN 'abandoned' THEN 'here it was given up as not carried out'
-                              ELSE 'it said result ' || a.result %% {ANSWERED_OFFSET} || ' before' END),
-                       'open', '', ''
+                              ELSE 'it said result ' || a.result %% {ANSWERED_OFFSET} || ' before' END)
+                       AS reason, 'open', '', ''
                 FROM (
                     SELECT a.*, (g.given -> a.id::text ->> 0)::smallint AS heard
                     FROM payments_attempt a, (SELECT %s::jsonb AS given) g
@@ -121,6 +131,12 @@ def record_answers(*, biller: Biller, answers: Sequence[Answer], now: datetime.d
                 JOIN payments_payment p ON p.id = a.payment_id
                 WHERE (a.state IN ('answered', 'applied') AND a.result %% {ANSWERED_OFFSET} <> a.heard)
                    OR (a.state = 'abandoned' AND a.heard = 0)
+                ) d
+                -- The same again, as a response file says it whenever it is read: somebody decided that, or is to.
+                WHERE NOT EXISTS (
+                    SELECT FROM payments_case k
+                    WHERE k.attempt_id = d.attempt_id AND k.kind = d.kind AND k.reason = d.reason
+                )
                 ON CONFLICT DO NOTHING
                 """,
                 [CaseKind.CONFLICTING_ANSWER, given, ids, biller.pk],

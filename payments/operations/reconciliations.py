@@ -45,6 +45,7 @@ from payments.models import (
     Tender,
 )
 from payments.operations import dues, groups, recoveries, reservations, settlements
+from payments.operations.answers import named_here
 from payments.operations.cases import CaseRefused, write_outcome
 from payments.operations.routes import open_route
 from payments.operations.settlements import Settled
@@ -183,7 +184,7 @@ def _compare(
         covered_until = file.covers_until
         ours, lost = _sort(biller, file.answers)
         named |= {attempt_id for attempt_id, _answer in ours}
-        named |= {attempt_id for key in file.unresolved if (attempt_id := _uuid(key)) is not None}
+        named |= {attempt_id for key in file.unresolved if (attempt_id := named_here(key)) is not None}
         undecided += file.unresolved
         tally.confirmed += _confirmed(biller, ours)
         tally.settled += settlements.settle(
@@ -195,7 +196,7 @@ def _compare(
         )
         for answer in lost:
             _find_again(biller, route, answer, tally, actor, now)
-            if (attempt_id := _uuid(answer.key)) is not None:
+            if (attempt_id := named_here(answer.key)) is not None:
                 named.add(attempt_id)
     if covered_from is None or covered_until is None:
         return f"The processor of {route} gave no response file since then."
@@ -218,7 +219,7 @@ def _compare(
 
 def _without_result(biller: Biller, gateway: Gateway, keys: Sequence[str]) -> int:
     """Count those of the keys that our book does not have, and that were not declined when they are asked for."""
-    ids = [pk for key in keys if (pk := _uuid(key)) is not None]
+    ids = [pk for key in keys if (pk := named_here(key)) is not None]
     known = {str(pk) for pk in Attempt.objects.filter(biller=biller, pk__in=ids).values_list("pk", flat=True)}
     lost = {key for key in keys if key not in known}
     with contextlib.suppress(OutcomeUnknown):
@@ -230,22 +231,15 @@ def _without_result(biller: Biller, gateway: Gateway, keys: Sequence[str]) -> in
 
 def _sort(biller: Biller, answers: Sequence[Answer]) -> tuple[list[tuple[uuid.UUID, Answer]], list[Answer]]:
     """Part the answers to our attempts from those that our book knows nothing of."""
-    by_id = {pk: answer for answer in answers if (pk := _uuid(answer.key)) is not None}
+    by_id = {pk: answer for answer in answers if (pk := named_here(answer.key)) is not None}
     known: set[uuid.UUID] = set()
     ids = list(by_id)
     for at in range(0, len(ids), _BATCH):
         some = Attempt.objects.filter(biller=biller, pk__in=ids[at : at + _BATCH])
         known |= set(some.values_list("pk", flat=True))
     ours = [(pk, answer) for pk, answer in by_id.items() if pk in known]
-    lost = [answer for answer in answers if _uuid(answer.key) not in known]
+    lost = [answer for answer in answers if named_here(answer.key) not in known]
     return ours, lost
-
-
-def _uuid(key: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(key)
-    except ValueError:
-        return None
 
 
 def _confirmed(biller: Biller, ours: Sequence[tuple[uuid.UUID, Answer]]) -> int:
@@ -306,7 +300,11 @@ def _find_again(
     if request is not None and request.command in {Command.VERIFY, Command.AUTHORIZE, Command.RELEASE}:
         tally.held += request.command == Command.AUTHORIZE
         return
-    if request is not None and request.command in {*_MOVES_MONEY, Command.REFUND} and _uuid(answer.key) is not None:
+    if (
+        request is not None
+        and request.command in {*_MOVES_MONEY, Command.REFUND}
+        and named_here(answer.key) is not None
+    ):
         begin = _begin_refund if request.command == Command.REFUND else _begin
         made = begin(biller, route, answer, request, actor, now)
         if made:
@@ -414,7 +412,7 @@ def _write(
 
 def _identity(request: ChargeRequest) -> dict[str, uuid.UUID]:
     """Give the payment's own id back to it, by which the biller's system knows it, unless another has it now."""
-    lost = _uuid(request.payment)
+    lost = named_here(request.payment)
     if lost is None or Payment.objects.filter(pk=lost).exists():
         return {}
     return {"id": lost}
@@ -485,13 +483,13 @@ def _begin_refund(
         processor_reference=request.reference,
     )
     # By the payment that went along, where our book has it: no index has the processor's references.
-    with_it = _uuid(request.payment)
+    with_it = named_here(request.payment)
     told = Payment.objects.filter(pk=with_it, biller=biller).first() if with_it else None
     charge = (charges.filter(payment_id=told.leading_id).first() if told else None) or charges.first()
     if charge is None:
         return False
     # A charge of a group says only by the payment that went along which of them was given back.
-    asked = _uuid(request.payment) if charge.covers > 1 else charge.payment_id
+    asked = named_here(request.payment) if charge.covers > 1 else charge.payment_id
     if asked is None:
         return False
     payment = Payment.objects.filter(pk=asked, biller=biller).select_for_update(of=("self",), no_key=True).first()
@@ -546,7 +544,7 @@ def record_unbooked(*, case: Case, customer: Customer, evidence: str, actor: Act
     amount, currency = Decimal(case.facts.get("amount") or 0), case.facts.get("currency", "")
     if case.facts.get("command") == Command.REFUND:
         raise CaseRefused("This gave money back, it took none. Write down what you found out.", field="outcome")
-    if _uuid(case.key) is None or route is None or amount <= 0 or currency != case.biller.currency:
+    if named_here(case.key) is None or route is None or amount <= 0 or currency != case.biller.currency:
         raise CaseRefused(
             "This charge does not bear a name of ours in our currency: another system charges with the same merchant account."
             " Record nothing here, and clear it up there.",

@@ -301,7 +301,7 @@ def test_another_customers_method_is_refused(processor: Processor) -> None:
 @pytest.mark.spec("PAY-10")
 def test_late_contradiction_changes_nothing_and_opens_a_case(processor: Processor) -> None:
     from payments.gateways.base import Answer
-    from payments.operations import settlements
+    from payments.operations import cases, settlements
 
     instrument = setting(processor)
     pay(instrument)
@@ -313,7 +313,22 @@ def test_late_contradiction_changes_nothing_and_opens_a_case(processor: Processo
         now=NOON,
     )
     assert books() == before
-    assert Case.objects.get().kind == "conflict"
+    case = Case.objects.get()
+    assert (case.kind, case.reason) == ("conflict", "The processor now says result 8; it said result 0 before.")
+    # A response file says the same whenever it is read: what somebody decided stays decided.
+    cases.close_conflict(case=case, outcome="Theirs is wrong.", actor=Actor.system("Dana"), now=NOON)
+    for result in (8, 8, 5, 5):
+        settlements.settle(
+            biller=instrument.customer.biller,
+            answers=[Answer(str(Attempt.objects.get().pk), result)],
+            actor=Actor.system("test"),
+            now=NOON,
+        )
+    assert list(Case.objects.order_by("opened_at").values_list("state", "reason")) == [
+        ("done", "The processor now says result 8; it said result 0 before."),
+        ("open", "The processor now says result 5; it said result 0 before."),
+    ]
+    assert books() == before
 
 
 def recover(instrument: Instrument) -> recoveries.Recovered:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from billing.actors import Actor, Requestor
 from billing.models import AuditEntry, Biller, Chunk, Item
-from payments.gateways.base import Command
+from payments.gateways.base import ChargeRequest, Command
 from payments.models import Attempt, Case, Channel, Checkpoint, Instrument, Payment, Route
 from payments.operations import charges, cleanings, collections, deposits, recoveries
 from payments.operations.cases import CaseRefused
@@ -121,6 +121,31 @@ def test_summary_counts_by_kind_age_and_whether_it_was_answered(biller: Biller, 
     listed = clean("--biller", biller.slug, "--list", "charge", "--limit", "1")
     assert str(answered.pk) in listed or str(Attempt.objects.get(amount=Decimal("10.00")).pk) in listed
     assert "batch" in listed and "  1" not in listed.splitlines()[1]
+
+
+@pytest.mark.spec("PAY-10")
+def test_what_another_system_charges_with_the_same_merchant_account_keeps_no_file_from_being_read(
+    biller: Biller, processor: Processor
+) -> None:
+    owing(biller, processor)
+    processor.strike("drop_after")
+    collect(biller)
+    route = Route.objects.get()
+    list(
+        processor.gateway(route.merchant).send(
+            [
+                ChargeRequest(
+                    "order 4711", Command.CHARGE, Decimal("31.00"), "USD", processor.token(route.merchant), "card",
+                    "internet",
+                )
+            ]
+        )
+    )  # fmt: skip
+    processor.close_response_file(route.merchant)
+    read = recoveries.read_response_files(biller=biller, actor=DANA)
+    assert (read.settled.posted, read.settled.posted_total, read.waiting) == (1, Decimal("84.10"), 0)
+    assert Payment.objects.get().state == "posted"
+    assert not Case.objects.exists()
 
 
 @pytest.mark.spec("PAY-9")
