@@ -261,7 +261,7 @@ def give_up(request: BillerRequest, command: str) -> HttpResponse:
     context = {
         "title": f"Give up {formats.number(len(may))} {kind}?" if may else none,
         "section": "runs",
-        "question": cleanings.WHAT_TO_DO[command],
+        "question": cleanings.WHAT_TO_DO[command] if found else "",
         "facts": facts,
         "warning": (
             f"{formats.number(waiting)} {'may' if waiting == 1 else 'of them may'} not be given up yet: answered, or the"
@@ -299,7 +299,7 @@ def _give_up_verifications(request: BillerRequest) -> HttpResponse:
             else "There are no verifications to give up"
         ),
         "section": "runs",
-        "question": cleanings.WHAT_TO_DO[Command.VERIFY],
+        "question": cleanings.WHAT_TO_DO[Command.VERIFY] if found else "",
         "facts": facts,
         "nothing": not found,
         "form": form if found or form.is_bound else None,

@@ -17,13 +17,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from billing import audit
 from billing.actors import Actor
 from billing.errors import DomainError
 from billing.models import Biller, Customer
 from payments.gateways.base import Gateway, InstrumentDetails, Refused
-from payments.models import AutoPayEnrolment, Instrument, InstrumentState, Route, ScheduledPayment
+from payments.models import AutoPayEnrolment, Instrument, InstrumentKind, InstrumentState, Route, ScheduledPayment
+from payments.operations import charges
 from payments.operations.routes import open_route
 
 LONGEST = 120
@@ -85,7 +87,7 @@ def migrate(
     ``limit`` is the most methods. The new processor is asked what each new token is: one of another kind or other last four
     digits moves nothing. Any number of times.
 
-    :raises MigrationRefused: the routes are one, or the new one is not active.
+    :raises MigrationRefused: the routes are one, the new one is not active, or there is no such account.
     :raises GatewayError: the new processor does not answer; what was moved before stays moved.
     """
     if old.pk == new.pk:
@@ -94,7 +96,10 @@ def migrate(
         raise MigrationRefused("The new route is switched off.")
     rows = Instrument.objects.on_file().filter(biller=biller, route=old).select_related("customer").order_by("pk")
     if account:
-        rows = rows.filter(customer__number=account)
+        chosen = Customer.objects.filter(Q(number=account) | Q(display_number=account), biller=biller)
+        if not chosen.exists():
+            raise MigrationRefused(f"There is no account {account}.")
+        rows = rows.filter(customer__in=chosen)
     if start is not None:
         rows = rows.filter(created_at__date__gte=start)
     if end is not None:
@@ -109,6 +114,11 @@ def migrate(
         found = _described(gateway, pairs[instrument.token], known)
         if isinstance(found, InstrumentDetails) and (found.kind, found.last4) != (instrument.kind, instrument.last4):
             found = "The new token stands for another card or account."
+        elif (
+            isinstance(found, InstrumentDetails)
+            and charges.TENDER_OF[InstrumentKind(instrument.kind)] not in new.tenders
+        ):
+            found = "The new route takes no such method."
         if isinstance(found, str):
             done.left.append((instrument, found))
             continue

@@ -781,7 +781,7 @@ def test_a_case_without_evidence_or_right_or_twice_stays_as_it_is(
         assert client.post(url, {"outcome": "charged", "evidence": "  "}).status_code == 422
         assert client.post(url, {"evidence": "x"}).status_code == 422
         assert csr.post(url, {"outcome": "charged", "evidence": "x"}).status_code == 403
-    assert "A biller administrator decides" in csr.get(page("biller-case", case.pk)).content.decode()
+    assert "A supervisor or biller administrator decides" in csr.get(page("biller-case", case.pk)).content.decode()
     client.post(url, {"outcome": "charged", "evidence": "Report"})
     with nothing_changes(Case):
         assert client.post(url, {"outcome": "not_charged", "evidence": "Other report"}).status_code == 422

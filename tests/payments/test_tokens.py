@@ -88,6 +88,15 @@ def test_options_narrow_and_another_card_moves_nothing(biller: Biller, processor
     pairs[cards[2].token] = processor.token("new", last4="9999")
     file = write(tmp_path / "tokens.csv", pairs)
     day = str((timezone.now() - datetime.timedelta(days=60)).date())
+    with pytest.raises(CommandError, match="There is no account 4711"):
+        moved(biller, file, "--account", "4711")
+    # A route that takes no cards would leave them where nothing charges them.
+    Route.objects.filter(name="New").update(tenders=["ach"])
+    assert moved(biller, file, "--limit", "1") == [
+        f"left      account {cards[0].customer.shown_number}  {cards[0]}  The new route takes no such method.",
+        f"{biller}: 0 moved, 1 left, 0 not in the file",
+    ]
+    Route.objects.filter(name="New").update(tenders=["card", "ach"])
     assert moved(biller, file, "--end", day) == [f"{biller}: 1 moved, 0 left, 0 not in the file"]
     assert moved(biller, file, "--account", cards[2].customer.number, "--start", day) == [
         f"left      account {cards[2].customer.shown_number}  {cards[2]}  The new token stands for another card or account.",
