@@ -60,7 +60,7 @@ EVERY = {
 }
 # What plans runs, once the bills are there.
 PLANS = ("Collect what is due", "Make scheduled payments", "Deposit what was authorized")
-START_SECONDS, LOAD_SECONDS, REST_SECONDS, ANSWER_SECONDS = 60.0, 60.0, 120.0, 10.0
+START_SECONDS, LOAD_SECONDS, REST_SECONDS, ANSWER_SECONDS = 120.0, 120.0, 240.0, 10.0
 SKEW = 7200.0
 REFUSED = 422
 # The code of a refusal that says that the same call is at work.

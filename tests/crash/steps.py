@@ -58,11 +58,11 @@ def deliver() -> None:
 
 def pass_time(biller: Biller) -> None:
     """Let time pass: what waits for its next try is due, claims of dead processes have run out, breakers are closed."""
-    InvoiceFile.objects.filter(biller=biller).update(claimed_at=timezone.now() - datetime.timedelta(hours=1))
-    Chunk.objects.filter(biller=biller).update(claimed_at=timezone.now() - datetime.timedelta(hours=1))
-    Record.objects.filter(biller=biller, state="sending").update(
-        claimed_at=timezone.now() - datetime.timedelta(hours=1)
-    )
+    # Longer ago than any clock here is wrong.
+    long_ago = timezone.now() - datetime.timedelta(hours=4)
+    InvoiceFile.objects.filter(biller=biller).update(claimed_at=long_ago)
+    Chunk.objects.filter(biller=biller).update(claimed_at=long_ago)
+    Record.objects.filter(biller=biller, state="sending").update(claimed_at=long_ago)
     Record.objects.filter(biller=biller, state__in=["waiting", "retrying", "failed"]).update(
         due_at=timezone.now(), state="waiting"
     )

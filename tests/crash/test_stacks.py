@@ -19,7 +19,7 @@ from tests.crash.stacks import Servers
 
 FIRST = int(os.environ.get("CRASH_FIRST", "1"))
 SEEDS = int(os.environ.get("CRASH_STACKS", "1"))
-PATIENCE = 400.0  # seconds
+PATIENCE = 600.0  # seconds
 
 
 @pytest.fixture(scope="module")
