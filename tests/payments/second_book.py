@@ -2,7 +2,9 @@
 
 Bills are paid oldest first. What is held for a payment on its way is nobody else's. What goes back takes the payment's own
 credit first, then what it had paid, the newest bill first. A soft decline is tried again on days counted from the first one;
-a hard one sets the card aside wherever it is on file; the card networks allow so many declines in a day and in thirty.
+a hard one sets the card aside wherever it is on file; the networks allow so many declines in a day and in thirty. A bank
+debit that was posted waits for two banking days; a bank may return it at any time. Fees are owed beside the bills, are never
+taken by AutoPay, and are taken back once.
 """
 
 from __future__ import annotations
@@ -10,22 +12,60 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 ZERO = Decimal("0.00")
 DAY = datetime.timedelta(days=1)
 RETRY_DAYS = (1, 3)
-PER_DAY, PER_MONTH = 2, 5
 LEAST = Decimal("2.00")
+# How often a card or a bank account may be tried in a day and in thirty once it was declined.
+LIMITS: dict[str, tuple[int | None, int]] = {"card": (2, 5), "bank": (None, 3)}
+CONFIRMED_AFTER = 2
+
+# What is charged for a payment that fails, for a debit that a bank returns, and for a bill that is late.
+FAILED_FEE, FAILED_LEAST = Decimal("7.50"), Decimal("10.00")
+RETURNED_PERCENT, RETURNED_LEAST, RETURNED_MOST = Decimal(10), Decimal("2.00"), Decimal("5.00")
+LATE_DAYS, LATE_FEE, LATE_LEAST = 2, Decimal("1.25"), Decimal("10.00")
+LATE_FOR = 90 * DAY
 
 # What the simulated processor's own words mean.
 APPROVED, SOFT, HARD = {"100"}, {"302"}, {"301", "303"}
 NOBODY_ASKED = {"101", "500", "503", ""}
+# What banks give for a return: for want of funds or of an account, and for good.
+FOR_MONEY, FOR_GOOD = {"R01", "R02", "R03"}, {"R02", "R03", "R07", "R10", "R29"}
+
+_HOLIDAYS = {(1, 1), (6, 19), (7, 4), (11, 11), (12, 25)}
+# Month, day of the week, and which of these in the month.
+_MOVING = {(1, 0, 3), (2, 0, 3), (9, 0, 1), (10, 0, 2), (11, 3, 4)}
+
+
+def banking_day(day: datetime.date) -> bool:
+    """Say whether the Federal Reserve moves money on a day."""
+    if day.weekday() > 4 or (day.month, day.day) in _HOLIDAYS:
+        return False
+    sunday = day - DAY
+    if day.weekday() == 0 and (sunday.month, sunday.day) in _HOLIDAYS:
+        return False
+    if (day.month, day.weekday(), (day.day + 6) // 7) in _MOVING:
+        return False
+    return not (day.month == 5 and day.weekday() == 0 and day.day > 24)
+
+
+def banking_days_after(day: datetime.date, count: int) -> datetime.date:
+    """Give the banking day that is so many of them after a day."""
+    while count:
+        day += DAY
+        count -= 1 if banking_day(day) else 0
+    return day
 
 
 @dataclass(eq=False)
 class Bill:
-    """One bill; ``on`` is the day on which AutoPay takes it, ``first`` that of its first decline."""
+    """One bill, or a fee; ``on`` is the day on which AutoPay takes it, ``first`` that of its first decline.
+
+    ``fee`` says of a fee what it is for, and of which payment or bill; its ``item`` is none until it has been found. ``off`` is
+    what of it was taken back while it was open. ``late`` says of a bill that a fee was charged because it is late.
+    """
 
     item: int
     amount: Decimal
@@ -34,10 +74,14 @@ class Bill:
     first: datetime.date | None = None
     held: dict[str, Decimal] = field(default_factory=dict)
     paid: dict[str, Decimal] = field(default_factory=dict)
+    fee: tuple[str, str] | None = None
+    off: Decimal = ZERO
+    waived: bool = False
+    late: bool = False
 
     @property
     def open(self) -> Decimal:
-        return self.amount - sum(self.paid.values(), ZERO)
+        return self.amount - sum(self.paid.values(), ZERO) - self.off
 
     @property
     def reserved(self) -> Decimal:
@@ -46,9 +90,10 @@ class Bill:
 
 @dataclass(eq=False)
 class Token:
-    """A card as the processor knows it: how it behaves, and when it was declined."""
+    """A card or a bank account as the processor knows it: how it behaves, and when it was declined."""
 
     name: str
+    kind: str = "card"
     outcome: str = "approve"
     declined: list[datetime.datetime] = field(default_factory=list)
     last: datetime.datetime | None = None
@@ -56,7 +101,7 @@ class Token:
 
 @dataclass(eq=False)
 class Card:
-    """A card on file at one account: active, bad or removed."""
+    """A card or a bank account on file at one account: active, bad or removed."""
 
     id: str
     who: int
@@ -66,7 +111,11 @@ class Card:
 
 @dataclass(eq=False)
 class Paying:
-    """A payment, and what became of it; ``parts`` are what it holds or pays of bills, ``last`` its last message after the first."""
+    """A payment, and what became of it; ``parts`` are what it holds or pays of bills, ``last`` its last message after the first.
+
+    ``confirmation`` is that of a bank debit, which waits ``until`` a day; ``foretold`` is what a person said that the bank
+    returned, and the bank has not said yet.
+    """
 
     id: str
     who: int
@@ -84,6 +133,9 @@ class Paying:
     disputed: bool = False
     returned: bool = False
     last: str = ""
+    confirmation: str = ""
+    until: datetime.date | None = None
+    foretold: Decimal = ZERO
 
 
 @dataclass(eq=False)
@@ -133,11 +185,16 @@ class SecondBook:
     tries: dict[str, Try] = field(default_factory=dict)
     later: list[Later] = field(default_factory=list)
     losses: Decimal = ZERO
+    # What of fees was taken back after it had been paid, or while it was being paid, by account.
+    waived: dict[int, Decimal] = field(default_factory=dict)
+    # Until when banks were asked for returns, and since when bills may be late.
+    asked_until: datetime.date | None = None
+    late_from: datetime.date | None = None
 
     # --- What is due
 
     def credit(self, who: int) -> Decimal:
-        return sum((one.credit for one in self.payments.values() if one.who == who), ZERO)
+        return sum((one.credit for one in self.payments.values() if one.who == who), self.waived.get(who, ZERO))
 
     def owed(self, who: int) -> Decimal:
         return sum((bill.open for bill in self.bills[who]), ZERO)
@@ -197,7 +254,8 @@ class SecondBook:
             wanted = [
                 bill
                 for bill in bills
-                if bill.open >= least
+                if bill.fee is None
+                and bill.open >= least
                 and not bill.reserved
                 and (rebill or (bill.on is not None and today - DAY <= bill.on <= today))
             ]
@@ -245,9 +303,10 @@ class SecondBook:
                 and one.command in {"charge", "authorize"}
             ),
         ]
-        in_day = sum(moment > now - DAY for moment in tried)
-        in_month = sum(moment > now - 30 * DAY for moment in tried)
-        return max(0, min(PER_DAY - in_day, PER_MONTH - in_month))
+        per_day, per_month = LIMITS[token.kind]
+        in_month = per_month - sum(moment > now - 30 * DAY for moment in tried)
+        in_day = in_month if per_day is None else per_day - sum(moment > now - DAY for moment in tried)
+        return max(0, min(in_day, in_month))
 
     # --- What happens
 
@@ -285,13 +344,15 @@ class SecondBook:
             paying.state = "authorized"
         elif passed:
             paying.charge = key
-            self.post(paying)
+            self.post(paying, today)
         else:
             self.fail(paying, one, code, today, now)
 
-    def post(self, paying: Paying) -> None:
-        """Pay what was held; the rest is the customer's credit."""
+    def post(self, paying: Paying, today: datetime.date) -> None:
+        """Pay what was held; the rest is the customer's credit. What a bank moves has yet to be made good."""
         paying.state = "posted"
+        if paying.card is not None and paying.card.token.kind == "bank":
+            paying.confirmation, paying.until = "waiting", banking_days_after(today, CONFIRMED_AFTER)
         for bill, part in paying.parts.items():
             del bill.held[paying.id]
             bill.paid[paying.id] = part
@@ -318,17 +379,63 @@ class SecondBook:
             if one.command in {"charge", "authorize"}:
                 token.declined.append(one.made)
             if code in HARD:
-                for card in self.all_cards():
-                    if card.token is token and card.state == "active":
-                        card.state = "bad"
+                self._set_aside(token)
+        tried_again = code in SOFT and paying.channel == 3 and any(bill.open and bill.on for bill in paying.parts)
+        if code in SOFT | HARD and paying.amount >= FAILED_LEAST and not tried_again:
+            self._charge(paying.who, FAILED_FEE, "failed", paying.id)
         self._scheduled(paying, "failed" if asked else "scheduled")
+
+    def _set_aside(self, token: Token) -> None:
+        for card in self.all_cards():
+            if card.token is token and card.state == "active":
+                card.state = "bad"
+
+    def _charge(self, who: int, amount: Decimal, what: str, of: str) -> None:
+        self.bills[who].append(Bill(0, amount, datetime.date.max, None, fee=(what, of)))
+
+    def found(self, items: dict[tuple[str, str], int]) -> None:
+        """Give fees that were just charged their items, by what each is for."""
+        for bills in self.bills.values():
+            for bill in bills:
+                if bill.fee is not None and not bill.item:
+                    bill.item = items.get(bill.fee, 0)
+            bills.sort(key=lambda bill: bill.item)
+
+    def waive(self, who: int, fee: Bill) -> None:
+        """Take a fee back: what is open of it and held by nobody is owed no more, the rest is the customer's credit."""
+        fee.waived, fee.off = True, fee.open - fee.reserved
+        self.waived[who] = self.waived.get(who, ZERO) + fee.amount - fee.off
+
+    def act_on_late(self, today: datetime.date) -> tuple[int, Decimal]:
+        """Charge once for each bill that is late by so many days, credits taken off the oldest first; gives number and sum."""
+        assert self.late_from is not None
+        last = today - LATE_DAYS * DAY
+        first = max(self.late_from, last - LATE_FOR)
+        count = 0
+        for who, bills in self.bills.items():
+            on_its_way = any(one.paying.who == who for one in self.tries.values())
+            if on_its_way or any(one.who == who for one in self.standing("authorized")):
+                continue
+            owed = -self.credit(who)
+            for bill in sorted((bill for bill in bills if bill.fee is None), key=lambda bill: (bill.due, bill.item)):
+                owed += bill.open
+                if (
+                    first <= bill.due <= last
+                    and min(bill.open, owed) >= LATE_LEAST
+                    and not bill.reserved
+                    and not bill.late
+                ):
+                    bill.late = True
+                    self._charge(who, LATE_FEE, "late", str(bill.item))
+                    count += 1
+        return count, count * LATE_FEE
 
     def _scheduled(self, paying: Paying, state: str) -> None:
         for later in self.later:
             if later.paying is paying and later.state == "processing":
                 later.state = state
 
-    def back(self, paying: Paying, amount: Decimal) -> Decimal:
+    def back(self, paying: Paying, amount: Decimal, why: str = "given_back") -> Decimal:
         """Take an amount back from a payment; gives what is nobody's debt, because more went back than was paid."""
         loss = max(ZERO, amount - (paying.amount - paying.undone))
         amount -= loss
@@ -344,21 +451,51 @@ class SecondBook:
                 amount -= part
         assert amount == 0
         paying.state = "reversed" if paying.undone == paying.amount else "posted"
+        if paying.state == "reversed" and paying.confirmation == "waiting":
+            paying.confirmation = why
         self.losses += loss
         return loss
 
-    def returned(self, paying: Paying, amount: Decimal, now: datetime.datetime) -> None:
-        """Take a debit back that the bank returned; it counts as a decline of its card, once."""
-        self.back(paying, amount)
+    def returned(self, paying: Paying, amount: Decimal, code: str, now: datetime.datetime) -> None:
+        """Take a debit back that the bank returned; it counts as a decline of its card, once.
+
+        What a person had told of before has been taken back already.
+        """
+        amount -= paying.foretold
+        paying.foretold = ZERO
+        booked = amount - self.back(paying, amount, "failed")
+        if booked and code in FOR_MONEY and paying.card is not None and paying.card.token.kind == "bank":
+            of_it = (paying.amount * RETURNED_PERCENT / 100).quantize(Decimal("0.01"), ROUND_HALF_UP)
+            self._charge(paying.who, max(RETURNED_LEAST, min(RETURNED_MOST, of_it)), "returned", paying.id)
         if paying.card is not None:
             paying.card.token.last = now
-            if not paying.returned:
-                paying.card.token.declined.append(paying.made)
+            if code in FOR_GOOD:
+                self._set_aside(paying.card.token)
+        self._declined_by_return(paying)
+
+    def _declined_by_return(self, paying: Paying) -> None:
+        if paying.card is not None and not paying.returned:
+            paying.card.token.declined.append(paying.made)
         paying.returned = True
+
+    def said_to_have_failed(self, paying: Paying) -> None:
+        """Take a person's word that the bank did not make a debit good: all that is left of it goes back."""
+        paying.foretold = paying.amount - paying.undone
+        self.back(paying, paying.foretold, "failed")
+        self._declined_by_return(paying)
+
+    def to_confirm(self, today: datetime.date) -> list[Paying]:
+        """What no return came for in its days, banks having been asked after them."""
+        return [
+            one
+            for one in self.payments.values()
+            if one.confirmation == "waiting" and one.until is not None and one.until < today
+            and self.asked_until is not None and self.asked_until > one.until
+        ]  # fmt: skip
 
     def charged_back(self, paying: Paying, amount: Decimal) -> None:
         """Take a chargeback back from a payment."""
-        paying.charged_back += amount - self.back(paying, amount)
+        paying.charged_back += amount - self.back(paying, amount, "failed")
 
     def won(self, paying: Paying, amount: Decimal) -> None:
         """Give a payment what a chargeback had taken of it; it is the customer's credit."""
@@ -373,7 +510,7 @@ class SecondBook:
         """Have AutoPay take what is open from today on, each bill on its day."""
         for bill in self.bills[who]:
             on = max(bill.on or bill.due, today)
-            if bill.open and on != bill.on:
+            if bill.fee is None and bill.open and on != bill.on:
                 bill.on, bill.first = on, None
 
     # --- Looking around

@@ -14,7 +14,7 @@ import datetime
 import itertools
 import os
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -31,18 +31,20 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from billing import failpoints, tenancy
 from billing.actors import Actor, Requestor
 from billing.errors import Conflict, DomainError
-from billing.models import Chunk, Customer, Item
+from billing.models import Chunk, Customer, Entry, Item
 from payments.books import CHECKS, Check
 from payments.gateways.base import Answer
 from payments.models import (
     Attempt,
     Case,
     Channel,
+    Fee,
     Instrument,
     Payment,
     RetryLimit,
     Reversal,
     ScheduledPayment,
+    UnconfirmedPayment,
     Verification,
 )
 from payments.operations import (
@@ -50,9 +52,13 @@ from payments.operations import (
     cases,
     charges,
     collections,
+    confirmations,
     deposits,
     enrolments,
+    fee_rules,
+    fees,
     instruments,
+    late_bills,
     recoveries,
     refunds,
     releases,
@@ -68,12 +74,21 @@ from tests.invoice_files import Bill as FileBill
 from tests.invoice_files import load, name_of, receive, write
 from tests.payments.second_book import (
     APPROVED,
+    CONFIRMED_AFTER,
     DAY,
+    FAILED_FEE,
+    FAILED_LEAST,
+    LATE_DAYS,
+    LATE_FEE,
+    LATE_LEAST,
     LEAST,
-    PER_DAY,
-    PER_MONTH,
+    LIMITS,
     RETRY_DAYS,
+    RETURNED_LEAST,
+    RETURNED_MOST,
+    RETURNED_PERCENT,
     ZERO,
+    Bill,
     Card,
     Later,
     Paying,
@@ -130,10 +145,12 @@ MOVES = {
     "payments_case": {"open": {"done"}},
     "payments_instrument": {"active": {"bad", "removed"}, "bad": {"active", "removed"}},
     "payments_allocation": {"pending": {"posted", "void"}, "posted": {"void"}},
+    "payments_unconfirmedpayment": {"waiting": {"confirmed", "failed", "given_back"}},
 }
 WATCHED = (
     "payments_payment", "payments_attempt", "payments_checkpoint", "payments_allocation", "payments_authorization",
     "payments_reversal", "payments_scheduledpayment", "payments_case", "payments_instrument", "payments_autopayenrolment",
+    "payments_unconfirmedpayment", "payments_fee", "payments_feewaiver", "payments_latebill",
     "billing_item", "billing_customer", "billing_posting", "billing_entry", "billing_notice", "datapump_record",
 )  # fmt: skip
 
@@ -155,7 +172,7 @@ def _try(act: Callable[[], _Given]) -> tuple[str, _Given | None]:
 
 
 class EveryRule(RuleBasedStateMachine):
-    """A few accounts of one biller, their cards, a processor that may be wrong, and workers that may die."""
+    """A few accounts of one biller, their cards and bank accounts, a processor that may be wrong, and workers that may die."""
 
     processor: Processor
 
@@ -175,12 +192,14 @@ class EveryRule(RuleBasedStateMachine):
         # What banks moved of each payment, and the messages whose outcome the second book has.
         self.moved: dict[str, Decimal] = {}
         self.ended: set[str] = set()
+        # Since when the processor may hold a message that it has not acted on.
+        self.held_since: datetime.datetime | None = None
 
     @initialize(deduplicates=st.booleans(), in_batches=st.booleans(), chunk_size=st.sampled_from([1, 2, 100]))
     def begin(self, deduplicates: bool, in_batches: bool, chunk_size: int) -> None:
         self.deduplicates, self.chunk_size = deduplicates, chunk_size
         for row in RetryLimit.objects.all():
-            row.per_day, row.per_month = PER_DAY, PER_MONTH
+            row.per_day, row.per_month = LIMITS["bank" if row.brand == "bank" else "card"]
             row.save()
         self.biller = make_biller(
             time_zone="UTC", balance_forward=False, retry_days=list(RETRY_DAYS), minimum_collected=LEAST,
@@ -198,22 +217,42 @@ class EveryRule(RuleBasedStateMachine):
                 "dedupe_window": WINDOW.total_seconds() / 3600 if deduplicates else None,
                 "batch_limit": 100 if in_batches else 1,
             },
+            confirmation_days=CONFIRMED_AFTER,
         )
         self.customers = [make_customer(self.biller) for _ in ACCOUNTS]
         self.who_is = {customer.pk: who for who, customer in enumerate(self.customers)}
-        self.book = SecondBook(bills={who: [] for who in ACCOUNTS})
+        self.book = SecondBook(bills={who: [] for who in ACCOUNTS}, late_from=self.today)
+        self._charge_fees()
         self._set_clock()
-        shared = Token(self.processor.token(self.route.merchant))
+        shared = self._token("card")
         for who in ACCOUNTS:
-            # The first two accounts have one card in common.
-            token = shared if who < 2 else Token(self.processor.token(self.route.merchant))
+            # The first two accounts have one card in common; the others pay from bank accounts, the last by card as well.
             self.book.cards[who], self.book.autopay[who] = [], None
-            self._put_on_file(who, token)
+            self._put_on_file(who, shared if who < 2 else self._token("bank"))
+        self._put_on_file(3, self._token("card"))
         for who in ACCOUNTS[:3]:
             self._enrol(who, self.book.cards[who][0])
         self._bills([(who, AMOUNTS[who], 0) for who in ACCOUNTS])
         self._bills([(who, "20.00", 1) for who in ACCOUNTS])
         self._check()
+
+    def _charge_fees(self) -> None:
+        """Have the biller charge for payments that fail, for debits that banks return, and for late bills."""
+        failed = fee_rules.FeeTerms(
+            words="Declined payment", occasion="failed", amount=FAILED_FEE, least_payment=FAILED_LEAST
+        )
+        returned = fee_rules.FeeTerms(
+            words="Returned debit", occasion="returned", percent=RETURNED_PERCENT, least=RETURNED_LEAST,
+            most=RETURNED_MOST, tenders=["ach"],
+        )  # fmt: skip
+        late = fee_rules.LateTerms(
+            words="Late bill", action="fee", amount=LATE_FEE, days=LATE_DAYS, minimum=LATE_LEAST, due_from=self.today
+        )
+        self.fee_is_for = {
+            fee_rules.add_fee_rule(biller=self.biller, terms=failed, actor=CLARA).pk: "failed",
+            fee_rules.add_fee_rule(biller=self.biller, terms=returned, actor=CLARA).pk: "returned",
+        }
+        fee_rules.add_late_rule(biller=self.biller, terms=late, actor=CLARA)
 
     def teardown(self) -> None:
         try:
@@ -245,8 +284,15 @@ class EveryRule(RuleBasedStateMachine):
         )
 
     def _pass(self, time: datetime.timedelta) -> None:
+        # Whoever recognises repeats for so long acts on nothing that is older: docs/adr/0006.
+        if self.deduplicates and self.held_since is not None and self.now + time > self.held_since + WINDOW - DAY:
+            self._let_arrive()
         self.clock.shift(time)
         self._set_clock()
+
+    def _let_arrive(self) -> None:
+        self.processor.let_arrive()
+        self.held_since = None
 
     @rule(
         days=st.sampled_from([0, 1, 1, 1, 2, 3, 8]),
@@ -256,7 +302,7 @@ class EveryRule(RuleBasedStateMachine):
     def time_passes(self, days: int, bills: list[tuple[int, str]], arrives: bool) -> None:
         """Minutes or days pass; a file may bring bills that are due today or tomorrow, and late messages may arrive."""
         if arrives:
-            self.processor.let_arrive()
+            self._let_arrive()
         self._pass(days * DAY if days else 2 * SETTLE)
         if bills:
             self._bills([(who, amount, place % 2) for place, (who, amount) in enumerate(dict(bills).items())])
@@ -290,6 +336,9 @@ class EveryRule(RuleBasedStateMachine):
 
     # --- Methods
 
+    def _token(self, kind: str) -> Token:
+        return Token(self.processor.token(self.route.merchant, kind=kind), kind)
+
     def _put_on_file(self, who: int, token: Token) -> Card:
         made = instruments.add(customer=self.customers[who], route=self.route, token=token.name, keep=True, actor=ALMA)
         known = [card for card in self.book.cards[who] if card.id == str(made.pk)]
@@ -317,7 +366,7 @@ class EveryRule(RuleBasedStateMachine):
         card, found = self._card(who, place)
         if what == "add":
             if len(self.book.cards[who]) < 3:
-                self._put_on_file(who, Token(self.processor.token(self.route.merchant)))
+                self._put_on_file(who, self._token("bank" if place % 3 == 2 else "card"))
         elif what == "remove":
             live = self.book.live(who)
             in_use = self.book.autopay[who] is card or (live is not None and live.card is card)
@@ -387,6 +436,8 @@ class EveryRule(RuleBasedStateMachine):
     ) -> None:  # fmt: skip
         card, found = self._card(who, place)
         refusal = self.book.refusal(who, card, amount, payer=channel == Channel.WEB, now=self.now)
+        if hold and card.token.kind == "bank":
+            refusal = "MethodUnusable"
         plan = Plan(who, card, amount, channel, {} if refusal else self.book.parts(who, amount))
         key = f"pay-{next(self.keys)}"
 
@@ -653,30 +704,116 @@ class EveryRule(RuleBasedStateMachine):
 
     @precondition(lambda self: any(one.charge for one in self.book.payments.values()))
     @rule(
-        place=which, kind=st.sampled_from(["return", "chargeback", "chargeback", "chargeback_won"]), part=st.booleans()
-    )
-    def a_bank_moves_money(self, place: int, kind: str, part: bool) -> None:
+        place=which, kind=st.sampled_from(["return", "chargeback", "chargeback", "chargeback_won"]), part=st.booleans(),
+        code=st.sampled_from(["R01", "R01", "R02", "R07"]),
+    )  # fmt: skip
+    def a_bank_moves_money(self, place: int, kind: str, part: bool, code: str) -> None:
         """A bank returns a charge, a payer disputes it, or a dispute is decided; it is read twice and counts once."""
         some = [one for one in self.book.payments.values() if one.charge]
         if not some:
             return
         one = some[place % len(some)]
+        if one.card is not None and one.card.token.kind == "bank":
+            # There are no disputes of bank debits, only returns, and these are of the whole.
+            kind, part = "return", False
         moved = self.moved.get(one.id, ZERO)
         room = moved if kind == "chargeback_won" else one.amount - moved
         amount = (room / 2).quantize(Decimal("0.01")) if part else room
         if amount <= 0 or (kind == "chargeback_won" and one.charged_back < amount):
             return
-        self.processor.reverse(self.route.merchant, one.charge, kind, amount=str(amount))
+        coded = {"code": code} if kind == "return" else {}
+        self.processor.reverse(self.route.merchant, one.charge, kind, amount=str(amount), **coded)
         self.moved[one.id] = moved + (-amount if kind == "chargeback_won" else amount)
-        returns.read(biller=self.biller, actor=SYSTEM, now=self.now)
+        self._ask_banks()
         if kind == "return":
-            self.book.returned(one, amount, self.now)
+            self.book.returned(one, amount, code, self.now)
+            self._find_fees()
         elif kind == "chargeback":
             self.book.charged_back(one, amount)
         else:
             self.book.won(one, amount)
-        self._unchanged(lambda: returns.read(biller=self.biller, actor=SYSTEM, now=self.now))
+        self._unchanged(self._ask_banks)
         self._check()
+
+    def _ask_banks(self) -> None:
+        returns.read(biller=self.biller, actor=SYSTEM, now=self.now)
+        self.book.asked_until = self.today
+
+    @precondition(lambda self: any(one.confirmation == "waiting" for one in self.book.payments.values()))
+    @rule(
+        days=st.sampled_from([0, 1, 2, 3, 5]), asks=st.sampled_from([True, True, False]), place=which,
+        how=st.sampled_from(["in time", "in time", "by a person", "failed"]),
+    )  # fmt: skip
+    def a_debit_is_confirmed(self, days: int, asks: bool, place: int, how: str) -> None:
+        """Debits are good when their days are over without a return, or by a person's word; or a person says that they failed."""
+        if how == "in time":
+            self._pass(days * DAY)
+            if asks:
+                self._ask_banks()
+            good = self.book.to_confirm(self.today)
+            confirm_due = lambda: confirmations.confirm_due(biller=self.biller, actor=SYSTEM, now=self.now)  # noqa: E731
+            assert confirm_due() == len(good)
+            for one in good:
+                one.confirmation = "confirmed"
+            assert self._unchanged(confirm_due) == 0
+        else:
+            some = [one for one in self.book.payments.values() if one.confirmation]
+            one = some[place % len(some)]
+            found = Payment.objects.get(pk=one.id)
+            waits = one.confirmation == "waiting"
+            if how == "by a person":
+                confirm = lambda: confirmations.confirm(payment=found, actor=CLARA, now=self.now)  # noqa: E731
+                self._either("" if waits else "ConfirmationRefused", confirm)
+                one.confirmation = "confirmed" if waits else one.confirmation
+            else:
+                waits = waits and all(live.paying is not one for live in self.book.tries.values())
+                fail = lambda: confirmations.fail(payment=found, reason="Said so", actor=CLARA, now=self.now)  # noqa: E731
+                self._either("" if waits else "ConfirmationRefused", fail)
+                if waits:
+                    self.book.said_to_have_failed(one)
+        self._check()
+
+    # --- Fees
+
+    @rule(days=st.sampled_from([0, 1, 2, 4]))
+    def late_bills_are_looked_for(self, days: int) -> None:
+        """Charge for what is late: a dry run says it, the run does it, and once more does nothing."""
+        self._pass(days * DAY)
+
+        def act(*, dry_run: bool = False) -> tuple[int, Decimal]:
+            done = late_bills.act(biller=self.biller, day=self.today, actor=SYSTEM, now=self.now, dry_run=dry_run)
+            acted = late_bills.in_all(done)
+            return acted.fees, acted.total
+
+        said = self._unchanged(lambda: act(dry_run=True))
+        assert said == act() == self.book.act_on_late(self.today)
+        self._find_fees()
+        assert self._unchanged(act) == (0, ZERO)
+        self._check()
+
+    @precondition(lambda self: self._fees())
+    @rule(place=which)
+    def a_fee_is_taken_back(self, place: int) -> None:
+        some = self._fees()
+        who, charged = some[place % len(some)]
+        fee = Fee.objects.get(item=charged.item)
+        waive = lambda: fees.waive(fee=fee, reason="A courtesy", actor=CLARA, now=self.now)  # noqa: E731
+        self._either("WaiverRefused" if charged.waived else "", waive)
+        if not charged.waived:
+            self.book.waive(who, charged)
+        self._check()
+
+    def _fees(self) -> list[tuple[int, Bill]]:
+        return [(who, bill) for who, bills in self.book.bills.items() for bill in bills if bill.fee is not None]
+
+    def _find_fees(self) -> None:
+        """Give the second book the items of the fees that it knows of."""
+        rows = Fee.objects.values_list("item_id", "rule_id", "payment_id", "late_bill__invoice_id")
+        bills = dict(Item.objects.filter(kind="bill").values_list("invoice_id", "id"))
+        self.book.found({
+            (self.fee_is_for[rule], str(payment)) if rule is not None else ("late", str(bills[invoice])): item
+            for item, rule, payment, invoice in rows
+        })  # fmt: skip
 
     # --- Recovery
 
@@ -701,7 +838,7 @@ class EveryRule(RuleBasedStateMachine):
         """Read the processor's files, perhaps with a new one; a second time changes nothing."""
         if closes:
             # What a file covers and does not name never comes.
-            self.processor.let_arrive()
+            self._let_arrive()
             self.processor.close_response_file(self.route.merchant)
         recoveries.read_response_files(biller=self.biller, actor=SYSTEM)
         self._learn([], absence_proves=True)
@@ -742,7 +879,7 @@ class EveryRule(RuleBasedStateMachine):
         some = list(self.book.tries.values())
         one = some[place % len(some)]
         # Who says that it was not taken knows that it never will be.
-        self.processor.let_arrive()
+        self._let_arrive()
         attempt = Attempt.objects.select_related("payment", "route").get(pk=one.key)
         if attempt.state != "open":
             return
@@ -789,6 +926,8 @@ class EveryRule(RuleBasedStateMachine):
     def _wrong(self, fault: str | None, death: str) -> Iterator[Any]:
         """Let something go wrong inside the block; gives something true where nothing does."""
         name = "drop_then_late" if fault == "late" else fault
+        if fault == "late" and self.held_since is None:
+            self.held_since = self.now
         if name is not None:
             self.processor.control(faults={name: {"next": 1, "seconds": 3600.0}})
         failpoints.arm(death, _die)
@@ -885,6 +1024,7 @@ class EveryRule(RuleBasedStateMachine):
             row = theirs.get(key)
             self.book.end(key, row["code"] if row else "", self.today, self.now)
             self.ended.add(key)
+        self._find_fees()
         if sound:
             begun = {str(one.pk) for one in new}
             assert not begun & set(self.book.tries), "a message over a sound line has no result"
@@ -930,11 +1070,10 @@ class EveryRule(RuleBasedStateMachine):
     def _compare_money(self) -> None:
         """Every item, credit and balance is that of the second book (1 to 5, 26 to 29, 31)."""
         book = self.book
+        owed = Item.objects.filter(kind__in=["bill", "fee"], amount__gt=0)
         found = {
             item: (open_, reserved, on)
-            for item, open_, reserved, on in Item.objects.filter(kind="bill").values_list(
-                "id", "open", "reserved", "collect_on"
-            )
+            for item, open_, reserved, on in owed.values_list("id", "open", "reserved", "collect_on")
         }
         expected = {bill.item: (bill.open, bill.reserved, bill.on) for bills in book.bills.values() for bill in bills}
         assert found == expected
@@ -942,7 +1081,11 @@ class EveryRule(RuleBasedStateMachine):
         for payment, open_ in Item.objects.filter(kind="credit").values_list("payment_id", "open"):
             credits_[str(payment)] -= open_
         assert {k: v for k, v in credits_.items() if v} == {o.id: o.credit for o in book.payments.values() if o.credit}
-        assert not Item.objects.exclude(kind__in=["bill", "credit"]).exists()
+        assert not Item.objects.exclude(kind__in=["bill", "credit", "fee"]).exists()
+        waived = defaultdict[int, Decimal](Decimal)
+        for customer, open_ in Item.objects.filter(kind="fee", amount__lt=0).values_list("customer_id", "open"):
+            waived[self.who_is[customer]] -= open_
+        assert {k: v for k, v in waived.items() if v} == {k: v for k, v in book.waived.items() if v}
         balances = dict(Customer.objects.values_list("id", "balance"))
         assert balances == {customer.pk: book.balance(who) for who, customer in enumerate(self.customers)}
         stands = {
@@ -954,6 +1097,8 @@ class EveryRule(RuleBasedStateMachine):
         assert later == {one.id: one.state for one in book.later}
         cards = {str(pk): state for pk, state in Instrument.objects.values_list("id", "state")}
         assert cards == {card.id: card.state for card in book.all_cards()}
+        confirmed = {str(pk): state for pk, state in UnconfirmedPayment.objects.values_list("payment_id", "state")}
+        assert confirmed == {one.id: one.confirmation for one in book.payments.values() if one.confirmation}
 
     def _compare_theirs(self) -> None:
         """What the processor charged is known here, once, for that amount; what we call paid was charged (13, 16)."""
@@ -977,12 +1122,32 @@ class EveryRule(RuleBasedStateMachine):
                 assert took == 0
             else:
                 assert took <= 1
+        self._compare_clearing(theirs)
+
+    def _compare_clearing(self, theirs: dict[str, dict[str, Any]]) -> None:
+        """What we booked by card and bank is what they moved, less what only a person has told of; losses are known (9, 30)."""
+        moved = defaultdict[str, Decimal](Decimal)
+        for key in self.ended & set(theirs):
+            row = theirs[key]
+            if row["times_charged"] and row["command"] in {"charge", "deposit", "refund"}:
+                moved[row["tender"]] += Decimal(row["amount"]) * (-1 if row["command"] == "refund" else 1)
+        for one in self.book.payments.values():
+            if one.card is not None:
+                moved[one.card.token.kind] -= self.moved.get(one.id, ZERO) + one.foretold
+        booked = defaultdict[str, Decimal](Decimal)
+        for account, tender, amount in Entry.objects.filter(account__in=["clearing", "losses"]).values_list(
+            "account", "tender", "amount"
+        ):
+            booked[account if account == "losses" else "bank" if tender == "ach" else "card"] += amount
+        moved["losses"] = self.book.losses
+        assert {k: v for k, v in booked.items() if v} == {k: v for k, v in moved.items() if v}
 
     def _compare_states(self) -> None:
         """Rows move only as they may, nothing that ended moves, and what was booked stays as it was (10, 39, 40)."""
         with connection.cursor() as cursor:
             for table, moves in MOVES.items():
-                cursor.execute(f"SELECT id::text, state FROM {table}")
+                key = "payment_id" if table == "payments_unconfirmedpayment" else "id"
+                cursor.execute(f"SELECT {key}::text, state FROM {table}")
                 now = dict(cursor.fetchall())
                 for id_, state in self.seen[table].items():
                     assert id_ in now, f"{table} {id_} is gone"
@@ -1006,7 +1171,7 @@ class EveryRule(RuleBasedStateMachine):
     def _come_to_rest(self) -> None:
         """Recover until nothing changes: every outcome is known, or a person has a case of it (13, 42)."""
         self._prove(CHECKS)
-        self.processor.let_arrive()
+        self._let_arrive()
         self._pass(2 * SETTLE)
         for _ in range(3):
             before = self._rows()
