@@ -240,27 +240,36 @@ class SecondBook:
 
     # --- What runs take
 
-    def to_collect(
-        self, today: datetime.date, start_of_day: datetime.datetime, *, rebill: bool = False, least: Decimal = LEAST
-    ) -> list[Plan]:
-        """What AutoPay takes today: bills of today and yesterday that nobody holds, up to what is due."""
-        plans = []
+    def wanted(
+        self, today: datetime.date, start_of_day: datetime.datetime, *, rebill: bool, least: Decimal
+    ) -> dict[int, tuple[Card, list[Bill]]]:
+        """Which bills of which accounts AutoPay would take today, by which card: of today and yesterday, held by nobody."""
+        found = {}
         for who, bills in self.bills.items():
             card = self.autopay.get(who)
             if card is None or card.state != "active":
                 continue
             if rebill and card.token.last is not None and card.token.last >= start_of_day:
                 continue
-            wanted = [
-                bill
-                for bill in bills
-                if bill.fee is None
-                and bill.open >= least
-                and not bill.reserved
-                and (rebill or (bill.on is not None and today - DAY <= bill.on <= today))
-            ]
+            found[who] = (
+                card,
+                [
+                    bill
+                    for bill in bills
+                    if bill.fee is None
+                    and bill.open >= least
+                    and not bill.reserved
+                    and (rebill or (bill.on is not None and today - DAY <= bill.on <= today))
+                ],
+            )
+        return found
+
+    def to_collect(self, wanted: dict[int, tuple[Card, list[Bill]]], *, least: Decimal) -> list[Plan]:
+        """What AutoPay takes of them, the oldest first: up to what is due."""
+        plans = []
+        for who, (card, bills) in wanted.items():
             room = max(ZERO, self.full(who) - self.reserved(who))
-            for bill in wanted:
+            for bill in bills:
                 amount = min(bill.open, room)
                 if amount < bill.open and amount < least:
                     amount = ZERO
@@ -293,7 +302,19 @@ class SecondBook:
         """How often a card may still be charged, nothing where it was not declined lately."""
         if token.last is None or token.last <= now - 30 * DAY:
             return None
-        tried = [
+        tried = self._tried(token)
+        per_day, per_month = LIMITS[token.kind]
+        in_month = per_month - sum(moment > now - 30 * DAY for moment in tried)
+        in_day = in_month if per_day is None else per_day - sum(moment > now - DAY for moment in tried)
+        return max(0, min(in_day, in_month))
+
+    def days_of_tries(self, token: Token, today: datetime.date) -> set[datetime.date]:
+        """On which days a card that may not be tried may be tried again: when a decline is a day or thirty old, or tomorrow."""
+        return {today + DAY, *((moment + n * DAY).date() for moment in self._tried(token) for n in (1, 30))}
+
+    def _tried(self, token: Token) -> list[datetime.datetime]:
+        """When a card was declined, or charged with an outcome that is not known."""
+        return [
             *token.declined,
             *(
                 one.made
@@ -303,10 +324,6 @@ class SecondBook:
                 and one.command in {"charge", "authorize"}
             ),
         ]
-        per_day, per_month = LIMITS[token.kind]
-        in_month = per_month - sum(moment > now - 30 * DAY for moment in tried)
-        in_day = in_month if per_day is None else per_day - sum(moment > now - DAY for moment in tried)
-        return max(0, min(in_day, in_month))
 
     # --- What happens
 

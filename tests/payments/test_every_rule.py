@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import pytest
 import time_machine
 from django.db import connection
+from django.db.models import F
 from django.utils import timezone
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -496,14 +497,37 @@ class EveryRule(RuleBasedStateMachine):
         self, fault: str | None, death: str, days: int, rebill: bool, two: bool, least: str | None
     ) -> None:
         """Collect, by one worker or by two at once; then again, which does nothing more where the run had ended."""
+        self._autopay(days, fault=fault, death=death, rebill=rebill, two=two, least=least)
+
+    @rule(
+        who=st.sampled_from(ACCOUNTS[:3]), outcome=st.sampled_from(["soft_decline", "soft_decline", "hard_decline"]),
+        days=st.lists(st.sampled_from([0, 1, 1, 2]), min_size=2, max_size=3), rebill=st.booleans(),
+    )  # fmt: skip
+    def autopay_is_declined_for_days(self, who: int, outcome: str, days: list[int], rebill: bool) -> None:
+        """A card that AutoPay charges is declined, and on the next days too: as often as networks allow, and no more."""
+        card = self.book.autopay[who]
+        if card is None:
+            return
+        card.token.outcome = outcome
+        self.processor.behave(card.token.name, outcome)
+        self._bills([(who, "40.00", 0)])
+        self._autopay(0)
+        for later in days:
+            self._autopay(later, rebill=rebill)
+
+    def _autopay(
+        self, days: int, *, fault: str | None = None, death: str = "", rebill: bool = False, two: bool = False,
+        least: str | None = None,
+    ) -> None:  # fmt: skip
         self._pass(days * DAY)
         options = Options.usual(
             self.today, rebill=rebill, repeat=str(next(self.keys)), minimum=Decimal(least) if least else None
         )
-        plans = self.book.to_collect(
+        wanted = self.book.wanted(
             self.today, self.start_of_day, rebill=rebill, least=Decimal(least) if least else LEAST
         )
-        self._dry(lambda: self._plan_run(options, dry_run=True), plans)
+        plans = self.book.to_collect(wanted, least=Decimal(least) if least else LEAST)
+        self._dry(options, [bill for _card, bills in wanted.values() for bill in bills])
         if two:
             fault, death = None, ""
         with self._wrong(fault, f"collect.{death}" if death[:2] in {"ch", "an"} else death) as sound:
@@ -525,12 +549,16 @@ class EveryRule(RuleBasedStateMachine):
         for _chunk in collections.work(run=self._plan_run(options), actor=SYSTEM):
             pass
 
-    def _dry(self, plan: Callable[[], Any], plans: Sequence[Plan]) -> None:
-        """A dry run changes nothing, and says what a run would take."""
+    def _dry(self, options: Options, bills: Sequence[Bill]) -> None:
+        """A dry run changes nothing, whoever works at it, and says which bills have their day."""
         before = self._rows()
-        run = plan()
-        assert self._rows() == before
+        run = self._plan_run(options, dry_run=True)
         assert run.dry_run
+        assert list(collections.work(run=run, actor=SYSTEM)) == []
+        assert self._rows() == before
+        said = Chunk.objects.filter(run=run).values_list("expected", "expected_total")
+        found = sum(count for count, _total in said), sum((total for _count, total in said), ZERO)
+        assert found == (len(bills), sum((bill.open for bill in bills), ZERO))
 
     def _together(self, work: Callable[[], None], workers: int) -> None:
         if workers == 1:
@@ -751,11 +779,10 @@ class EveryRule(RuleBasedStateMachine):
             if asks:
                 self._ask_banks()
             good = self.book.to_confirm(self.today)
-            confirm_due = lambda: confirmations.confirm_due(biller=self.biller, actor=SYSTEM, now=self.now)  # noqa: E731
-            assert confirm_due() == len(good)
+            assert self._confirm_due() == len(good)
             for one in good:
                 one.confirmation = "confirmed"
-            assert self._unchanged(confirm_due) == 0
+            assert self._unchanged(self._confirm_due) == 0
         else:
             some = [one for one in self.book.payments.values() if one.confirmation]
             one = some[place % len(some)]
@@ -772,6 +799,9 @@ class EveryRule(RuleBasedStateMachine):
                 if waits:
                     self.book.said_to_have_failed(one)
         self._check()
+
+    def _confirm_due(self) -> int:
+        return confirmations.confirm_due(biller=self.biller, actor=SYSTEM, now=self.now)
 
     # --- Fees
 
@@ -1028,12 +1058,26 @@ class EveryRule(RuleBasedStateMachine):
         if sound:
             begun = {str(one.pk) for one in new}
             assert not begun & set(self.book.tries), "a message over a sound line has no result"
+        for plan in planned:
+            if plan.channel == Channel.AUTOPAY:
+                self._wait_for_tries(plan)
         if exact:
             assert not to_end[ended_by]
             assert not to_refund
             for plan in planned:
                 # Set aside or out of tries since the plan was made, by what was charged before it.
                 assert plan.card.state == "bad" or self.book.left(plan.card.token, self.now) == 0, plan
+
+    def _wait_for_tries(self, plan: Plan) -> None:
+        """Let a bill that AutoPay did not take wait for the day on which its card may be tried again."""
+        (bill,) = plan.parts
+        on = Item.objects.get(pk=bill.item).collect_on
+        if on == bill.on:
+            return
+        assert self.book.left(plan.card.token, self.now) == 0, f"{plan} waits until {on}, and its card may be tried"
+        assert bill.on is not None
+        assert on in {max(bill.on, day) for day in self.book.days_of_tries(plan.card.token, self.today)}
+        bill.on = on
 
     def _begun(self, attempt: Attempt, payment: Payment, planned: list[Plan], command: str) -> None:
         items = dict(payment.allocations.values_list("item_id", "amount"))
@@ -1122,6 +1166,9 @@ class EveryRule(RuleBasedStateMachine):
                 assert took == 0
             else:
                 assert took <= 1
+        # Nothing is sent again that the processor would not recognise.
+        longest = WINDOW if self.deduplicates else SETTLE
+        assert not Attempt.objects.filter(sent_at__gte=F("created_at") + longest).exists()
         self._compare_clearing(theirs)
 
     def _compare_clearing(self, theirs: dict[str, dict[str, Any]]) -> None:
