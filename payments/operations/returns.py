@@ -157,7 +157,7 @@ def _take(route: Route, told: base.Reversal, actor: Actor, now: datetime.datetim
         return Read()
     if any(one.state not in {PaymentState.POSTED, PaymentState.REVERSED} for one in payments):
         return None
-    news, rest = _known_already(told, payments)
+    news, rest = _known_already(told, payments, actor, now)
     for payment, part in _parts(rest, news) if rest else []:
         reversal = Reversal.objects.create(
             biller_id=payment.biller_id, customer_id=payment.customer_id, payment=payment, route=route,
@@ -174,8 +174,13 @@ def _take(route: Route, told: base.Reversal, actor: Actor, now: datetime.datetim
     return Read(taken=1)
 
 
-def _known_already(told: base.Reversal, payments: list[Payment]) -> tuple[base.Reversal, list[Payment]]:
-    """Give the processor's word to returns of these payments that a person told of before it, and what is left of both (PAY-34)."""
+def _known_already(
+    told: base.Reversal, payments: list[Payment], actor: Actor, now: datetime.datetime
+) -> tuple[base.Reversal, list[Payment]]:
+    """Give the processor's word to returns of these payments that a person told of before it, and what is left of both (PAY-34).
+
+    What the bank took beyond all of them had been given back before.
+    """
     if told.kind != base.ReversalKind.RETURN:
         return told, payments
     before = Reversal.objects.filter(
@@ -186,8 +191,10 @@ def _known_already(told: base.Reversal, payments: list[Payment]) -> tuple[base.R
         one.reference, one.code = told.reference[:64], told.code[:64]
         one.save(update_fields=["reference", "code"])
         left -= one.total
-    known = {one.payment_id for one in before.values()}
+    known = {one.payment_id: one for one in before.values()}
     rest = [one for one in payments if one.pk not in known]
+    if known and not rest and left > 0:
+        reversals.lose(reversal=known[payments[0].pk], payment=payments[0], amount=left, actor=actor, now=now)
     return replace(told, amount=left), rest if left > 0 else []
 
 

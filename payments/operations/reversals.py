@@ -129,9 +129,26 @@ def book(*, reversal: Reversal, payment: Payment, actor: Actor, now: datetime.da
         _end_waiting(reversal, payment, actor, now)
     reversal.state, reversal.settled_at, reversal.posting_id = ReversalState.DONE, now, posting.pk
     reversal.save()
-    _enter(reversal, payment, posting, sign)
+    _enter(payment, posting, sign, GoneBack(reversal.amount, reversal.fee, reversal.loss))
     _tell(reversal, payment, actor, now)
     _audit(reversal, "payment.won_back" if won else "payment.reversed", actor)
+
+
+def lose(*, reversal: Reversal, payment: Payment, amount: Decimal, actor: Actor, now: datetime.datetime) -> None:
+    """Book that a bank took so much more than a reversal on a person's word says, inside the caller's transaction.
+
+    It had gone back before: nobody owes it, and the biller loses it.
+    """
+    reversal.loss += amount
+    reversal.save(update_fields=["loss"])
+    posting = Posting.objects.create(
+        biller_id=payment.biller_id,
+        key=f"reversal-loss:{reversal.pk}",
+        kind=PostingKind.REVERSAL,
+        effective_on=payment.biller.business_date(now),
+    )
+    _enter(payment, posting, 1, GoneBack(ZERO, ZERO, amount))
+    _audit(reversal, "payment.reversed", actor)
 
 
 def _end_waiting(reversal: Reversal, payment: Payment, actor: Actor, now: datetime.datetime) -> None:
@@ -196,13 +213,13 @@ def _credit(payment: Payment, posting: Posting, amount: Decimal) -> None:
         )  # fmt: skip
 
 
-def _enter(reversal: Reversal, payment: Payment, posting: Posting, sign: int) -> None:
+def _enter(payment: Payment, posting: Posting, sign: int, back: GoneBack) -> None:
     per_route = {"route_id": payment.route_id, "tender": payment.tender}
     entries: tuple[tuple[LedgerAccount, dict[str, Any], Decimal], ...] = (
-        (LedgerAccount.RECEIVABLE, {}, reversal.amount),
-        (LedgerAccount.FEES, per_route, reversal.fee),
-        (LedgerAccount.LOSSES, {}, reversal.loss),
-        (LedgerAccount.CLEARING, per_route, -reversal.total),
+        (LedgerAccount.RECEIVABLE, {}, back.amount),
+        (LedgerAccount.FEES, per_route, back.fee),
+        (LedgerAccount.LOSSES, {}, back.loss),
+        (LedgerAccount.CLEARING, per_route, -back.total),
     )
     Entry.objects.bulk_create(
         Entry(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import transaction
+from django.db.models import Sum
 from django.urls import reverse
 from django.utils import timezone
 from hypothesis import given
@@ -24,7 +25,7 @@ from payments import tasks
 from payments.books import findings
 from payments.gateways.base import Answer
 from payments.models import Attempt, Channel, Instrument, Payment, Reversal, Route, UnconfirmedPayment
-from payments.operations import charges, collections, confirmations, returns, settlements
+from payments.operations import charges, collections, confirmations, refunds, returns, settlements
 from payments.operations.confirmations import ConfirmationRefused
 from tests.api.machines import Machine
 from tests.factories import (
@@ -225,6 +226,29 @@ def test_a_person_confirms_it_or_fails_it_and_the_processors_word_is_the_same_on
     filtered: Any = client.get(reverse("biller-payments"), {"format": "csv", "unconfirmed": "failed"})
     lines = filtered.getvalue().decode()
     assert (str(bad.pk) in lines, str(good.pk) in lines, "10017 Failed" in lines) == (True, False, True)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.spec("PAY-34")
+def test_a_bank_that_takes_back_what_was_given_back_before_costs_the_biller_that(
+    biller: Biller, processor: Processor
+) -> None:
+    payment = pay(biller, processor)
+    refund = {"payment": payment, "reason": "Read wrongly", "actor": DANA, "request_key": "refund-1"}
+    assert refunds.refund(amount=Decimal("20.00"), **refund).state == "done"
+    payment.refresh_from_db()
+    confirmations.fail(payment=payment, reason="Account closed", actor=DANA, now=timezone.now())
+    assert standing(payment) == FAILED
+    told = (Notice.objects.count(), Record.objects.count())
+    processor.reverse(Route.objects.get().merchant, str(Attempt.objects.get(command="charge").pk), "return")
+    assert returns.read(biller=biller, actor=DANA, now=timezone.now()).taken == 1
+    assert returns.read(biller=biller, actor=DANA, now=timezone.now()).taken == 0
+    reversal = Reversal.objects.get(kind="return")
+    assert (reversal.amount, reversal.loss) == (Decimal("64.10"), Decimal("20.00"))
+    booked = dict(Entry.objects.values_list("account").annotate(Sum("amount")))
+    assert (booked["clearing"], booked["losses"]) == (Decimal("-20.00"), Decimal("20.00"))
+    assert (standing(payment), Notice.objects.count(), Record.objects.count()) == (FAILED, *told)
+    assert_books_hold()
 
 
 @pytest.mark.django_db(transaction=True)
