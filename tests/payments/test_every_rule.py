@@ -119,9 +119,9 @@ ALMA = Actor(Requestor.PAYER, "Alma")
 whom = st.sampled_from(ACCOUNTS)
 which = st.integers(0, 11)
 how_much = st.sampled_from(["all", "all", "half", "some", "more"])
-# What the line does wrong with the first message of an operation, and where its worker dies.
+# What the line does wrong with the first message of an operation, and where its worker dies. Who is busy does nothing.
 line = st.sampled_from(
-    [*[None] * 12, "drop_before", "drop_after", "error_before", "error_after", "garbage", "late", "late"]
+    [*[None] * 12, "drop_before", "drop_after", "error_before", "error_after", "garbage", "busy", "late", "late"]
 )
 deaths = st.sampled_from(
     [*[""] * 14, "checkpointed:1", "answered:1", "settle.recorded:1", "settle.posted:1", "settle.applied:1"]
@@ -260,9 +260,12 @@ class EveryRule(RuleBasedStateMachine):
             if hasattr(self, "book"):
                 self._come_to_rest()
         finally:
-            failpoints.arm("")
-            self.journey.stop()
-            self.scope.__exit__(None, None, None)
+            self.leave()
+
+    def leave(self) -> None:
+        failpoints.arm("")
+        self.journey.stop()
+        self.scope.__exit__(None, None, None)
 
     # --- Time, and what the file brings
 
@@ -955,7 +958,9 @@ class EveryRule(RuleBasedStateMachine):
     @contextmanager
     def _wrong(self, fault: str | None, death: str) -> Iterator[Any]:
         """Let something go wrong inside the block; gives something true where nothing does."""
-        name = "drop_then_late" if fault == "late" else fault
+        name = {"late": "drop_then_late", "busy": None}.get(fault or "", fault)
+        if fault == "busy":
+            self.processor.control(v_code="503")
         if fault == "late" and self.held_since is None:
             self.held_since = self.now
         if name is not None:
@@ -967,8 +972,7 @@ class EveryRule(RuleBasedStateMachine):
             connection.close()
         finally:
             failpoints.arm("")
-            if name is not None:
-                self.processor.control(faults={name: None})
+            self.processor.control(v_code=None, faults={} if name is None else {name: None})
 
     def _either(self, refusal: str, act: Callable[[], _Given], *, changes: bool = True) -> _Given | None:
         """Do it; where it must be refused it is, by that name, and nothing changes."""
@@ -1045,6 +1049,8 @@ class EveryRule(RuleBasedStateMachine):
             row = theirs.get(key)
             if attempt.state == "abandoned":
                 assert absence_proves, f"{attempt} was given up"
+                assert attempt.sent_at is not None
+                assert self.now - attempt.sent_at >= SETTLE, f"{attempt} was given up, and may yet arrive"
                 assert row is None, f"{attempt} was given up, and they have {row}"
             else:
                 assert row is not None, f"{attempt} ended with {attempt.result}, and they never heard of it"
@@ -1245,6 +1251,285 @@ class EveryRule(RuleBasedStateMachine):
 def processor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processor]:
     with Processor(tmp_path_factory.mktemp("processor")) as running:
         yield running
+
+
+class Walk:
+    """A machine that is led by hand, so that what must be met at least once is met in every run."""
+
+    def __init__(self, processor: Processor, *, deduplicates: bool, in_batches: bool, chunk_size: int) -> None:
+        self.machine = type("Machine", (EveryRule,), {"processor": processor})()
+        self.machine.begin(deduplicates, in_batches, chunk_size)
+
+    def __enter__(self) -> Walk:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_others: object) -> None:
+        if kind is None:
+            self.machine.teardown()
+        else:
+            self.machine.leave()
+
+    def let_a_month_pass(self) -> None:
+        for _ in range(4):
+            self.machine.time_passes(8, [], False)
+
+    def bill(self, *bills: tuple[int, str]) -> None:
+        self.machine._bills([(who, amount, 0) for who, amount in bills])
+
+    def pay(
+        self, who: int, place: int, wanted: str = "all", fault: str | None = None, death: str = "", other: str = "same"
+    ) -> int:
+        """Have a CSR take a payment by a method of an account; gives its place among all payments."""
+        self.machine.somebody_pays(who, place, wanted, Channel.CSR, fault, death, other)
+        return self.last
+
+    def hold(self, who: int, place: int, wanted: str = "some") -> int:
+        self.machine.a_card_is_authorized(who, place, wanted, None, "")
+        return self.last
+
+    def end_hold(self, payment: int, fault: str | None = None, *, release: bool = False) -> None:
+        some = [one for one in self.machine.book.standing("authorized", "posted", "failed") if one.held_on is not None]
+        self.machine.a_hold_ends(some.index(self.payments[payment]), "", fault, release)
+
+    def collect(self, days: int = 0, **wrong: Any) -> int:
+        self.machine._autopay(days, **wrong)
+        return self.last
+
+    def schedule(self, who: int, place: int, wanted: str = "whole") -> None:
+        self.machine.a_payment_is_scheduled(who, place, 1, wanted)
+
+    def make(self, days: int, fault: str | None = None, death: str = "", *, two: bool = False) -> None:
+        self.machine.scheduled_payments_are_made(fault, death, days, two)
+
+    def give_back(self, payment: int, wanted: str = "all", fault: str | None = None) -> None:
+        self.machine.a_payment_is_given_back(payment, wanted, fault, "")
+
+    def move(self, payment: int, kind: str, code: str = "R01", *, part: bool = False) -> None:
+        some = [one for one in self.payments if one.charge]
+        self.machine.a_bank_moves_money(some.index(self.payments[payment]), kind, part, code)
+
+    def confirm(self, payment: int, how: str) -> None:
+        some = [one for one in self.payments if one.confirmation]
+        self.machine.a_debit_is_confirmed(0, False, some.index(self.payments[payment]), how)
+
+    def waive(self, who: int, place: int) -> None:
+        some = self.machine._fees()
+        mine = [one for one in some if one[0] == who]
+        self.machine.a_fee_is_taken_back(some.index(mine[place]))
+
+    def of(self, who: int, amount: str) -> int:
+        """Give the place of the last payment of an account over an amount."""
+        found = [place for place, one in enumerate(self.payments) if (one.who, one.amount) == (who, Decimal(amount))]
+        return found[-1]
+
+    @property
+    def payments(self) -> list[Paying]:
+        return list(self.machine.book.payments.values())
+
+    @property
+    def last(self) -> int:
+        return len(self.machine.book.payments) - 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_walk_meets_every_rule_where_repeats_are_recognised(processor: Processor) -> None:
+    with Walk(processor, deduplicates=True, in_batches=True, chunk_size=2) as walk:
+        machine = walk.machine
+        # One bill in parts, too much, and twice at once; what has no answer is looked up, and what never came is sent again.
+        first = walk.pay(3, 1, "half", other="amount")
+        lost = walk.pay(3, 1, "all", "late")
+        walk.pay(3, 1, "all")
+        walk.pay(3, 0, "some")
+        machine.a_person_decides(0)
+        machine.response_files_are_read(True)
+        walk.pay(3, 1, "half", "drop_before")
+        machine.response_files_are_read(True)
+        machine.time_passes(0, [], False)
+        machine.recovery_works(None, "recover.resending:1")
+        machine.recovery_works(None, "")
+        more = walk.pay(3, 1, "more", death="checkpointed:1")
+        machine.time_passes(0, [], True)
+        machine.recovery_works(None, "")
+        # An answer comes again, and another one.
+        machine.an_old_answer_comes_again(0, False)
+        machine.an_old_answer_comes_again(0, True)
+        assert lost != first
+        # It goes back: in parts, twice at once, more than there is, and by a dispute that is won.
+        walk.give_back(more, "half")
+        walk.give_back(first, "more")
+        walk.give_back(first, "half", "late")
+        walk.give_back(first, "half")
+        walk.move(first, "chargeback")
+        machine.time_passes(0, [], True)
+        machine.recovery_works(None, "")
+        walk.move(more, "chargeback", part=True)
+        walk.move(more, "chargeback_won")
+        # AutoPay: what others hold, what credits cover, what was given back, and what two workers see.
+        walk.pay(0, 0, "half", "drop_after")
+        walk.pay(2, 0, "more")
+        walk.bill((2, "40.00"))
+        taken = walk.collect(two=True)
+        walk.collect(rebill=True, least="50.00")
+        machine.recovery_works(None, "")
+        both = walk.pay(0, 0)
+        walk.give_back(both, "half")
+        walk.give_back(taken)
+        walk.collect(1, fault="busy")
+        walk.collect(rebill=True, death="settle.recorded:1")
+        machine.answered_attempts_take_effect()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_walk_meets_declines_limits_and_schedules(processor: Processor) -> None:
+    with Walk(processor, deduplicates=True, in_batches=False, chunk_size=100) as walk:
+        machine = walk.machine
+        # A card that two accounts share is out of tries, for AutoPay and for whoever pays; what is in use stays on file.
+        machine.a_method_changes(0, 0, "remove")
+        machine.autopay_is_declined_for_days(0, "soft_decline", [1], False)
+        walk.pay(0, 0, "half")
+        # Another one is tried on the days that count from its first decline, and is then set aside until it is confirmed.
+        machine.a_method_changes(0, 0, "add")
+        walk.pay(0, 1)
+        machine.autopay_is_turned(0, 1, False)
+        machine.autopay_is_declined_for_days(0, "soft_decline", [1, 2], False)
+        walk.collect(rebill=True)
+        machine.a_bank_thinks_otherwise(0, 1, "hard_decline")
+        walk.collect(1, rebill=True)
+        walk.collect(1, rebill=True)
+        machine.a_bank_thinks_otherwise(0, 1, "approve")
+        machine.a_method_changes(0, 1, "confirm")
+        walk.collect()
+        # What is scheduled: made once, cancelled until then, nothing due, or out of tries.
+        walk.schedule(3, 1)
+        machine.a_method_changes(3, 1, "remove")
+        walk.make(1, "late")
+        walk.make(0)
+        machine.a_scheduled_payment_is_cancelled(3)
+        machine.time_passes(0, [], True)
+        machine.recovery_works(None, "")
+        walk.bill((3, "61.50"))
+        walk.schedule(3, 1, "some")
+        machine.a_scheduled_payment_is_cancelled(3)
+        machine.a_bank_thinks_otherwise(3, 1, "soft_decline")
+        walk.schedule(3, 1)
+        machine.time_passes(1, [], False)
+        walk.pay(3, 1, "some")
+        walk.pay(3, 1, "half")
+        walk.make(0, two=True)
+        machine.a_bank_thinks_otherwise(3, 1, "approve")
+        walk.schedule(3, 1)
+        walk.make(1, death="checkpointed:1")
+        machine.time_passes(0, [], False)
+        machine.recovery_works(None, "")
+        walk.bill((3, "40.00"))
+        walk.schedule(3, 0)
+        walk.pay(3, 0)
+        walk.make(1, two=True)
+        assert [one.state for one in machine.book.later] == ["paid", "cancelled", "failed", "paid", "nothing_due"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_walk_meets_bank_debits_and_fees(processor: Processor) -> None:
+    with Walk(processor, deduplicates=True, in_batches=True, chunk_size=2) as walk:
+        machine = walk.machine
+        # A lost connection costs nothing; a return does, and counts as a try of its account.
+        machine.a_bank_thinks_otherwise(2, 0, "technical_problem")
+        walk.collect()
+        machine.a_bank_thinks_otherwise(2, 0, "approve")
+        walk.collect()
+        walk.move(walk.of(2, "99.99"), "return")
+        machine.a_bank_thinks_otherwise(2, 0, "soft_decline")
+        walk.pay(2, 0, "half")
+        walk.pay(2, 0, "some")
+        walk.pay(2, 0, "some")
+        machine.a_bank_thinks_otherwise(2, 0, "approve")
+        walk.let_a_month_pass()
+        # Fees are for late bills too; AutoPay leaves them, and each is taken back once, open or paid.
+        machine.late_bills_are_looked_for(0)
+        walk.collect(rebill=True)
+        walk.waive(2, 0)
+        walk.waive(2, 0)
+        paid = walk.pay(2, 0)
+        walk.waive(2, 1)
+        walk.bill((2, "10.00"), (3, "40.00"))
+        walk.pay(3, 1, "some", "late")
+        machine.late_bills_are_looked_for(4)
+        machine.recovery_works(None, "")
+        card = walk.pay(3, 1)
+        walk.move(card, "return")
+        # Set aside by a return for good, which is not for want of money, and by a decline.
+        walk.move(paid, "return", "R07")
+        walk.collect(rebill=True)
+        machine.a_method_changes(2, 0, "confirm")
+        machine.a_bank_thinks_otherwise(2, 0, "hard_decline")
+        walk.bill((2, "40.00"))
+        walk.collect()
+        machine.a_bank_thinks_otherwise(2, 0, "approve")
+        machine.a_method_changes(2, 0, "confirm")
+        walk.let_a_month_pass()
+        # A fee is taken back while it is being paid. A debit fails by a person's word, and then by the bank's.
+        debit = walk.pay(2, 0, "more", "late")
+        walk.waive(2, -1)
+        machine.recovery_works(None, "")
+        machine.time_passes(0, [], True)
+        machine.recovery_works(None, "")
+        walk.give_back(debit, "half")
+        walk.confirm(debit, "failed")
+        walk.move(debit, "return", "R02")
+        assert {one.confirmation for one in walk.payments} == {"", "waiting", "failed"}
+        assert {bill.fee[0] for _who, bill in machine._fees() if bill.fee} == {"failed", "returned", "late"}
+        assert machine.book.losses > 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_walk_meets_holds_and_what_stays_unknown(processor: Processor) -> None:
+    with Walk(processor, deduplicates=False, in_batches=False, chunk_size=1) as walk:
+        machine = walk.machine
+        # Holds: not of bank accounts; deposited, released, by hand and by runs, and kept where nobody could be asked.
+        walk.hold(3, 0)
+        one, two, three = walk.hold(3, 1), walk.hold(3, 1), walk.hold(3, 1)
+        walk.end_hold(one, "busy")
+        walk.end_hold(one)
+        walk.end_hold(one)
+        walk.end_hold(two, release=True)
+        machine.late_bills_are_looked_for(4)
+        machine.holds_are_ended_by_a_run(None, "", 1, True, "deposit")
+        late = walk.hold(1, 0, "half")
+        machine.holds_are_ended_by_a_run("drop_after", "", 3, False, "release")
+        machine.recovery_works(None, "")
+        assert walk.payments[late].state == walk.payments[two].state == "failed"
+        walk.move(three, "chargeback")
+        # Nothing is sent again; what never came is a case, which a person gives up, and what comes then changes nothing.
+        walk.pay(3, 1, "half", "drop_before")
+        machine.response_files_are_read(True)
+        machine.recovery_works(None, "")
+        machine.time_passes(0, [], False)
+        machine.recovery_works(None, "")
+        machine.a_person_decides(0)
+        machine.an_old_answer_comes_again(11, False)
+        for place in range(6):
+            machine.an_old_answer_comes_again(place, True)
+        walk.pay(1, 0, "half", "late")
+        machine.time_passes(0, [], False)
+        machine.recovery_works(None, "")
+        machine.time_passes(0, [], True)
+        machine.recovery_works(None, "")
+        # Bank debits: good after their days and not before, by a person's word, and failed by one.
+        walk.collect(death="checkpointed:1")
+        machine.response_files_are_read(True)
+        machine.time_passes(0, [], False)
+        machine.response_files_are_read(True)
+        for wanted in ("some", "some", "some", "half"):
+            walk.pay(2, 0, wanted)
+        walk.confirm(walk.last, "by a person")
+        walk.confirm(walk.last, "failed")
+        walk.confirm(walk.last - 1, "failed")
+        walk.move(walk.last - 1, "return")
+        walk.give_back(walk.last - 2)
+        for days in (0, *[1] * 8):
+            machine.a_debit_is_confirmed(days, days != 1, 0, "in time")
+        machine.a_debit_is_confirmed(0, True, 0, "in time")
+        walk.collect(8, rebill=True)
 
 
 @pytest.mark.django_db(transaction=True)
