@@ -234,8 +234,9 @@ def test_a_bank_that_takes_back_what_was_given_back_before_costs_the_biller_that
     biller: Biller, processor: Processor
 ) -> None:
     payment = pay(biller, processor)
-    refund = {"payment": payment, "reason": "Read wrongly", "actor": DANA, "request_key": "refund-1"}
-    assert refunds.refund(amount=Decimal("20.00"), **refund).state == "done"
+    twenty = Decimal("20.00")
+    refund = refunds.refund(payment=payment, amount=twenty, reason="Read wrongly", actor=DANA, request_key="refund")
+    assert refund.state == "done"
     payment.refresh_from_db()
     confirmations.fail(payment=payment, reason="Account closed", actor=DANA, now=timezone.now())
     assert standing(payment) == FAILED
@@ -244,9 +245,9 @@ def test_a_bank_that_takes_back_what_was_given_back_before_costs_the_biller_that
     assert returns.read(biller=biller, actor=DANA, now=timezone.now()).taken == 1
     assert returns.read(biller=biller, actor=DANA, now=timezone.now()).taken == 0
     reversal = Reversal.objects.get(kind="return")
-    assert (reversal.amount, reversal.loss) == (Decimal("64.10"), Decimal("20.00"))
+    assert (reversal.amount, reversal.loss) == (Decimal("64.10"), twenty)
     booked = dict(Entry.objects.values_list("account").annotate(Sum("amount")))
-    assert (booked["clearing"], booked["losses"]) == (Decimal("-20.00"), Decimal("20.00"))
+    assert (booked["clearing"], booked["losses"]) == (-twenty, twenty)
     assert (standing(payment), Notice.objects.count(), Record.objects.count()) == (FAILED, *told)
     assert_books_hold()
 
