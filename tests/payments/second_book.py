@@ -4,7 +4,7 @@ Bills are paid oldest first. What is held for a payment on its way is nobody els
 credit first, then what it had paid, the newest bill first. A soft decline is tried again on days counted from the first one;
 a hard one sets the card aside wherever it is on file; the networks allow so many declines in a day and in thirty. A bank
 debit that was posted waits for two banking days; a bank may return it at any time. Fees are owed beside the bills, are never
-taken by AutoPay, and are taken back once.
+taken by AutoPay, and are taken back once. AutoPay charges the bills of a household that name one group at once, each a payment.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ class Bill:
     off: Decimal = ZERO
     waived: bool = False
     late: bool = False
+    group: str = ""
 
     @property
     def open(self) -> Decimal:
@@ -114,7 +115,7 @@ class Paying:
     """A payment, and what became of it; ``parts`` are what it holds or pays of bills, ``last`` its last message after the first.
 
     ``confirmation`` is that of a bank debit, which waits ``until`` a day; ``foretold`` is what a person said that the bank
-    returned, and the bank has not said yet.
+    returned, and the bank has not said yet. ``mates`` are all payments that one charge moves, in the order of their ids.
     """
 
     id: str
@@ -136,6 +137,8 @@ class Paying:
     confirmation: str = ""
     until: datetime.date | None = None
     foretold: Decimal = ZERO
+    disputed_over: Decimal = ZERO
+    mates: list[Paying] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -147,7 +150,11 @@ class Try:
     command: str
     amount: Decimal
     made: datetime.datetime
-    sent: datetime.datetime
+
+    @property
+    def payings(self) -> list[Paying]:
+        """The payments that it is about: of a charge all that it moves."""
+        return self.paying.mates if self.command == "charge" else [self.paying]
 
 
 @dataclass(eq=False)
@@ -278,6 +285,19 @@ class SecondBook:
                 room -= amount
         return plans
 
+    def households(self, plans: Sequence[Plan]) -> list[set[int]]:
+        """The bills that are charged at once: of one group and card, where more than one account has a part in it."""
+        found: dict[tuple[str, Token], list[Plan]] = {}
+        for plan in plans:
+            (bill,) = plan.parts
+            if bill.group:
+                found.setdefault((bill.group, plan.card.token), []).append(plan)
+        return [
+            {bill.item for plan in some for bill in plan.parts}
+            for some in found.values()
+            if len({plan.who for plan in some}) > 1
+        ]
+
     def to_make(self, today: datetime.date, now: datetime.datetime) -> tuple[list[Plan], dict[str, str]]:
         """What is scheduled and made today, and how what is not made ends."""
         plans, ends = [], {}
@@ -327,23 +347,29 @@ class SecondBook:
 
     # --- What happens
 
-    def billed(self, who: int, item: int, amount: Decimal, due: datetime.date, today: datetime.date) -> None:
+    def billed(
+        self, who: int, item: int, amount: Decimal, due: datetime.date, today: datetime.date, group: str = ""
+    ) -> None:
         """Owe a bill, collected when it is due, or with an earlier one of the account that AutoPay may yet take."""
         earlier = [
             bill.on
             for bill in self.bills[who]
             if bill.on is not None and bill.on >= today - DAY and bill.first is None and bill.open > bill.reserved
         ]
-        self.bills[who].append(Bill(item, amount, due, max(today, min([due, *earlier]))))
+        self.bills[who].append(Bill(item, amount, due, max(today, min([due, *earlier])), group=group))
 
-    def begin(self, id_: str, plan: Plan, key: str, command: str, now: datetime.datetime) -> Paying:
+    def begin(self, id_: str, plan: Plan, now: datetime.datetime) -> Paying:
         """Begin a payment, which holds its parts."""
         one = Paying(id_, plan.who, plan.card, plan.amount, plan.channel, now, plan.parts)
         self.payments[id_] = one
         for bill, part in plan.parts.items():
             bill.held[id_] = part
-        self.tries[key] = Try(key, one, command, plan.amount, now, now)
+        one.mates = [one]
         return one
+
+    def ask(self, key: str, paying: Paying, command: str, amount: Decimal, now: datetime.datetime) -> None:
+        """Have a message go out whose outcome is open."""
+        self.tries[key] = Try(key, paying, command, amount, now)
 
     def end(self, key: str, code: str, today: datetime.date, now: datetime.datetime) -> None:
         """Let an answer have its effect; an empty code says that it never came to the processor."""
@@ -354,16 +380,17 @@ class SecondBook:
                 self.back(paying, one.amount)
         elif one.command == "release" and code not in NOBODY_ASKED:
             # Let go by the processor, or by the bank when its time is over.
-            self.fail(paying, None, "", today, now)
+            self.fail(one, "", today, now)
         elif one.command == "authorize" and passed:
             paying.state, paying.held_on = "authorized", one.made.date() if paying.held_on is None else paying.held_on
         elif one.command in {"deposit", "release"} and code in NOBODY_ASKED:
             paying.state = "authorized"
         elif passed:
-            paying.charge = key
-            self.post(paying, today)
+            for each in one.payings:
+                each.charge = key
+                self.post(each, today)
         else:
-            self.fail(paying, one, code, today, now)
+            self.fail(one, code, today, now)
 
     def post(self, paying: Paying, today: datetime.date) -> None:
         """Pay what was held; the rest is the customer's credit. What a bank moves has yet to be made good."""
@@ -376,31 +403,34 @@ class SecondBook:
         paying.credit = paying.amount - sum(paying.parts.values(), ZERO)
         self._scheduled(paying, "paid")
 
-    def fail(self, paying: Paying, one: Try | None, code: str, today: datetime.date, now: datetime.datetime) -> None:
-        """Let go of what was held, and see when it is tried again."""
-        paying.state = "failed"
-        for bill in paying.parts:
-            del bill.held[paying.id]
-        asked = code not in NOBODY_ASKED
-        if asked and paying.channel == 3:
+    def fail(self, one: Try, code: str, today: datetime.date, now: datetime.datetime) -> None:
+        """Let go of what was held, and see when it is tried again; what one charge was for has failed once."""
+        asked, first = code not in NOBODY_ASKED, one.paying
+        for paying in one.payings:
+            paying.state = "failed"
             for bill in paying.parts:
-                bill.first = bill.first or today
-                last = min(bill.on or today, today)
-                days = [bill.first + n * DAY for n in RETRY_DAYS]
-                bill.on = min((day for day in days if day > last and day >= today), default=None)
-                if code not in SOFT:
-                    bill.on = None
-        if asked and paying.card is not None and one is not None:
-            token = paying.card.token
+                del bill.held[paying.id]
+                if asked and paying.channel == 3:
+                    self._try_again(bill, code, today)
+            self._scheduled(paying, "failed" if asked else "scheduled")
+        if asked and first.card is not None:
+            token = first.card.token
             token.last = now
             if one.command in {"charge", "authorize"}:
                 token.declined.append(one.made)
             if code in HARD:
                 self._set_aside(token)
-        tried_again = code in SOFT and paying.channel == 3 and any(bill.open and bill.on for bill in paying.parts)
-        if code in SOFT | HARD and paying.amount >= FAILED_LEAST and not tried_again:
-            self._charge(paying.who, FAILED_FEE, "failed", paying.id)
-        self._scheduled(paying, "failed" if asked else "scheduled")
+        bills = [bill for paying in one.payings for bill in paying.parts]
+        tried_again = code in SOFT and first.channel == 3 and any(bill.open and bill.on for bill in bills)
+        amount = sum((paying.amount for paying in one.payings), ZERO)
+        if code in SOFT | HARD and amount >= FAILED_LEAST and not tried_again:
+            self._charge(first.who, FAILED_FEE, "failed", first.id)
+
+    def _try_again(self, bill: Bill, code: str, today: datetime.date) -> None:
+        bill.first = bill.first or today
+        last = min(bill.on or today, today)
+        days = [bill.first + n * DAY for n in RETRY_DAYS]
+        bill.on = min((day for day in days if day > last and day >= today), default=None) if code in SOFT else None
 
     def _set_aside(self, token: Token) -> None:
         for card in self.all_cards():
@@ -430,7 +460,7 @@ class SecondBook:
         first = max(self.late_from, last - LATE_FOR)
         count = 0
         for who, bills in self.bills.items():
-            on_its_way = any(one.paying.who == who for one in self.tries.values())
+            on_its_way = any(paying.who == who for one in self.tries.values() for paying in one.payings)
             if on_its_way or any(one.who == who for one in self.standing("authorized")):
                 continue
             owed = -self.credit(who)
@@ -510,18 +540,31 @@ class SecondBook:
             and self.asked_until is not None and self.asked_until > one.until
         ]  # fmt: skip
 
-    def charged_back(self, paying: Paying, amount: Decimal) -> None:
-        """Take a chargeback back from a payment."""
-        paying.charged_back += amount - self.back(paying, amount, "failed")
+    def charged_back(self, charge: Paying, amount: Decimal) -> None:
+        """Take a chargeback back from what a charge had paid."""
+        for paying, part in self._split(charge, amount, {one.id: one.amount - one.undone for one in charge.mates}):
+            paying.disputed_over += part
+            paying.charged_back += part - self.back(paying, part, "failed")
 
-    def won(self, paying: Paying, amount: Decimal) -> None:
-        """Give a payment what a chargeback had taken of it; it is the customer's credit."""
-        given = min(amount, paying.charged_back)
-        paying.charged_back -= given
-        paying.undone -= given
-        paying.credit += given
-        paying.state = "reversed" if paying.undone == paying.amount else "posted"
-        self.losses -= amount - given
+    def won(self, charge: Paying, amount: Decimal) -> None:
+        """Give payments what a chargeback had taken of them; it is the customers' credit."""
+        for paying, part in self._split(charge, amount, {one.id: one.disputed_over for one in charge.mates}):
+            given = min(part, paying.charged_back)
+            paying.disputed_over -= part
+            paying.charged_back -= given
+            paying.undone -= given
+            paying.credit += given
+            paying.state = "reversed" if paying.undone == paying.amount else "posted"
+            self.losses -= part - given
+
+    def _split(self, charge: Paying, amount: Decimal, room: dict[str, Decimal]) -> list[tuple[Paying, Decimal]]:
+        """Part an amount among the payments of a charge: each up to its room, and what is left with the first."""
+        parts = {}
+        for one in charge.mates:
+            parts[one.id] = min(amount, room[one.id])
+            amount -= parts[one.id]
+        parts[charge.mates[0].id] += amount
+        return [(one, parts[one.id]) for one in charge.mates if parts[one.id]]
 
     def on_calendar(self, who: int, today: datetime.date) -> None:
         """Have AutoPay take what is open from today on, each bill on its day."""

@@ -29,7 +29,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from billing import failpoints, tenancy
+from billing import advanced_settings, failpoints, tenancy
 from billing.actors import Actor, Requestor
 from billing.errors import Conflict, DomainError
 from billing.models import Chunk, Customer, Entry, Item
@@ -58,6 +58,7 @@ from payments.operations import (
     enrolments,
     fee_rules,
     fees,
+    groups,
     instruments,
     late_bills,
     recoveries,
@@ -70,7 +71,7 @@ from payments.operations import (
 )
 from payments.operations.collections import Options
 from tests import databases
-from tests.factories import make_biller, make_customer, make_endpoint, make_route
+from tests.factories import make_biller, make_customer, make_endpoint, make_link, make_route, make_user
 from tests.invoice_files import Bill as FileBill
 from tests.invoice_files import load, name_of, receive, write
 from tests.payments.second_book import (
@@ -96,7 +97,6 @@ from tests.payments.second_book import (
     Plan,
     SecondBook,
     Token,
-    Try,
 )
 from tests.processor import Processor
 
@@ -111,6 +111,8 @@ SETTLE = datetime.timedelta(minutes=5)
 WINDOW = datetime.timedelta(days=7)
 RELEASE_DAYS = 2
 ACCOUNTS = (0, 1, 2, 3)
+# What bills of one household name that are due at once.
+HOUSEHOLD = "1234-77"
 AMOUNTS = ("40.00", "61.50", "99.99", "3.00")
 SYSTEM = Actor.system("machine")
 CLARA = Actor(Requestor.CSR, "Clara")
@@ -190,15 +192,18 @@ class EveryRule(RuleBasedStateMachine):
         self.keys = itertools.count(1)
         self.seen: dict[str, dict[str, str]] = {table: {} for table in MOVES}
         self.journal = ("", 0)
-        # What banks moved of each payment, and the messages whose outcome the second book has.
+        # What banks moved of each charge, and the messages whose outcome the second book has.
         self.moved: dict[str, Decimal] = {}
         self.ended: set[str] = set()
         # Since when the processor may hold a message that it has not acted on.
         self.held_since: datetime.datetime | None = None
 
-    @initialize(deduplicates=st.booleans(), in_batches=st.booleans(), chunk_size=st.sampled_from([1, 2, 100]))
-    def begin(self, deduplicates: bool, in_batches: bool, chunk_size: int) -> None:
-        self.deduplicates, self.chunk_size = deduplicates, chunk_size
+    @initialize(
+        deduplicates=st.booleans(), in_batches=st.booleans(), chunk_size=st.sampled_from([1, 2, 100]),
+        household=st.booleans(),
+    )  # fmt: skip
+    def begin(self, deduplicates: bool, in_batches: bool, chunk_size: int, household: bool) -> None:
+        self.deduplicates, self.chunk_size, self.household = deduplicates, chunk_size, household
         for row in RetryLimit.objects.all():
             row.per_day, row.per_month = LIMITS["bank" if row.brand == "bank" else "card"]
             row.save()
@@ -222,6 +227,8 @@ class EveryRule(RuleBasedStateMachine):
         )
         self.customers = [make_customer(self.biller) for _ in ACCOUNTS]
         self.who_is = {customer.pk: who for who, customer in enumerate(self.customers)}
+        if household:
+            self._group_bills()
         self.book = SecondBook(bills={who: [] for who in ACCOUNTS}, late_from=self.today)
         self._charge_fees()
         self._set_clock()
@@ -236,6 +243,15 @@ class EveryRule(RuleBasedStateMachine):
         self._bills([(who, AMOUNTS[who], 0) for who in ACCOUNTS])
         self._bills([(who, "20.00", 1) for who in ACCOUNTS])
         self._check()
+
+    def _group_bills(self) -> None:
+        """Have the first two accounts, which have one card in common, be one household, whose bills name one group."""
+        flags = {"Daffron": {"DataPumpConfigs": {"TransactionIdIsPaymentGuid": True}}}
+        for number, given in ((131, flags), (groups.GROUPING, True)):
+            advanced_settings.change(actor=CLARA, biller=self.biller, number=number, given=given)
+        owner = make_user()
+        for customer in self.customers[:2]:
+            make_link(owner, customer)
 
     def _charge_fees(self) -> None:
         """Have the biller charge for payments that fail, for debits that banks return, and for late bills."""
@@ -322,7 +338,11 @@ class EveryRule(RuleBasedStateMachine):
                     account=self.customers[who].number,
                     number=number,
                     amount=amount,
-                    fields={11: f"{self.today:%m/%d/%Y}", 12: f"{self.today + days * DAY:%m/%d/%Y}"},
+                    fields={
+                        11: f"{self.today:%m/%d/%Y}",
+                        12: f"{self.today + days * DAY:%m/%d/%Y}",
+                        **({47: HOUSEHOLD} if self._grouped(who, days) else {}),
+                    },
                 )
                 for number, (who, amount, days) in zip(numbers, wanted, strict=True)
             ],
@@ -336,7 +356,11 @@ class EveryRule(RuleBasedStateMachine):
         assert self._rows() == before
         for number, (who, amount, days) in zip(numbers, wanted, strict=True):
             item = Item.objects.get(customer=self.customers[who], invoice__number=number)
-            self.book.billed(who, item.pk, Decimal(amount), self.today + days * DAY, self.today)
+            group = HOUSEHOLD if self._grouped(who, days) else ""
+            self.book.billed(who, item.pk, Decimal(amount), self.today + days * DAY, self.today, group)
+
+    def _grouped(self, who: int, days: int) -> bool:
+        return self.household and who < 2 and not days
 
     # --- Methods
 
@@ -710,7 +734,7 @@ class EveryRule(RuleBasedStateMachine):
         left = one.amount - one.undone
         amount = self._amount(left, wanted)
         refusal = ""
-        on_its_way = any(live.paying is one for live in self.book.tries.values())
+        on_its_way = any(one in live.payings for live in self.book.tries.values())
         if one.state not in {"posted", "reversed"} or left == 0 or on_its_way or not 0 < amount <= left:
             refusal = "RefundRefused"
         key = f"back-{next(self.keys)}"
@@ -747,14 +771,16 @@ class EveryRule(RuleBasedStateMachine):
         if one.card is not None and one.card.token.kind == "bank":
             # There are no disputes of bank debits, only returns, and these are of the whole.
             kind, part = "return", False
-        moved = self.moved.get(one.id, ZERO)
-        room = moved if kind == "chargeback_won" else one.amount - moved
+        if len(one.mates) > 1 and kind == "return":
+            kind = "chargeback"
+        moved = self.moved.get(one.charge, ZERO)
+        room = moved if kind == "chargeback_won" else sum((mate.amount for mate in one.mates), ZERO) - moved
         amount = (room / 2).quantize(Decimal("0.01")) if part else room
-        if amount <= 0 or (kind == "chargeback_won" and one.charged_back < amount):
+        if amount <= 0 or (kind == "chargeback_won" and sum(mate.charged_back for mate in one.mates) < amount):
             return
         coded = {"code": code} if kind == "return" else {}
         self.processor.reverse(self.route.merchant, one.charge, kind, amount=str(amount), **coded)
-        self.moved[one.id] = moved + (-amount if kind == "chargeback_won" else amount)
+        self.moved[one.charge] = moved + (-amount if kind == "chargeback_won" else amount)
         self._ask_banks()
         if kind == "return":
             self.book.returned(one, amount, code, self.now)
@@ -796,7 +822,7 @@ class EveryRule(RuleBasedStateMachine):
                 self._either("" if waits else "ConfirmationRefused", confirm)
                 one.confirmation = "confirmed" if waits else one.confirmation
             else:
-                waits = waits and all(live.paying is not one for live in self.book.tries.values())
+                waits = waits and all(one not in live.payings for live in self.book.tries.values())
                 fail = lambda: confirmations.fail(payment=found, reason="Said so", actor=CLARA, now=self.now)  # noqa: E731
                 self._either("" if waits else "ConfirmationRefused", fail)
                 if waits:
@@ -1027,6 +1053,7 @@ class EveryRule(RuleBasedStateMachine):
         payments = {str(one.pk): one for one in Payment.objects.all()}
         new = [one for one in ours if str(one.pk) not in self.book.tries and str(one.pk) not in self.ended]
         planned, to_refund = list(plans), list(refunds)
+        households = self.book.households([plan for plan in plans if plan.channel == Channel.AUTOPAY])
         to_end = {ended_by: list(holds)}
         for attempt in new:
             key, id_ = str(attempt.pk), str(attempt.payment_id)
@@ -1034,14 +1061,21 @@ class EveryRule(RuleBasedStateMachine):
                 one = self.book.payments[id_]
                 to_end[attempt.command].remove(one)
                 one.state, one.last = "processing", attempt.command
-                self.book.tries[key] = Try(key, one, attempt.command, attempt.amount, self.now, self.now)
+                self.book.ask(key, one, attempt.command, attempt.amount, self.now)
             elif attempt.command == "refund":
                 one = self.book.payments[id_]
                 to_refund.remove((one, attempt.amount))
                 one.last = "refund"
-                self.book.tries[key] = Try(key, one, "refund", attempt.amount, self.now, self.now)
+                self.book.ask(key, one, "refund", attempt.amount, self.now)
             else:
-                self._begun(attempt, payments[id_], planned, command)
+                assert attempt.command == command
+                group = payments[id_].group_id
+                made = [
+                    one
+                    for one in payments.values()
+                    if one.pk == attempt.payment_id or (group and one.group_id == group)
+                ]
+                self._begun(attempt, sorted(made, key=lambda one: str(one.pk)), planned, households)
         ended = {
             str(one.pk): one for one in ours if str(one.pk) in self.book.tries and one.state in {"applied", "abandoned"}
         }
@@ -1085,7 +1119,20 @@ class EveryRule(RuleBasedStateMachine):
         assert on in {max(bill.on, day) for day in self.book.days_of_tries(plan.card.token, self.today)}
         bill.on = on
 
-    def _begun(self, attempt: Attempt, payment: Payment, planned: list[Plan], command: str) -> None:
+    def _begun(
+        self, attempt: Attempt, made: Sequence[Payment], planned: list[Plan], households: Sequence[set[int]]
+    ) -> None:
+        """See a charge begin: a payment as it was planned, or all those of a household at once."""
+        begun = {str(payment.pk): self._planned(payment, planned) for payment in made}
+        assert attempt.covers == len(made)
+        assert attempt.amount == sum((one.amount for one in begun.values()), ZERO)
+        items = {bill.item for one in begun.values() for bill in one.parts}
+        assert (items if len(made) > 1 else None) == next((some for some in households if items & some), None)
+        for one in begun.values():
+            one.mates = list(begun.values())
+        self.book.ask(str(attempt.pk), begun[str(attempt.payment_id)], attempt.command, attempt.amount, self.now)
+
+    def _planned(self, payment: Payment, planned: list[Plan]) -> Paying:
         items = dict(payment.allocations.values_list("item_id", "amount"))
         for plan in planned:
             parts = {bill.item: part for bill, part in plan.parts.items()}
@@ -1096,11 +1143,11 @@ class EveryRule(RuleBasedStateMachine):
         else:
             raise AssertionError(f"nobody planned {payment.channel} {payment.amount} of {items}")
         planned.remove(plan)
-        assert attempt.command == command
-        one = self.book.begin(str(payment.pk), plan, str(attempt.pk), command, self.now)
+        one = self.book.begin(str(payment.pk), plan, self.now)
         for later in self.book.later:
             if plan.channel == Channel.SCHEDULED and later.who == plan.who and later.state == "scheduled":
                 later.state, later.paying = "processing", one
+        return one
 
     # --- What must always hold
 
@@ -1159,11 +1206,13 @@ class EveryRule(RuleBasedStateMachine):
             assert row["times_charged"] <= 1, f"{key} was charged {row['times_charged']} times"
             assert ours.get(key) == Decimal(row["amount"]), f"{key} is {row['amount']} there, {ours.get(key)} here"
         charged = Counter[str]()
-        paying = dict(Attempt.objects.values_list("id", "payment_id"))
-        names = {str(key): str(payment) for key, payment in paying.items()}
-        for key, row in theirs.items():
-            if row["times_charged"] and row["command"] in {"charge", "deposit"}:
-                charged[names[key]] += 1
+        leading = dict(Payment.objects.filter(group_id__isnull=False).values_list("id", "group_id"))
+        for key, payment in Attempt.objects.values_list("id", "payment_id"):
+            row = theirs.get(str(key))
+            if row is not None and row["times_charged"] and row["command"] in {"charge", "deposit"}:
+                charged[str(payment)] += 1
+        for payment, first in leading.items():
+            charged[str(payment)] = charged[str(first)]
         for one in self.book.payments.values():
             took = charged[one.id]
             if one.state in {"posted", "reversed"}:
@@ -1184,9 +1233,11 @@ class EveryRule(RuleBasedStateMachine):
             row = theirs[key]
             if row["times_charged"] and row["command"] in {"charge", "deposit", "refund"}:
                 moved[row["tender"]] += Decimal(row["amount"]) * (-1 if row["command"] == "refund" else 1)
+        for key, back in self.moved.items():
+            moved[theirs[key]["tender"]] -= back
         for one in self.book.payments.values():
             if one.card is not None:
-                moved[one.card.token.kind] -= self.moved.get(one.id, ZERO) + one.foretold
+                moved[one.card.token.kind] -= one.foretold
         booked = defaultdict[str, Decimal](Decimal)
         for account, tender, amount in Entry.objects.filter(account__in=["clearing", "losses"]).values_list(
             "account", "tender", "amount"
@@ -1256,9 +1307,11 @@ def processor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processor]:
 class Walk:
     """A machine that is led by hand, so that what must be met at least once is met in every run."""
 
-    def __init__(self, processor: Processor, *, deduplicates: bool, in_batches: bool, chunk_size: int) -> None:
+    def __init__(
+        self, processor: Processor, *, deduplicates: bool, in_batches: bool, chunk_size: int, household: bool = False
+    ) -> None:
         self.machine = type("Machine", (EveryRule,), {"processor": processor})()
-        self.machine.begin(deduplicates, in_batches, chunk_size)
+        self.machine.begin(deduplicates, in_batches, chunk_size, household)
 
     def __enter__(self) -> Walk:
         return self
@@ -1530,6 +1583,46 @@ def test_one_walk_meets_holds_and_what_stays_unknown(processor: Processor) -> No
             machine.a_debit_is_confirmed(days, days != 1, 0, "in time")
         machine.a_debit_is_confirmed(0, True, 0, "in time")
         walk.collect(8, rebill=True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_walk_meets_a_household_that_is_charged_at_once(processor: Processor) -> None:
+    with Walk(processor, deduplicates=False, in_batches=False, chunk_size=1, household=True) as walk:
+        machine = walk.machine
+        # What has no answer is all of it without one; what is found out, and what goes back, is of each account.
+        walk.collect(fault="drop_after")
+        walk.collect(rebill=True)
+        machine.late_bills_are_looked_for(4)
+        machine.recovery_works(None, "")
+        mine, others = walk.of(0, "40.00"), walk.of(1, "61.50")
+        assert walk.payments[mine].mates == walk.payments[others].mates != [walk.payments[mine]]
+        walk.give_back(others, "half")
+        walk.move(mine, "chargeback", part=True)
+        walk.move(others, "chargeback_won", part=True)
+        walk.move(others, "chargeback")
+        # Declined at once, which is one decline and one fee; and given up at once.
+        machine.a_bank_thinks_otherwise(1, 0, "soft_decline")
+        walk.bill((0, "3.00"), (1, "8.00"))
+        walk.collect(two=True)
+        machine.a_bank_thinks_otherwise(1, 0, "approve")
+        walk.collect(1, fault="drop_before")
+        machine.time_passes(0, [], False)
+        machine.recovery_works(None, "")
+        machine.a_person_decides(0)
+        walk.collect()
+        machine.a_bank_thinks_otherwise(1, 0, "hard_decline")
+        walk.bill((0, "6.00"), (1, "7.00"))
+        walk.collect()
+        assert [who for who, bill in machine._fees() if bill.fee and bill.fee[0] == "failed"] == [0]
+        machine.a_bank_thinks_otherwise(1, 0, "approve")
+        machine.a_method_changes(0, 0, "confirm")
+        machine.a_method_changes(1, 0, "confirm")
+        walk.bill((0, "40.00"), (1, "40.00"))
+        walk.pay(0, 0, "half")
+        walk.collect(death="checkpointed:1")
+        machine.response_files_are_read(True)
+        machine.time_passes(0, [], False)
+        machine.response_files_are_read(True)
 
 
 @pytest.mark.django_db(transaction=True)
