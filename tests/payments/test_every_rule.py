@@ -1055,6 +1055,8 @@ class EveryRule(RuleBasedStateMachine):
         planned, to_refund = list(plans), list(refunds)
         households = self.book.households([plan for plan in plans if plan.channel == Channel.AUTOPAY])
         to_end = {ended_by: list(holds)}
+        autopay = [plan.card.token for plan in plans if plan.channel == Channel.AUTOPAY]
+        left = {token: tries for token in autopay if (tries := self.book.left(token, self.now)) is not None}
         for attempt in new:
             key, id_ = str(attempt.pk), str(attempt.payment_id)
             if attempt.command in {"deposit", "release"}:
@@ -1095,6 +1097,10 @@ class EveryRule(RuleBasedStateMachine):
             self.book.end(key, row["code"] if row else "", self.today, self.now)
             self.ended.add(key)
         self._find_fees()
+        for token, tries in left.items():
+            some = [one for one in new if one.command == "charge" and self._token_of(one) is token]
+            declined = [one for one in some if theirs.get(str(one.pk), {"code": ""})["code"] not in APPROVED]
+            assert len(declined) <= tries and (tries or not some), f"AutoPay had {tries} tries and took {len(some)}"
         if sound:
             begun = {str(one.pk) for one in new}
             assert not begun & set(self.book.tries), "a message over a sound line has no result"
@@ -1107,6 +1113,10 @@ class EveryRule(RuleBasedStateMachine):
             for plan in planned:
                 # Set aside or out of tries since the plan was made, by what was charged before it.
                 assert plan.card.state == "bad" or self.book.left(plan.card.token, self.now) == 0, plan
+
+    def _token_of(self, attempt: Attempt) -> Token | None:
+        card = self.book.payments[str(attempt.payment_id)].card
+        return card.token if card is not None else None
 
     def _wait_for_tries(self, plan: Plan) -> None:
         """Let a bill that AutoPay did not take wait for the day on which its card may be tried again."""
