@@ -1407,6 +1407,7 @@ def test_one_walk_meets_every_rule_where_repeats_are_recognised(processor: Proce
         walk.pay(3, 1, "half", "drop_before")
         machine.response_files_are_read(True)
         machine.time_passes(0, [], False)
+        machine.a_person_decides(0)
         machine.recovery_works(None, "recover.resending:1")
         machine.recovery_works(None, "")
         more = walk.pay(3, 1, "more", death="checkpointed:1")
@@ -1439,6 +1440,14 @@ def test_one_walk_meets_every_rule_where_repeats_are_recognised(processor: Proce
         walk.collect(1, fault="busy")
         walk.collect(rebill=True, death="settle.recorded:1")
         machine.answered_attempts_take_effect()
+        # What was not looked up in time is not sent again.
+        walk.bill((3, "40.00"))
+        walk.pay(3, 1, "some", "drop_before")
+        machine.time_passes(8, [], False)
+        machine.recovery_works(None, "")
+        assert [one.kind for one in Case.objects.filter(state="open", attempt__in=list(machine.book.tries))] == [
+            "unknown"
+        ]
 
 
 @pytest.mark.django_db(transaction=True)
