@@ -3,7 +3,8 @@
 One state machine over the public operations. The simulated processor is a real service with a book of its own, which says
 what was truly charged; what our book must say follows from that and from ``second_book``, which is kept from the
 requirements alone. After every rule all of what must always hold is checked, and ``check_books``; at the end recovery works
-until nothing changes, and what must hold at rest is checked too. ``docs/reliability.md`` says where each invariant stands.
+until nothing changes, and what must hold at rest is checked too. Walks lead it by hand through what must be met in every run.
+``docs/reliability.md`` says where each invariant stands, and which broken engines are caught.
 
 ``EVERY_RULE_EXAMPLES=200`` runs more of it.
 """
@@ -1394,6 +1395,7 @@ class Walk:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.spec("PAY-3", "PAY-6", "PAY-9", "PAY-10", "PAY-24", "PAY-32", "PAY-33")
 def test_one_walk_meets_every_rule_where_repeats_are_recognised(processor: Processor) -> None:
     with Walk(processor, deduplicates=True, in_batches=True, chunk_size=2) as walk:
         machine = walk.machine
@@ -1453,6 +1455,7 @@ def test_one_walk_meets_every_rule_where_repeats_are_recognised(processor: Proce
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.spec("PAY-5")
 def test_one_walk_meets_declines_limits_and_schedules(processor: Processor) -> None:
     with Walk(processor, deduplicates=True, in_batches=False, chunk_size=100) as walk:
         machine = walk.machine
@@ -1503,6 +1506,7 @@ def test_one_walk_meets_declines_limits_and_schedules(processor: Processor) -> N
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.spec("PAY-34", "PAY-35", "PAY-36")
 def test_one_walk_meets_bank_debits_and_fees(processor: Processor) -> None:
     with Walk(processor, deduplicates=True, in_batches=True, chunk_size=2) as walk:
         machine = walk.machine
@@ -1556,6 +1560,7 @@ def test_one_walk_meets_bank_debits_and_fees(processor: Processor) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.spec("PAY-7", "PAY-9", "PAY-10", "PAY-34")
 def test_one_walk_meets_holds_and_what_stays_unknown(processor: Processor) -> None:
     with Walk(processor, deduplicates=False, in_batches=False, chunk_size=1) as walk:
         machine = walk.machine
@@ -1652,6 +1657,7 @@ def test_one_walk_meets_a_household_that_is_charged_at_once(processor: Processor
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.spec("PAY-3", "PAY-6", "PAY-32")
 def test_no_sequence_of_rules_breaks_the_books(processor: Processor) -> None:
     machine = type("Machine", (EveryRule,), {"processor": processor})
     run_state_machine_as_test(
