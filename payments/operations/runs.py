@@ -28,8 +28,8 @@ from billing.actors import Actor
 from billing.errors import DomainError
 from billing.failpoints import failpoint
 from billing.models import Biller, Chunk, ChunkState, Run, RunKind, RunState
-from payments.gateways.base import ChargeRequest, Lost, Misconfigured, NotSent
-from payments.models import Route
+from payments.gateways.base import ChargeRequest, Lost, Misconfigured, NotSent, Result
+from payments.models import Payment, PaymentState, Route
 from payments.operations import answers, deadlocks, settlements
 from payments.operations.routes import described, open_route
 
@@ -42,6 +42,8 @@ LEASE = datetime.timedelta(seconds=900)
 
 # What was checkpointed so many seconds ago is looked at again before it is sent.
 _FRESH = 1.0
+
+_NOT_REACHED = "The payment processor could not be reached. Nothing was charged for what was not sent."
 
 Requests = dict[int, list[ChargeRequest]]
 """The messages to send, by route."""
@@ -153,8 +155,11 @@ def send_chunk(
     """
     if chunk.sent_count:
         _take_over(biller, chunk, actor)
+        reached = not _was_not_reached(biller, run, chunk)
+        if not reached:
+            _fail(run, _NOT_REACHED)
         _close(chunk)
-        return True
+        return reached
     # Before anything is held: a route that is set up wrongly must not leave attempts behind.
     try:
         # One processor's run is not to fail for what is wrong with another's route (PAY-8).
@@ -186,13 +191,14 @@ def send_chunk(
             settlements.settle(
                 biller=biller, answers=answers.answers_of(results), actor=actor, now=now or timezone.now()
             )
-    failpoint(f"{run.kind}.settled")
-    _close(chunk)
+    # First, since another worker that finds every chunk closed says how the run ended.
     if not reached:
-        _fail(run, "The payment processor could not be reached. Nothing was charged for what was not sent.")
+        _fail(run, _NOT_REACHED)
     elif wrong:
         # Its key was taken back, say: nobody else's turn goes better.
         _fail(run, f"The processor refuses us: {wrong}. Nothing was charged for what it refused.")
+    failpoint(f"{run.kind}.settled")
+    _close(chunk)
     return reached and not wrong
 
 
@@ -251,6 +257,14 @@ def _take_over(biller: Biller, chunk: Chunk, actor: Actor) -> None:
         answered: list[uuid.UUID] = [pk for (pk,) in cursor.fetchall()]
     if answered:
         settlements.take_effect(biller=biller, attempt_ids=answered, actor=actor, now=timezone.now())
+
+
+def _was_not_reached(biller: Biller, run: Run, chunk: Chunk) -> bool:
+    """Whether a chunk's worker could not reach the processor, and died before it said so."""
+    # By time, which has an index; the clocks of two workers may differ.
+    since = run.created_at - datetime.timedelta(days=1)
+    failed = Payment.objects.filter(biller=biller, created_at__gte=since, chunk_id=chunk.pk, state=PaymentState.FAILED)
+    return failed.filter(result=Result.NO_ANSWER).exists()
 
 
 def _close(chunk: Chunk) -> None:

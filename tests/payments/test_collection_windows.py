@@ -11,6 +11,7 @@ import datetime
 import io
 import itertools
 import os
+import signal
 import sys
 import time
 import traceback
@@ -29,10 +30,10 @@ from django.utils import timezone
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from billing import tenancy
+from billing import failpoints, tenancy
 from billing.actors import Actor
 from billing.audit import sentence
-from billing.models import AuditEntry, Customer, Item, Notice, Posting, PostingKind, Run
+from billing.models import AuditEntry, Chunk, Customer, Item, Notice, Posting, PostingKind, Run
 from payments import tasks
 from payments.customer_portal import card_entry
 from payments.models import Attempt, AutoPayEnrolment, Channel, Instrument, Payment, Route
@@ -485,6 +486,35 @@ def test_the_beat_plans_a_run_for_each_route_and_rebills_on_the_days_of_those_wh
     assert planned(datetime.datetime(2026, 11, 30, 12, 0, tzinfo=datetime.UTC)) == [
         (single.pk, "inactive", "True", "Tue 01"), (single.pk, "closed", "True", "Tue 01")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["settle.applied", "collect.settled"])
+@pytest.mark.spec("PAY-8")
+def test_a_run_has_failed_although_the_worker_that_could_not_reach_the_processor_died(
+    place: str, processor: Processor
+) -> None:
+    biller = make_biller(time_zone="UTC")
+    route = make_route(biller, processor.url)
+    due_bill(biller, processor)
+    Route.objects.update(options={**route.options, "base_url": "http://127.0.0.1:9"})
+    run = collections.plan(biller=biller, options=Options.usual(today()), actor=SYSTEM, now=timezone.now())
+
+    def work() -> None:
+        for _chunk in collections.work(run=run, actor=SYSTEM):
+            pass
+
+    def work_and_die() -> None:
+        failpoints.arm(f"{place}:1")
+        work()
+
+    connection.close()
+    _, status = os.waitpid(_fork(work_and_die), 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    Chunk.objects.update(claimed_at=timezone.now() - datetime.timedelta(hours=1))
+    work()
+    run.refresh_from_db()
+    assert (run.state, "could not be reached" in run.failure) == ("failed", True)
+    assert list(Attempt.objects.values_list("state", "result")) == [("applied", 1)]
 
 
 @pytest.mark.spec("PAY-6", "PAY-8")
