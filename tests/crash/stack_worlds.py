@@ -338,9 +338,20 @@ class StackWorld(World):
         self._wait(at_rest, "the stack does not come to rest", REST_SECONDS, pause=1.0)
 
     def _quiet(self) -> bool:
-        live = Run.objects.filter(biller=self.biller, state__in=["planned", "working"])
-        answered = all(program.done() for program in self.programs)
-        return super()._quiet() and not live.exists() and answered and self._returns_read()
+        # What is last looked at is what the others bring about.
+        return (
+            not self._forgotten()
+            and all(program.done() for program in self.programs)
+            and self._returns_read()
+            and not Run.objects.filter(biller=self.biller, state__in=["planned", "working"]).exists()
+            and super()._quiet()
+        )
+
+    def _forgotten(self) -> set[int]:
+        """Give the customers whose AutoPay bill nobody asked for, although their card is good."""
+        asked = Payment.objects.filter(biller=self.biller).values("customer_id")
+        owing = AutoPayEnrolment.objects.filter(biller=self.biller, instrument__state="active")
+        return set(owing.exclude(customer_id__in=asked).values_list("customer_id", flat=True))
 
     def _returns_read(self) -> bool:
         """Whether what banks took back is booked; what a case holds for not made cannot be."""
@@ -359,9 +370,7 @@ class StackWorld(World):
     def judge(self) -> list[str]:
         """Judge as any world, and the programs' answers; and that no bill with AutoPay was forgotten."""
         wrong = super().judge()
-        asked = set(Payment.objects.filter(biller=self.biller).values_list("customer_id", flat=True))
-        owing = AutoPayEnrolment.objects.filter(biller=self.biller).values_list("customer_id", flat=True)
-        wrong += [f"customer {pk} was never asked for the bill" for pk in owing if pk not in asked]
+        wrong += [f"customer {pk} was never asked for the bill" for pk in self._forgotten()]
         for program in self.programs:
             made = list(Payment.objects.filter(customer=program.bill.customer, channel=Channel.API))
             status, answer = program.answers.get("pay", (0, {}))
