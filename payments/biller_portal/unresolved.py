@@ -229,7 +229,7 @@ def give_up(request: BillerRequest, command: str) -> HttpResponse:
     spans: cases.Spans = {}
     may = [one for one in found if one.state == AttemptState.OPEN and cases.too_early(one, now, spans) is None]
     form = EvidenceForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
+    if may and form.is_valid():
         try:
             done = cleanings.give_up_all(
                 biller=request.biller,
@@ -270,7 +270,7 @@ def give_up(request: BillerRequest, command: str) -> HttpResponse:
             else ""
         ),
         "nothing": not may,
-        "form": form if may or form.is_bound else None,
+        "form": form if may else None,
         "button": "Give them up",
         "danger": True,
         "back_url": reverse("biller-unresolved"),
@@ -283,7 +283,7 @@ def _give_up_verifications(request: BillerRequest) -> HttpResponse:
     now = timezone.now()
     found = verifications.unanswered(biller=request.biller, now=now, limit=AT_ONCE)
     form = EvidenceForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
+    if found and form.is_valid():
         done = verifications.give_up(
             biller=request.biller, reason=form.cleaned_data["evidence"], actor=request.actor, now=now, limit=AT_ONCE
         )
@@ -302,7 +302,7 @@ def _give_up_verifications(request: BillerRequest) -> HttpResponse:
         "question": cleanings.WHAT_TO_DO[Command.VERIFY] if found else "",
         "facts": facts,
         "nothing": not found,
-        "form": form if found or form.is_bound else None,
+        "form": form if found else None,
         "button": "Give them up",
         "danger": True,
         "back_url": reverse("biller-unresolved"),
