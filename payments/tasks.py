@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import logging
 import time
@@ -49,6 +48,7 @@ from payments.operations import (
     recoveries,
     releases,
     returns,
+    runs,
     scheduled_collections,
 )
 
@@ -59,9 +59,6 @@ TURN_SECONDS = 60.0
 # The biller's business day on which active accounts are rebilled: Monday. Others are on the first of a month.
 REBILL_WEEKDAY = 0
 
-
-# So many more runs of one kind and day are planned where the processor could not be reached: each leaves failed payments.
-TRIES_AGAIN = 5
 
 # Payers are not written to about late bills in the night of the biller's zone.
 LATE_FROM_HOUR = 8
@@ -83,24 +80,6 @@ WORK: dict[str, Callable[..., Iterator[Chunk]]] = {
     RunKind.RELEASE: releases.work,
     RunKind.SCHEDULED: scheduled_collections.work,
 }
-
-
-def _plan(operation: Callable[..., Run], *, biller: Biller, options: Any, now: datetime.datetime) -> None:
-    """Plan today's run with these options; another one where the processor failed it and has been heard since."""
-    planned = options
-    for number in range(1, TRIES_AGAIN + 2):
-        run = operation(biller=biller, options=planned, actor=Actor.system("beat"), now=now)
-        if run.state != RunState.FAILED or run.finished_at is None or not _heard(biller, options, run.finished_at):
-            return
-        planned = dataclasses.replace(options, repeat=f"try {number}")
-
-
-def _heard(biller: Biller, options: Any, since: datetime.datetime) -> bool:
-    """Whether each processor of a run with these options answers, and has done so since then."""
-    routes = Route.objects.usable(biller)
-    if route_id := getattr(options, "route_id", None):
-        routes = routes.filter(pk=route_id)
-    return not routes.exclude(answered=True, heard_at__gt=since).exists()
 
 
 @shared_task
@@ -157,7 +136,7 @@ def _collect(biller: Biller, now: datetime.datetime, **chosen: Any) -> None:
     for route_id in routes if len(routes) > 1 else [None]:
         options = collections.Options.usual(biller.business_date(now), route_id=route_id, **chosen)
         with contextlib.suppress(DomainError):
-            _plan(collections.plan, biller=biller, options=options, now=now)
+            runs.plan_usual(collections.plan, biller=biller, options=options, actor=Actor.system("beat"), now=now)
 
 
 @shared_task
@@ -170,7 +149,7 @@ def deposit_due(**_: Any) -> None:
     for biller in billers:
         with tenancy.acting_for([biller.pk]), contextlib.suppress(DomainError):
             options = deposits.Options.usual(biller.business_date(now))
-            _plan(deposits.plan, biller=biller, options=options, now=now)
+            runs.plan_usual(deposits.plan, biller=biller, options=options, actor=Actor.system("beat"), now=now)
     wake_runs()
 
 
@@ -185,7 +164,7 @@ def release_due(**_: Any) -> None:
         with tenancy.acting_for([biller.pk]), contextlib.suppress(DomainError):
             options = releases.Options.usual(biller, now)
             if releases.due(biller=biller, options=options, now=now):
-                _plan(releases.plan, biller=biller, options=options, now=now)
+                runs.plan_usual(releases.plan, biller=biller, options=options, actor=Actor.system("beat"), now=now)
     wake_runs()
 
 
@@ -217,7 +196,9 @@ def pay_scheduled(**_: Any) -> None:
                 biller=biller, state=ScheduledState.SCHEDULED, ended_at__isnull=True, pay_on__lte=today
             ).exists():
                 options = scheduled_collections.Options.usual(today)
-                _plan(scheduled_collections.plan, biller=biller, options=options, now=now)
+                runs.plan_usual(
+                    scheduled_collections.plan, biller=biller, options=options, actor=Actor.system("beat"), now=now
+                )
     wake_runs()
 
 

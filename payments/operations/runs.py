@@ -16,7 +16,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection, transaction
@@ -40,10 +40,13 @@ CHUNK_SIZE = 5_000
 # After this a chunk's worker counts as dead. Longer than any batch may take at a processor (PAY-22: 600 s).
 LEASE = datetime.timedelta(seconds=900)
 
+# So many more runs of one kind and day are planned where the processor could not be reached: each leaves failed payments.
+TRIES_AGAIN = 5
+
 # What was checkpointed so many seconds ago is looked at again before it is sent.
 _FRESH = 1.0
 
-_NOT_REACHED = "The payment processor could not be reached. Nothing was charged for what was not sent."
+_OUT_OF_REACH = "The payment processor could not be reached. Nothing was charged for what was not sent."
 
 Requests = dict[int, list[ChargeRequest]]
 """The messages to send, by route."""
@@ -106,6 +109,30 @@ def plan(
     return run
 
 
+def plan_usual(
+    operation: Callable[..., Run], *, biller: Biller, options: Any, actor: Actor, now: datetime.datetime
+) -> Run:
+    """Plan the run of the day by a kind's own ``plan``; another one where the processor failed it and was heard since.
+
+    :raises RunRefused: as that one does.
+    """
+    run = operation(biller=biller, options=options, actor=actor, now=now)
+    for number in range(1, TRIES_AGAIN + 1):
+        if run.state != RunState.FAILED or run.finished_at is None or not _heard(biller, options, run.finished_at):
+            break
+        again = replace(options, repeat=f"try {number}")
+        run = operation(biller=biller, options=again, actor=actor, now=now)
+    return run
+
+
+def _heard(biller: Biller, options: Any, since: datetime.datetime) -> bool:
+    """Whether each processor of a run with these options answers, and has done so since then."""
+    routes = Route.objects.usable(biller)
+    if route_id := getattr(options, "route_id", None):
+        routes = routes.filter(pk=route_id)
+    return not routes.exclude(answered=True, heard_at__gt=since).exists()
+
+
 def cut(*, run: Run, source: str, params: Sequence[Any], chunk_size: int) -> None:
     """Cut what is due into chunks of whole customers, about ``chunk_size`` each, inside the caller's transaction.
 
@@ -157,7 +184,7 @@ def send_chunk(
         _take_over(biller, chunk, actor)
         reached = not _was_not_reached(biller, run, chunk)
         if not reached:
-            _fail(run, _NOT_REACHED)
+            _fail(run, _OUT_OF_REACH)
         _close(chunk)
         return reached
     # Before anything is held: a route that is set up wrongly must not leave attempts behind.
@@ -193,7 +220,7 @@ def send_chunk(
             )
     # First, since another worker that finds every chunk closed says how the run ended.
     if not reached:
-        _fail(run, _NOT_REACHED)
+        _fail(run, _OUT_OF_REACH)
     elif wrong:
         # Its key was taken back, say: nobody else's turn goes better.
         _fail(run, f"The processor refuses us: {wrong}. Nothing was charged for what it refused.")

@@ -1,6 +1,6 @@
 """A world of whole processes to crash: bills come in, are collected by beat and workers and paid at the web server.
 
-It is built on :class:`tests.crash.worlds.World`, and judged like one; but nothing in it is called by hand. Beat sends,
+It is built on :class:`tests.crash.worlds.World`, and judged like one; but no work in it is done by hand. Beat sends,
 workers work, programs of the biller's own pay and give back over the API and ask again under the same key until they
 are answered, while everything is killed, frozen or cut off at moments that the seed chooses: each process, PostgreSQL,
 its sessions, Valkey with all that it had, the processor and the CIS.
