@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -263,8 +263,37 @@ def autopay_forecast(*, biller: Biller, start: datetime.date, end: datetime.date
 
 
 @dataclass(frozen=True, slots=True)
-class RunTotals:
-    """A run as its chunks add up; ``unknown`` was sent and has no result yet, ``held`` are accounts whose balance was not known.
+class Outcomes:
+    """What came of payments that runs sent; ``unreached`` are those that no bank decided about, so that none said no."""
+
+    sent: int = 0
+    sent_total: Decimal = _ZERO
+    passed: int = 0
+    passed_total: Decimal = _ZERO
+    declined: int = 0
+    declined_total: Decimal = _ZERO
+    unreached: int = 0
+    unreached_total: Decimal = _ZERO
+
+    @property
+    def settled(self) -> int:
+        """Payments of which it is known what came of them."""
+        return self.passed + self.declined + self.unreached
+
+    @property
+    def unknown(self) -> int:
+        """Payments that were sent and have no result yet."""
+        return max(0, self.sent - self.settled)
+
+    @property
+    def unknown_total(self) -> Decimal:
+        """Their money."""
+        return max(_ZERO, self.sent_total - self.passed_total - self.declined_total - self.unreached_total)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTotals(Outcomes):
+    """A run as its chunks add up; ``held`` are accounts whose balance was not known.
 
     ``limited`` are bills whose method was declined too often to be charged again yet.
     """
@@ -273,24 +302,8 @@ class RunTotals:
     chunks_done: int
     expected: int
     expected_total: Decimal
-    sent: int
-    sent_total: Decimal
-    passed: int
-    passed_total: Decimal
-    declined: int
-    declined_total: Decimal
     held: int = 0
     limited: int = 0
-
-    @property
-    def unknown(self) -> int:
-        """Payments that were sent and are neither posted nor failed."""
-        return max(0, self.sent - self.passed - self.declined)
-
-    @property
-    def unknown_total(self) -> Decimal:
-        """Their money."""
-        return max(_ZERO, self.sent_total - self.passed_total - self.declined_total)
 
     @property
     def waiting(self) -> int:
@@ -307,7 +320,8 @@ def run_totals(run: Run) -> RunTotals:
             name: Sum(name, default=_ZERO if name.endswith("total") else 0)
             for name in (
                 *("expected", "expected_total", "sent_count", "sent_total", "passed_count", "passed_total"),
-                *("declined_count", "declined_total", "held_count", "limited_count"),
+                *("declined_count", "declined_total", "unreached_count", "unreached_total"),
+                *("held_count", "limited_count"),
             )
         },
     )
@@ -322,32 +336,18 @@ def run_totals(run: Run) -> RunTotals:
         passed_total=sums["passed_total"],
         declined=sums["declined_count"],
         declined_total=sums["declined_total"],
+        unreached=sums["unreached_count"],
+        unreached_total=sums["unreached_total"],
         held=sums["held_count"],
         limited=sums["limited_count"],
     )
 
 
 @dataclass(frozen=True, slots=True)
-class RunDay:
+class RunDay(Outcomes):
     """What a biller's runs of one business day did, trials apart."""
 
-    day: datetime.date
-    sent: int = 0
-    sent_total: Decimal = _ZERO
-    passed: int = 0
-    passed_total: Decimal = _ZERO
-    declined: int = 0
-    declined_total: Decimal = _ZERO
-
-    @property
-    def unknown(self) -> int:
-        """Payments that were sent and have no result yet."""
-        return max(0, self.sent - self.passed - self.declined)
-
-    @property
-    def unknown_total(self) -> Decimal:
-        """Their money."""
-        return max(_ZERO, self.sent_total - self.passed_total - self.declined_total)
+    day: datetime.date = field(kw_only=True)
 
 
 def runs_by_day(*, biller: Biller, start: datetime.date) -> list[RunDay]:
@@ -360,14 +360,14 @@ def runs_by_day(*, biller: Biller, start: datetime.date) -> list[RunDay]:
         cursor.execute(
             """
             SELECT r.business_date, sum(c.sent_count), sum(c.sent_total), sum(c.passed_count), sum(c.passed_total),
-                   sum(c.declined_count), sum(c.declined_total)
+                   sum(c.declined_count), sum(c.declined_total), sum(c.unreached_count), sum(c.unreached_total)
             FROM billing_run r JOIN billing_chunk c ON c.run_id = r.id
             WHERE r.biller_id = %s AND r.created_at >= %s AND r.business_date >= %s AND NOT r.dry_run AND r.kind = ANY(%s)
             GROUP BY 1 ORDER BY 1
             """,
             [biller.pk, since, start, [str(RunKind.COLLECT), str(RunKind.DEPOSIT), str(RunKind.SCHEDULED)]],
         )
-        return [RunDay(*row) for row in cursor.fetchall()]
+        return [RunDay(*sums, day=day) for day, *sums in cursor.fetchall()]
 
 
 # A payment is authorized in a run only where its deposit did not come about.

@@ -147,6 +147,7 @@ class ChunkAdmin(ReadOnly):
         "passed_count",
         "passed_total",
         "declined_count",
+        "unreached_count",
     )
     list_select_related = ("run",)
     search_fields = ("run",)

@@ -165,7 +165,7 @@ def _at_work(biller: Biller) -> list[Run]:
 
 
 def _progress(run: Run, totals: RunTotals, biller: Biller) -> dict[str, Any]:
-    done = totals.passed + totals.declined
+    done = totals.settled
     taken = formats.money(totals.passed_total, biller.currency)
     return {
         "label": f"{run.get_kind_display()} {run.pk}",
@@ -217,7 +217,7 @@ def _charts(biller: Biller, now: datetime.datetime, days: Sequence[RunDay]) -> l
     by_day = {one.day: one for one in days}
     today = biller.business_date(now)
     every = [today - datetime.timedelta(days=DAYS - 1 - n) for n in range(DAYS)]
-    nothing = RunDay(today)
+    nothing = RunDay(day=today)
     found = [by_day.get(day, nothing) for day in every]
     labels = [f"{day:%b} {day.day}" for day in every]
     taken = sum((one.passed_total for one in found), Decimal("0.00"))
@@ -229,6 +229,7 @@ def _charts(biller: Biller, now: datetime.datetime, days: Sequence[RunDay]) -> l
             series=[
                 charts.Series("Taken", [one.passed for one in found], "good"),
                 charts.Series("Declined", [one.declined for one in found], "bad"),
+                charts.Series("Not reached", [one.unreached for one in found], "busy"),
                 charts.Series("No result yet", [one.unknown for one in found], "warning"),
             ],
             label_heading="Business day",
@@ -242,6 +243,7 @@ def _charts(biller: Biller, now: datetime.datetime, days: Sequence[RunDay]) -> l
             series=[
                 charts.Series("Taken", [one.passed_total for one in found], "good"),
                 charts.Series("Declined", [one.declined_total for one in found], "bad"),
+                charts.Series("Not reached", [one.unreached_total for one in found], "busy"),
                 charts.Series("No result yet", [one.unknown_total for one in found], "warning"),
             ],
             label_heading="Business day",

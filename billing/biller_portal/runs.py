@@ -88,6 +88,7 @@ class RunList(StaffPage, lists.ListPage[Run]):
         lists.Number("taken", "Taken", "passed"),
         lists.Amount("taken_amount", "Money taken", "passed_amount", currency="biller.currency"),
         lists.Number("declined", "Declined", "declined"),
+        lists.Number("unreached", "Not reached", "unreached"),
         lists.Column("by", "Asked by", "asked_by"),
     )
     empty_heading = "No runs yet"
@@ -105,6 +106,7 @@ class RunList(StaffPage, lists.ListPage[Run]):
             passed=_chunks("passed_count"),
             passed_amount=_chunks("passed_total"),
             declined=_chunks("declined_count"),
+            unreached=_chunks("unreached_count"),
         )
 
     def count(self, queryset: Any, most: int) -> int:
@@ -212,7 +214,8 @@ def run(request: BillerRequest, run_id: int) -> HttpResponse:
     if found.dry_run:
         real = _started_from(found)
     # While it runs the page asks every two seconds: reasons of a large run are added up when it has ended.
-    failures = run_failures(found) if totals.declined and (not live or totals.sent <= _ADDED_UP) else []
+    failed = totals.declined or totals.unreached
+    failures = run_failures(found) if failed and (not live or totals.sent <= _ADDED_UP) else []
     context = {
         "title": f"{_TRIALS.get(found.kind, 'Trial of a') if found.dry_run else found.get_kind_display()} run {found.pk}",
         "section": "runs",
@@ -415,6 +418,7 @@ def _stats(found: Run, totals: RunTotals, currency: str) -> list[dict[str, Any]]
         stat(_done(found), totals.passed, totals.passed_total, "good"),
         *late,
         stat("Declined", totals.declined, totals.declined_total, "bad"),
+        *([stat("Not reached", totals.unreached, totals.unreached_total, "warning")] if totals.unreached else []),
         *([stat("Held", totals.held, None, "warning")] if totals.held else []),
         *([stat("Declined too often", totals.limited, None, "warning")] if totals.limited else []),
         stat("No result yet", totals.unknown, totals.unknown_total, "warning" if found.state not in LIVE else ""),
@@ -426,10 +430,10 @@ def _progress(found: Run, totals: RunTotals, currency: str) -> dict[str, Any]:
     planned = formats.number(totals.expected)
     return {
         "label": str(statuses.status("run", run_status(found)).text),
-        "done": totals.passed + totals.declined if totals.expected else totals.chunks_done,
+        "done": totals.settled if totals.expected else totals.chunks_done,
         "total": totals.expected or totals.chunks,
         "words": (
-            f"{formats.number(totals.passed + totals.declined)} of {planned} {_THINGS.get(found.kind, 'bill')}s, "
+            f"{formats.number(totals.settled)} of {planned} {_THINGS.get(found.kind, 'bill')}s, "
             f"{taken} {_done(found).lower()}, {formats.number(totals.chunks_done)} of {formats.number(totals.chunks)} parts"
         ),
         # The page around it asks again, not this part alone.
@@ -442,6 +446,7 @@ def _chart(found: Run, totals: RunTotals) -> charts.Chart:
     parts = [
         charts.Series(_done(found), [totals.passed], "good"),
         charts.Series("Declined", [totals.declined], "bad"),
+        charts.Series("Not reached", [totals.unreached], "busy"),
         charts.Series("No result yet", [totals.unknown], "warning"),
         charts.Series("Not sent", [totals.waiting], "quiet"),
     ]

@@ -114,6 +114,15 @@ class Chunk(models.Model):
         default=Decimal("0.00"),
         db_default=Decimal("0.00"),
     )
+    unreached_count = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Payments that no bank decided about: nobody was asked, or they were given up."
+    )
+    unreached_total = models.DecimalField(
+        max_digits=16,
+        decimal_places=2,
+        default=Decimal("0.00"),
+        db_default=Decimal("0.00"),
+    )
 
     objects = TenantQuerySet["Chunk"].as_manager()
 

@@ -32,6 +32,7 @@ from payments.books import findings, snapshot
 from payments.models import Attempt, AttemptState, Case, CaseState, Payment, PaymentState
 from payments.operations import carryovers, collections, recoveries
 from payments.operations.collections import Options
+from payments.reports import run_totals
 
 ACTOR = Actor.system("manage.py main_job")
 SEED = 1
@@ -322,20 +323,16 @@ def _misbehaving(simulators: Simulators, faults: Faults | None, say: Say) -> Ite
 
 
 def _unanswered(chunk: Chunk) -> int:
-    return chunk.sent_count - chunk.passed_count - chunk.declined_count
+    return chunk.sent_count - chunk.passed_count - chunk.declined_count - chunk.unreached_count
 
 
 def _outcome(run_: Run, biller: Biller) -> str:
-    sums = Chunk.objects.filter(run=run_).aggregate(
-        sent=Sum("sent_count", default=0),
-        paid=Sum("passed_count", default=0),
-        total=Sum("passed_total", default=Decimal("0.00")),
-        declined=Sum("declined_count", default=0),
-    )
-    unknown = sums["sent"] - sums["paid"] - sums["declined"]
-    words = f"{_money(sums['paid'], 'payment', sums['total'], biller)}, {sums['declined']:,} declined"
-    if unknown:
-        words += f", {unknown:,} without an answer yet"
+    totals = run_totals(run_)
+    words = f"{_money(totals.passed, 'payment', totals.passed_total, biller)}, {totals.declined:,} declined"
+    if totals.unreached:
+        words += f", {totals.unreached:,} not reached"
+    if totals.unknown:
+        words += f", {totals.unknown:,} without an answer yet"
     return (
         words
         if run_.state == RunState.DONE

@@ -90,6 +90,7 @@ class RunCommand(BaseCommand):
             self.stdout.write(
                 f"{biller}: chunk {chunk.number}: sent {chunk.sent_count} ({chunk.sent_total}), "
                 f"{self.done} {chunk.passed_count} ({chunk.passed_total}), declined {chunk.declined_count}"
+                f"{f', not reached {chunk.unreached_count}' if chunk.unreached_count else ''}"
             )
         self.after(biller, run)
         run = Run.objects.get(pk=run.pk)

@@ -232,6 +232,7 @@ def abandon(*, attempt: Attempt, why: str, actor: Actor, now: datetime.datetime)
         scheduled_outcomes.not_paid(
             [str(pk) for pk in payments], not_reached=settlements.NOT_REACHED, actor=actor, now=now
         )
+    settlements.count_in_chunks(unreached=list(Payment.objects.filter(pk__in=payments).only("chunk_id", "amount")))
     _close_unknown(attempt, why, now)
     audit.record(
         actor=actor,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeVar
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import F
+from django.db.models.expressions import Combinable
 from django.utils.translation import gettext_noop
 
 from billing import audit, sets
@@ -188,7 +189,7 @@ def _take_effect(
             settled += _hold(held, actor=actor)
         if released:
             # A processor that would not let it go holds it no longer than its time: for us it is given up all the same.
-            _count_in_chunks(let_go([one.payment_id for one in released], actor=actor, now=now), "passed")
+            count_in_chunks(passed=let_go([one.payment_id for one in released], actor=actor, now=now))
             settled += Settled(released=len(released))
         if failed:
             settled += _fail(biller, failed, actor=actor, now=now)
@@ -245,8 +246,8 @@ def _hold(held: Sequence[_Applied], *, actor: Actor) -> Settled:
         payments = [Moved(*row) for row in cursor.fetchall()]
     if len(payments) != len(held):
         raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
-    # Only a deposit that did not come about has a chunk.
-    _count_in_chunks(payments, "declined")
+    # Only a deposit or a release that did not come about has a chunk.
+    count_in_chunks(unreached=payments)
     if len(held) == 1:
         _audit_one(held[0].payment_id, "payment.authorized", actor)
     return Settled(authorized=len(payments))
@@ -355,7 +356,7 @@ def _post(biller: Biller, passed: Sequence[_Applied], *, actor: Actor, now: date
     confirmations.begin(biller=biller, payments=payments, now=now)
     if scheduled := [one.id for one in payments if one.channel == Channel.SCHEDULED]:
         scheduled_outcomes.paid(scheduled, actor=actor, now=now)
-    _count_in_chunks(payments, "passed")
+    count_in_chunks(passed=payments)
     if len(passed) == 1:
         _audit_one(passed[0].payment_id, "payment.posted", actor)
     return Settled(posted=len(payments), posted_total=sum((one.amount for one in payments), Decimal("0.00")))
@@ -491,7 +492,11 @@ def _fail(
     with_fees = fees.FACTS.format(payment="p.id") if charged else "NULL"
     if scheduled := [one.id for one in payments if one.channel == Channel.SCHEDULED]:
         scheduled_outcomes.not_paid(scheduled, not_reached=NOT_REACHED, actor=actor, now=now)
-    _count_in_chunks(payments, "declined")
+    not_asked = {one.payment_id for one in failures if one.result in NOT_REACHED}
+    count_in_chunks(
+        declined=[one for one in payments if one.id not in not_asked],
+        unreached=[one for one in payments if one.id in not_asked],
+    )
     notices.write_from(
         kind=NoticeKind.AUTOPAY_FAILED,
         source=f"""
@@ -568,16 +573,20 @@ def _enter(biller: Biller, posting_id: int, payments: Sequence[Moved]) -> None:
     )  # fmt: skip
 
 
-def _count_in_chunks(payments: Sequence[Moved], outcome: str) -> None:
-    sums = _sums((one.chunk_id, one.amount) for one in payments if one.chunk_id is not None)
-    counts = Counter(one.chunk_id for one in payments)
-    for pk in sorted(sums):
-        Chunk.objects.filter(pk=pk).update(
-            **{
-                f"{outcome}_count": F(f"{outcome}_count") + counts[pk],
-                f"{outcome}_total": F(f"{outcome}_total") + sums[pk],
-            }
-        )
+def count_in_chunks(**outcomes: Sequence[Moved | Payment]) -> None:
+    """Add payments to the chunks of runs that they went in, under what came of them: passed, declined or unreached.
+
+    Inside the caller's transaction.
+    """
+    raised: dict[int, dict[str, Combinable]] = defaultdict(dict)
+    for outcome, payments in outcomes.items():
+        sums = _sums((one.chunk_id, one.amount) for one in payments if one.chunk_id is not None)
+        counts = Counter(one.chunk_id for one in payments)
+        for pk, total in sums.items():
+            raised[pk][f"{outcome}_count"] = F(f"{outcome}_count") + counts[pk]
+            raised[pk][f"{outcome}_total"] = F(f"{outcome}_total") + total
+    for pk in sorted(raised):
+        Chunk.objects.filter(pk=pk).update(**raised[pk])
 
 
 def _audit_one(payment_id: str, event: str, actor: Actor) -> None:

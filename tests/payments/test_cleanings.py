@@ -12,12 +12,12 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from billing.actors import Actor, Requestor
-from billing.models import AuditEntry, Biller, Chunk, Item
+from billing.models import AuditEntry, Biller, Chunk, Item, Run
 from payments.gateways.base import ChargeRequest, Command
 from payments.models import Attempt, Case, Channel, Checkpoint, Instrument, Payment, Route
 from payments.operations import charges, cleanings, collections, deposits, recoveries
 from payments.operations.cases import CaseRefused
-from payments.reports import unresolved_by_command
+from payments.reports import run_totals, unresolved_by_command
 from tests.factories import make_autopay, make_biller, make_customer, make_instrument, make_invoice, make_route
 from tests.payments.test_carryovers import books_hold
 from tests.processor import Processor
@@ -214,6 +214,10 @@ def test_what_takes_money_needs_evidence_and_the_end_of_the_duplicate_window(
     give_up(Attempt.objects.get(pk=attempt.pk))
     assert Payment.objects.get().state == ("failed" if command == "charge" else "authorized")
     assert (Item.objects.get().reserved > 0) == (command == "deposit")
+    # It has a result now, which is nobody's decline.
+    totals = run_totals(Run.objects.get())
+    assert (totals.sent, totals.unreached, totals.unreached_total) == (1, 1, Payment.objects.get().amount)
+    assert (totals.declined, totals.unknown, totals.unknown_total) == (0, 0, Decimal("0.00"))
     assert Case.objects.get().closed_by == "Dana Whitfield"
     books_hold()
 

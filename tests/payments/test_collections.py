@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import threading
 import time
 import uuid
@@ -10,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
@@ -17,6 +19,7 @@ from billing import failpoints, tenancy
 from billing.actors import Actor
 from billing.models import Biller, Chunk, Customer, Entry, Item, Notice, Run
 from datapump.models import Record
+from payments import reports
 from payments.models import Attempt, Channel, Payment, Route
 from payments.operations import cases, charges, collections, dues, recoveries, refunds, runs
 from payments.operations.collections import Options
@@ -111,6 +114,19 @@ def _totals() -> dict[str, Decimal]:
     for account, amount in Entry.objects.filter(posting__kind="receipts").values_list("account", "amount"):
         totals[account] = totals.get(account, Decimal("0.00")) + amount
     return totals
+
+
+def outcomes(run: Run) -> dict[str, tuple[int, Decimal]]:
+    """Give what came of a run in number and money, without what there was none of."""
+    totals = reports.run_totals(run)
+    found = {
+        "sent": (totals.sent, totals.sent_total),
+        "passed": (totals.passed, totals.passed_total),
+        "declined": (totals.declined, totals.declined_total),
+        "unreached": (totals.unreached, totals.unreached_total),
+        "unknown": (totals.unknown, totals.unknown_total),
+    }
+    return {name: counted for name, counted in found.items() if counted[0]}
 
 
 def test_second_run_of_the_day_is_the_same_run_and_charges_nothing(biller: Biller, processor: Processor) -> None:
@@ -323,18 +339,42 @@ def test_unreachable_processor_fails_the_run_and_keeps_the_bills_for_the_next(
     biller: Biller, processor: Processor
 ) -> None:
     item = due_bill(biller, processor)
+    due_bill(biller, processor, amount="9.90")
     route = Route.objects.get()
     good = dict(route.options)
     route.options["base_url"] = "http://127.0.0.1:9"
     route.save()
     run = collect(biller)
     assert (run.state, "could not be reached" in run.failure) == ("failed", True)
+    assert outcomes(run) == {"sent": (2, item.amount + Decimal("9.90")), "unreached": (2, item.amount + Decimal("9.90"))}
     item.refresh_from_db()
     assert (item.reserved, item.collect_on) == (Decimal("0.00"), today())
     route.options = good
     route.save()
     collect(biller, Options.usual(today(), repeat="later"))
-    assert list(processor.charges().values()) == [1]
+    assert list(processor.charges().values()) == [1, 1]
+
+
+@pytest.mark.spec("PAY-8", "PAY-11")
+def test_a_run_tells_what_a_bank_declined_from_what_no_bank_decided_about(biller: Biller, processor: Processor) -> None:
+    for amount, outcome in (
+        *(("10.00", "approve"), ("20.00", "hard_decline"), ("30.00", "soft_decline")),
+        *(("40.00", "service_unavailable"), ("50.00", "technical_problem")),
+    ):
+        due_bill(biller, processor, outcome, amount=amount)
+    run = collect(biller)
+    assert outcomes(run) == {
+        "sent": (5, Decimal("150.00")), "passed": (1, Decimal("10.00")), "declined": (2, Decimal("50.00")),
+        "unreached": (2, Decimal("90.00")),
+    }  # fmt: skip
+    (day,) = reports.runs_by_day(biller=biller, start=today())
+    assert (day.declined_total, day.unreached, day.unreached_total) == (Decimal("50.00"), 2, Decimal("90.00"))
+    assert (day.day, day.unknown, day.unknown_total) == (today(), 0, Decimal("0.00"))
+    out = io.StringIO()
+    call_command("collect", biller=biller.slug, again="out", report=True, stdout=out)
+    # What was not reached keeps its day and is taken again, what was declined is not.
+    assert "sent 2 (90.00), paid 0 (0.00), declined 0, not reached 2" in out.getvalue()
+    assert "6 Service not available: 1 (40.00 USD)" in out.getvalue()
 
 
 def test_a_route_whose_key_was_taken_back_ends_the_run_at_once_and_writes_to_no_payer(

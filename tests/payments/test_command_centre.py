@@ -89,6 +89,7 @@ def test_the_command_centre_shows_what_comes_what_was_and_what_is_unresolved(
     write_table(BEAT)
     owing(biller, processor, "10.00")
     owing(biller, processor, "7.50", "hard_decline")
+    owing(biller, processor, "6.25", "service_unavailable")
     run = collect(biller)
     stuck(biller, processor, "20.25")
     client = client_of(make_staff(biller))
@@ -96,6 +97,7 @@ def test_the_command_centre_shows_what_comes_what_was_and_what_is_unresolved(
     for words in (
         "What comes next", "Collect what is due", "Deposit what was authorized", "No run is at work.",
         "Payments by runs", "1 taken in 14 days.", "$10.00 taken in 14 days.", "Charges", "$20.25", "History",
+        "Not reached 1", "Not reached $6.25",
     ):  # fmt: skip
         assert words in shown, words
     # What the biller does not want is not coming.
@@ -108,7 +110,8 @@ def test_the_command_centre_shows_what_comes_what_was_and_what_is_unresolved(
     # Whoever looks for something sees the list alone.
     assert "What comes next" not in read(client, page("biller-runs") + "?kind=collect")
     one = read(client, page("biller-run", run.pk))
-    assert "0 Passed" in one and "8 Hard decline" in one
+    assert "0 Passed" in one and "8 Hard decline" in one and "6 Service not available" in one
+    assert "3 of 3 bills, $10.00 taken" in one and "Not reached" in one
     Run.objects.filter(pk=run.pk).update(state="working")
     assert f"Collect {run.pk}" in read(client, page("biller-runs"))
 

@@ -227,7 +227,9 @@ def test_an_unreachable_processor_leaves_the_money_held_for_the_next_run(biller:
     good = dict(route.options)
     Route.objects.update(options={**good, "base_url": "http://127.0.0.1:9"})
     failed = run(biller)
-    assert (failed.state, counts(failed)) == ("failed", (1, 1, 0, 1))
+    assert (failed.state, counts(failed)) == ("failed", (1, 1, 0, 0))
+    totals = reports.run_totals(failed)
+    assert (totals.unreached, totals.unreached_total, totals.unknown) == (1, Decimal("84.10"), 0)
     assert "could not be reached" in failed.failure
     assert standing(payment) == ("authorized", 1, False, False)
     assert [(one.words, one.count) for one in reports.run_failures(failed)] == [

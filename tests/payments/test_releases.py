@@ -240,7 +240,9 @@ def test_a_run_that_cannot_reach_the_processor_leaves_the_money_held_and_says_so
     good = Route.objects.get().options
     Route.objects.update(options={**good, "base_url": "http://127.0.0.1:9"})
     failed = run(biller)
-    assert (failed.state, counts(failed)) == ("failed", (1, 1, 0, 1))
+    assert (failed.state, counts(failed)) == ("failed", (1, 1, 0, 0))
+    totals = reports.run_totals(failed)
+    assert (totals.unreached, totals.unreached_total, totals.unknown) == (1, Decimal("84.10"), 0)
     assert standing(payment) == ("authorized", "The payment processor could not be reached.", *HELD[2:])
     assert [(one.words, one.count) for one in reports.run_failures(failed)] == [
         ("The payment processor could not be reached.", 1)
