@@ -6,26 +6,23 @@ Source: PAY-1 to PAY-6, PAY-8, PAY-12.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from billing import sets
 from billing.actors import Actor
 from billing.models import Biller, Chunk, CustomerStatus, Run, RunKind
 from billing.money import ZERO
 from payments.gateways.base import ChargeRequest, Command
-from payments.models import Channel, Instrument, InstrumentKind
-from payments.operations import balances, declines, groups, runs, verifications
+from payments.models import Channel, Instrument
+from payments.operations import declines, groups, runs
 from payments.operations.groups import Bill, Charge
 from payments.operations.runs import CHUNK_SIZE
-
-# Seconds in which a chunk's balances are asked for; who could not be asked by then counts as not answered. Well within a
-# chunk's lease.
-ASKING = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +190,15 @@ def _checkpoint(biller: Biller, run: Run, chunk: Chunk, actor: Actor, now: datet
     """Claim, reserve and commit a 999 attempt for each bill of the chunk; gives the messages to send, by route."""
     options = options_of(run)
     due = _due(biller, options, run.business_date)
-    if held := _held(biller, due, chunk, actor, now):
+    held = runs.held(
+        biller=biller,
+        chunk=chunk,
+        customers=lambda: _customers(biller, due, chunk),
+        methods=_methods,
+        actor=actor,
+        now=now,
+    )
+    if held:
         due = _Due(f"{due.sql} AND i.customer_id <> ALL(%s::bigint[])", [*due.params, sets.array(held)])
     # A run with a limit takes the first so many bills of all, so each chunk looks at the whole again.
     among = ""
@@ -267,13 +272,8 @@ def _claim(cursor: Any, which: str, params: Sequence[Any], now: datetime.datetim
     return rows
 
 
-def _held(biller: Biller, due: _Due, chunk: Chunk, actor: Actor, now: datetime.datetime) -> list[int]:
-    """Ask what the chunk's accounts owe, where the biller's system can be asked, and whether their bank accounts are still
-    good, where that is wanted; gives those that must not be charged.
-    """
-    asking, renewing = balances.asked_for(biller.pk), verifications.renews(biller)
-    if not asking and not renewing:
-        return []
+def _customers(biller: Biller, due: _Due, chunk: Chunk) -> list[int]:
+    """Give whose bills the chunk may take: its own customers', and those that are collected in one group with them."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT DISTINCT i.customer_id FROM billing_item i, {_FROM} WHERE {due.sql} AND i.customer_id BETWEEN %s AND %s",
@@ -292,22 +292,13 @@ def _held(biller: Biller, due: _Due, chunk: Chunk, actor: Actor, now: datetime.d
             ).besides
             cursor.execute("SELECT customer_id FROM billing_item WHERE id = ANY(%s::bigint[])", [sets.array(beside)])
             customers += [pk for (pk,) in cursor.fetchall()]
-    held: list[int] = []
-    reason = ""
-    if asking:
-        standings = balances.refresh(biller=biller, customers=customers, seconds=ASKING)
-        held = [pk for pk, standing in standings.items() if not standing.usable]
-        reason = next((standings[pk].failure for pk in held if standings[pk].failure), "")
-    if renewing:
-        methods = Instrument.objects.filter(
-            autopay_enrolments__customer_id__in=customers,
-            autopay_enrolments__ended_at__isnull=True,
-            kind=InstrumentKind.BANK,
-        )
-        unverified = verifications.renew_for_run(biller=biller, among=methods, actor=actor, now=now)
-        held, reason = [*held, *unverified], reason or (verifications.UNVERIFIED if unverified else "")
-    Chunk.objects.filter(pk=chunk.pk).update(held_count=len(held), held_for=reason)
-    return held
+    return customers
+
+
+def _methods(customers: Iterable[int]) -> QuerySet[Instrument]:
+    return Instrument.objects.filter(
+        autopay_enrolments__customer_id__in=customers, autopay_enrolments__ended_at__isnull=True
+    )
 
 
 def _within_what_is_due(cursor: Any, rows: Sequence[tuple[Any, ...]], least: Decimal) -> list[Bill]:

@@ -15,12 +15,12 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from billing import audit
@@ -29,8 +29,8 @@ from billing.errors import DomainError
 from billing.failpoints import failpoint
 from billing.models import Biller, Chunk, ChunkState, Run, RunKind, RunState
 from payments.gateways.base import ChargeRequest, Lost, Misconfigured, NotSent, Result
-from payments.models import Payment, PaymentState, Route
-from payments.operations import answers, deadlocks, settlements
+from payments.models import Instrument, InstrumentKind, Payment, PaymentState, Route
+from payments.operations import answers, balances, deadlocks, settlements, verifications
 from payments.operations.routes import described, open_route
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 CHUNK_SIZE = 5_000
 # After this a chunk's worker counts as dead. Longer than any batch may take at a processor (PAY-22: 600 s).
 LEASE = datetime.timedelta(seconds=900)
+
+# Seconds in which a chunk's balances are asked for; who could not be asked by then counts as not answered. Well within its
+# lease.
+ASKING = 300.0
 
 # So many more runs of one kind and day are planned where the processor could not be reached: each leaves failed payments.
 TRIES_AGAIN = 5
@@ -227,6 +231,39 @@ def send_chunk(
     failpoint(f"{run.kind}.settled")
     _close(chunk)
     return reached and not wrong
+
+
+def held(
+    *,
+    biller: Biller,
+    chunk: Chunk,
+    customers: Callable[[], Iterable[int]],
+    methods: Callable[[Iterable[int]], QuerySet[Instrument]],
+    actor: Actor,
+    now: datetime.datetime,
+) -> list[int]:
+    """Make sure before a chunk is claimed: of what its customers owe, where the biller's system can be asked, and that their
+    bank accounts are still good, where that is wanted; gives those who must not be charged.
+
+    ``customers`` gives the chunk's, and is asked only where there is something to make sure of; ``methods`` what they would
+    be charged by. The chunk keeps how many are held, and why. No transaction may be open.
+    """
+    asking, renewing = balances.asked_for(biller.pk), verifications.renews(biller)
+    if not asking and not renewing:
+        return []
+    among = customers()
+    out: list[int] = []
+    reason = ""
+    if asking:
+        standings = balances.refresh(biller=biller, customers=among, seconds=ASKING)
+        out = [pk for pk, standing in standings.items() if not standing.usable]
+        reason = next((standings[pk].failure for pk in out if standings[pk].failure), "")
+    if renewing:
+        banks = methods(among).filter(kind=InstrumentKind.BANK)
+        unverified = verifications.renew_for_run(biller=biller, among=banks, actor=actor, now=now)
+        out, reason = [*out, *unverified], reason or (verifications.UNVERIFIED if unverified else "")
+    Chunk.objects.filter(pk=chunk.pk).update(held_count=len(out), held_for=reason)
+    return out
 
 
 def _still_open(biller: Biller, requests: Sequence[ChargeRequest], now: datetime.datetime) -> Sequence[ChargeRequest]:

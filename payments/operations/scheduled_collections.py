@@ -42,11 +42,9 @@ from payments.models import (
     ScheduledPayment,
 )
 from payments.models import ScheduledState as State
-from payments.operations import balances, charges, declines, dues, runs, scheduled_outcomes, verifications
+from payments.operations import charges, declines, dues, runs, scheduled_outcomes
 
 CHUNK_SIZE = 1_000
-# Seconds in which a chunk's balances are asked for; who could not be asked by then counts as not answered.
-ASKING = 300.0
 # Taken so many days after its day where no run could before; later it would surprise, and fails.
 MOST_DAYS_LATE = 7
 
@@ -153,21 +151,15 @@ class _Take:
 
 
 def _checkpoint(biller: Biller, run: Run, chunk: Chunk, actor: Actor, now: datetime.datetime) -> runs.Requests:
-    """Ask what the chunk's accounts owe, where that can be asked, then claim; gives the messages to send, by route."""
-    held: list[int] = []
-    reason = ""
-    asking, renewing = balances.asked_for(biller.pk), verifications.renews(biller)
-    if asking:
-        customers = list(_found(biller, run, chunk).values_list("customer_id", flat=True))
-        standings = balances.refresh(biller=biller, customers=customers, seconds=ASKING)
-        held = [pk for pk, standing in standings.items() if not standing.usable]
-        reason = next((standings[pk].failure for pk in held if standings[pk].failure), "")
-    if renewing:
-        methods = Instrument.objects.filter(scheduled_payments__in=_found(biller, run, chunk), kind=InstrumentKind.BANK)
-        unverified = verifications.renew_for_run(biller=biller, among=methods, actor=actor, now=now)
-        held, reason = [*held, *unverified], reason or (verifications.UNVERIFIED if unverified else "")
-    if asking or renewing:
-        Chunk.objects.filter(pk=chunk.pk).update(held_count=len(held), held_for=reason)
+    """Make sure of the chunk's accounts, then claim; gives the messages to send, by route."""
+    held = runs.held(
+        biller=biller,
+        chunk=chunk,
+        customers=lambda: _found(biller, run, chunk).values_list("customer_id", flat=True),
+        methods=lambda _: Instrument.objects.filter(scheduled_payments__in=_found(biller, run, chunk)),
+        actor=actor,
+        now=now,
+    )
     return _claim(biller, run, chunk, held, actor, now)
 
 
