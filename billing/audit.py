@@ -137,6 +137,7 @@ SENTENCES: dict[str, Any] = {
         "The processor tells of a %(kind)s of %(amount)s, %(reference)s, of a charge that is not known here"
     ),
     "run.finished": _("Finished the run"),
+    "run.resubmission_asked": _("Asked for %(count)s messages of batch %(batch)s to be sent again"),
     "run.resubmitted": _("Sent %(count)s messages of batch %(batch)s again, under their own ids"),
     "run.started": _("Started a %(kind)s run"),
     "run.stopped": _("Asked the run to stop"),

@@ -47,6 +47,7 @@ from payments.operations import (
     processor_events,
     recoveries,
     releases,
+    resubmissions,
     returns,
     runs,
     scheduled_collections,
@@ -56,6 +57,9 @@ logger = logging.getLogger(__name__)
 
 # A task hands over after so long, so that a worker can be stopped and billers take turns.
 TURN_SECONDS = 60.0
+# A part of a run is not cut off while its processor may still answer; after its lease another worker has it. The broker may
+# ask again meanwhile, and is sent away.
+RUN_SECONDS = TURN_SECONDS + runs.LEASE.total_seconds()
 # The biller's business day on which active accounts are rebilled: Monday. Others are on the first of a month.
 REBILL_WEEKDAY = 0
 
@@ -79,10 +83,11 @@ WORK: dict[str, Callable[..., Iterator[Chunk]]] = {
     RunKind.DEPOSIT: deposits.work,
     RunKind.RELEASE: releases.work,
     RunKind.SCHEDULED: scheduled_collections.work,
+    RunKind.RECOVER: resubmissions.work,
 }
 
 
-@shared_task
+@shared_task(soft_time_limit=RUN_SECONDS, time_limit=RUN_SECONDS + 30)
 def work_run(run_id: int, **_: Any) -> None:
     """Work on a run for a minute, then let another task go on; harmless as often as it is asked for."""
     with tenancy.acting_for(tenancy.EVERY_BILLER):

@@ -25,7 +25,7 @@ from billing.errors import DomainError
 from billing.models import Chunk, CustomerStatus, Run, RunKind, RunState
 from billing.permissions import Permission
 from payments.models import Route
-from payments.operations import collections, deposits, releases, runs, scheduled_collections
+from payments.operations import collections, deposits, releases, resubmissions, runs, scheduled_collections
 from payments.reports import Failures, RunTotals, late_deposits, run_failures, run_totals
 from payments.results import in_words
 from payments.tasks import work_run
@@ -198,6 +198,7 @@ _THINGS: dict[str, str] = {
     RunKind.DEPOSIT: "payment",
     RunKind.RELEASE: "payment",
     RunKind.SCHEDULED: "payment",
+    RunKind.RECOVER: "message",
 }
 _FORMS: dict[str, str] = {RunKind.DEPOSIT: "biller-run-new-deposit", RunKind.SCHEDULED: "biller-run-new-scheduled"}
 
@@ -235,7 +236,7 @@ def run(request: BillerRequest, run_id: int) -> HttpResponse:
         "new_url": reverse(_FORMS.get(found.kind, "biller-run-new")),
         "failures": failures,
         "results": _results(totals, failures),
-        "payments_url": f"{reverse('biller-payments')}?run={found.pk}",
+        "payments_url": f"{reverse('biller-payments')}?run={_payments_of(found)}",
         "here": reverse("biller-run", args=[found.pk]),
         "held": _held(totals),
         "held_for": _held_for(found) if totals.held else "",
@@ -348,6 +349,8 @@ def _facts(found: Run) -> list[tuple[str, object]]:
             ("Scheduled until", formats.day(asked.until)),
             ("At most", f"{formats.number(asked.limit)} payments" if asked.limit else "All whose day has come"),
         ]
+    if found.kind == RunKind.RECOVER:
+        facts += [("Batch sent again", found.params["batch"])]
     facts += [
         ("Asked by", found.asked_by),
         ("Begun", formats.moment(found.started_at or found.created_at)),
@@ -366,6 +369,11 @@ def _results(totals: RunTotals, failures: Sequence[Failures]) -> list[tuple[str,
     if totals.unknown:
         rows.append((in_words(999), "", totals.unknown, totals.unknown_total))
     return rows
+
+
+def _payments_of(found: Run) -> int:
+    """Give the run that a run's payments are of: what sends a batch again makes none."""
+    return resubmissions.batch_of(found)[0] if found.kind == RunKind.RECOVER else found.pk
 
 
 def _done(found: Run) -> str:
@@ -407,6 +415,7 @@ def _stats(found: Run, totals: RunTotals, currency: str) -> list[dict[str, Any]]
         RunKind.DEPOSIT: "Payments to deposit",
         RunKind.RELEASE: "Payments to release",
         RunKind.SCHEDULED: "Payments to make",
+        RunKind.RECOVER: "Messages to send again",
     }
     planned = stat(words.get(RunKind(found.kind), "Bills to collect"), totals.expected, totals.expected_total)
     if found.dry_run:

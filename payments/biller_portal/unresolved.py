@@ -13,20 +13,21 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 
-from billing import formats, lists
+from billing import formats, lists, wakes
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.accounts import account_url
 from billing.errors import DomainError
 from billing.forms import WordsField
-from billing.models import Run
+from billing.models import Run, RunState
 from billing.permissions import Permission
 from payments.biller_portal.cases import DecideForm
 from payments.biller_portal.payments import attempt_status
 from payments.gateways.base import Command, GatewayError
 from payments.models import Attempt, AttemptState, Case, CaseState
-from payments.operations import cases, cleanings, recoveries, verifications
+from payments.operations import cases, cleanings, resubmissions, verifications
 from payments.reports import AGES, KINDS, Unresolved, unresolved_attempts, unresolved_by_command
 from payments.results import in_words
+from payments.tasks import work_run
 
 # So many are named where all of one kind are given up at once.
 NAMED = 20
@@ -111,7 +112,22 @@ class UnresolvedList(StaffPage, lists.ListPage[Attempt]):
             "ages": [words for words, _until in AGES],
             "currency": self.request.biller.currency,
             "may_close": self.request.may(Permission.CLOSE_CASE),
+            "resubmissions": _resubmissions(self.request),
         }
+
+
+def _resubmissions(request: BillerRequest) -> list[dict[str, str]]:
+    """Say of batches that they are being sent again, or what came of that where something is left."""
+    said = []
+    for run in resubmissions.unfinished(biller=request.biller):
+        asked = f"Asked for by {run.asked_by}, {formats.moment(run.created_at)}."
+        batch = run.params["batch"]
+        if run.state != RunState.FAILED:
+            said.append({"batch": batch, "tone": "busy", "heading": f"Batch {batch} is being sent again", "text": asked})
+            continue
+        heading = f"Batch {batch} was to be sent again, and something is left"
+        said.append({"batch": batch, "tone": "warning", "heading": heading, "text": f"{run.failure} {asked}"})
+    return said
 
 
 # ---- One of them
@@ -191,6 +207,7 @@ def _context(request: BillerRequest, found: Attempt, form: DecideForm) -> dict[s
         "may_close": request.may(Permission.CLOSE_CASE),
         "may_run": request.may(Permission.RUN),
         "batch": batch.split("/") if batch else None,
+        "resubmissions": [one for one in _resubmissions(request) if batch and one["batch"] == batch],
         "repeat_url": repeat if request.may(Permission.TAKE_PAYMENT) else "",
         "decided": found.cases.filter(state=CaseState.DONE).order_by("-closed_at").first(),
     }
@@ -312,22 +329,19 @@ def _give_up_verifications(request: BillerRequest) -> HttpResponse:
 
 @biller_page(Permission.RUN)
 def resubmit(request: BillerRequest, run_id: int, number: int) -> HttpResponse:
-    """Ask, then send what is unresolved of a batch again under its own ids."""
+    """Ask, then have a worker send what is unresolved of a batch again under its own ids."""
     mine = Run.objects.visible_to(request.user).filter(biller=request.biller)
     run = get_object_or_404(mine, pk=run_id)
     if request.method == "POST":
         try:
-            sent = recoveries.resubmit(
+            asked = resubmissions.ask(
                 biller=request.biller, run_id=run.pk, number=number, actor=request.actor, now=timezone.now()
             )
         except (DomainError, GatewayError) as refused:
             messages.error(request, str(refused))
         else:
-            messages.success(
-                request,
-                f"{formats.number(sent.resent)} sent again: {formats.number(sent.settled.posted)} taken,"
-                f" {formats.number(sent.settled.failed)} declined, {formats.number(sent.waiting)} still without an answer.",
-            )
+            wakes.wake(work_run, asked.pk)
+            messages.success(request, f"Batch {run.pk}/{number} is sent again. You may leave this page; it goes on.")
         return redirect("biller-unresolved")
     left = cleanings.unresolved(biller=request.biller, now=timezone.now(), batch=f"{run.pk}/{number}")
     total = formats.money(sum((one.amount for one in left), start=Unresolved("").total), request.biller.currency)

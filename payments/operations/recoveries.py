@@ -187,11 +187,34 @@ class ResubmissionRefused(DomainError):
     """The batch cannot be sent again; the sentence says why. Nothing was sent."""
 
 
-def resubmit(*, biller: Biller, run_id: int, number: int, actor: Actor, now: datetime.datetime) -> Recovered:
-    """Send what is unresolved of a run's part again, each message under its own id, and settle what is answered (PAY-10).
+class NothingUnresolved(ResubmissionRefused):
+    """Everything of the batch has its result."""
+
+    default = "Nothing of this batch is unresolved."
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is unresolved of a run's part, and may all be sent again: ``parts`` by the gateway that it goes to."""
+
+    run_id: int
+    number: int
+    parts: Sequence[tuple[Gateway, Sequence[Attempt]]]
+
+    def __str__(self) -> str:
+        return f"{self.run_id}/{self.number}"
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """All of them."""
+        return [attempt for _gateway, some in self.parts for attempt in some]
+
+
+def find_batch(*, biller: Biller, run_id: int, number: int, now: datetime.datetime) -> Batch:
+    """Give what is unresolved of a run's part, where all of it may be sent again; nobody is asked.
 
     ``number`` is the part's, as the run's page and ``manage.py clean --list`` name it; a deposit goes in the part of its
-    deposit run. Messages whose outcome stays unknown are left for look-ups.
+    deposit run.
 
     :raises ResubmissionRefused: there is no such batch, nothing of it is unresolved, a worker is at it, charging is stopped,
         or the processor would not recognise a repeat of each of its messages.
@@ -211,26 +234,45 @@ def resubmit(*, biller: Biller, run_id: int, number: int, actor: Actor, now: dat
         .order_by("created_at", "pk")
     )
     if not attempts:
-        raise ResubmissionRefused("Nothing of this batch is unresolved.")
+        raise NothingUnresolved
     by_route: dict[int, list[Attempt]] = {}
     for attempt in attempts:
         by_route.setdefault(attempt.route_id, []).append(attempt)
     # All of it or nothing, so that whoever asked knows what was sent.
-    gateways = {route_id: open_route(some[0].route) for route_id, some in by_route.items()}
-    for route_id, some in by_route.items():
-        _refuse_unrecognised(biller, gateways[route_id], some, now)
+    parts = [(open_route(some[0].route), some) for some in by_route.values()]
+    for gateway, some in parts:
+        _refuse_unrecognised(biller, gateway, some, now)
+    return Batch(run_id, number, parts)
+
+
+def resubmit(*, biller: Biller, run_id: int, number: int, actor: Actor, now: datetime.datetime) -> Recovered:
+    """Send what :func:`find_batch` gives again, and settle what is answered (PAY-10).
+
+    :raises ResubmissionRefused: as there.
+    :raises payments.gateways.base.Misconfigured: as there.
+    """
+    batch = find_batch(biller=biller, run_id=run_id, number=number, now=now)
+    return send_batch(biller=biller, batch=batch, actor=actor)
+
+
+def send_batch(*, biller: Biller, batch: Batch, actor: Actor) -> Recovered:
+    """Send a batch again, each message under its own id, and settle what is answered.
+
+    Messages whose outcome stays unknown are left for look-ups.
+    """
+    attempts = batch.attempts
     # Before anything is sent: who did it is known, whatever dies then.
     with transaction.atomic(durable=True):
         audit.record(
             actor=actor,
             event="run.resubmitted",
             biller_id=biller.pk,
-            subject=f"run:{run_id}",
-            facts={"batch": f"{run_id}/{number}", "count": len(attempts)},
+            subject=f"run:{batch.run_id}",
+            facts={"batch": str(batch), "count": len(attempts)},
         )
     settled = Settled()
-    for route_id, some in by_route.items():
-        settled += _resend(biller, gateways[route_id], some, actor)
+    for gateway, some in batch.parts:
+        settled += _resend(biller, gateway, some, actor)
     left = Attempt.objects.filter(pk__in=[one.pk for one in attempts], state=AttemptState.OPEN).count()
     return Recovered(settled=settled, resent=len(attempts), waiting=left)
 

@@ -188,8 +188,8 @@ def send_chunk(
         _take_over(biller, chunk, actor)
         reached = not _was_not_reached(biller, run, chunk)
         if not reached:
-            _fail(run, _OUT_OF_REACH)
-        _close(chunk)
+            fail(run, _OUT_OF_REACH)
+        close(chunk)
         return reached
     # Before anything is held: a route that is set up wrongly must not leave attempts behind.
     try:
@@ -198,7 +198,7 @@ def send_chunk(
         routes = {route.pk: route for route in Route.objects.filter(mine, biller=biller, active=True)}
         gateways = {route.pk: open_route(route) for route in routes.values()}
     except Misconfigured as error:
-        _fail(run, f"A route is set up wrongly: {error}. Nothing was charged for what was not sent.")
+        fail(run, f"A route is set up wrongly: {error}. Nothing was charged for what was not sent.")
         Chunk.objects.filter(pk=chunk.pk).update(state=ChunkState.WAITING, claimed_at=None)
         return False
     checkpointed = time.monotonic()
@@ -224,12 +224,12 @@ def send_chunk(
             )
     # First, since another worker that finds every chunk closed says how the run ended.
     if not reached:
-        _fail(run, _OUT_OF_REACH)
+        fail(run, _OUT_OF_REACH)
     elif wrong:
         # Its key was taken back, say: nobody else's turn goes better.
-        _fail(run, f"The processor refuses us: {wrong}. Nothing was charged for what it refused.")
+        fail(run, f"The processor refuses us: {wrong}. Nothing was charged for what it refused.")
     failpoint(f"{run.kind}.settled")
-    _close(chunk)
+    close(chunk)
     return reached and not wrong
 
 
@@ -305,7 +305,8 @@ def claim(run: Run) -> Chunk | None:
     return chunk
 
 
-def _fail(run: Run, why: str) -> None:
+def fail(run: Run, why: str) -> None:
+    """Say why a run is to end early; it ends once no worker is at it."""
     Run.objects.filter(pk=run.pk).update(failure=why[:300])
 
 
@@ -331,7 +332,8 @@ def _was_not_reached(biller: Biller, run: Run, chunk: Chunk) -> bool:
     return failed.filter(result=Result.NO_ANSWER).exists()
 
 
-def _close(chunk: Chunk) -> None:
+def close(chunk: Chunk) -> None:
+    """Say that nothing of a chunk is left to do."""
     Chunk.objects.filter(pk=chunk.pk).update(state=ChunkState.DONE, finished_at=timezone.now())
 
 

@@ -27,7 +27,7 @@ from payments.biller_portal.cases import DecideForm
 from payments.gateways.base import Answer, Result
 from payments.models import Attempt, Case, Channel, Instrument, Payment, Route, UnresolvedReport
 from payments.operations import charges, collections, daily_checks, recoveries, settlements
-from payments.tasks import check_unresolved
+from payments.tasks import check_unresolved, wake_runs, work_run
 from tests.factories import make_autopay, make_biller, make_customer, make_instrument, make_invoice, make_route
 from tests.processor import Processor
 from tests.staff import client_of, make_staff
@@ -163,17 +163,74 @@ def test_a_batch_is_sent_again_and_old_charges_are_given_up_from_their_pages(
     first = stuck(biller, processor, "20.00")
     url = page("biller-batch-resubmit", first.payment.run_id, 1)
     assert "1, $20.00" in read(client, url)
+    batch = f"{first.payment.run_id}/1"
     sent = client.post(url, follow=True).content.decode()
-    assert "1 sent again: 1 taken, 0 declined, 0 still without an answer." in sent
+    assert f"Batch {batch} is sent again. You may leave this page; it goes on." in sent
+    # Nobody was asked within the request; asked twice it is one run, which beat brings forward and a worker works off.
+    assert f"Batch {batch} is being sent again" in sent and "Asked for by Dana Whitfield" in sent
+    client.post(url)
+    asked = Run.objects.get(kind="recover")
+    assert (asked.state, asked.asked_by, Attempt.objects.get().state) == ("planned", "Dana Whitfield", "open")
+    assert f"Recover {asked.pk}" in read(client, page("biller-runs"))
     assert sum(processor.charges().values()) == 1
+    assert f"Batch {batch} is being sent again" in read(client, page("biller-attempt", first.pk))
+    work_run(asked.pk)
+    asked.refresh_from_db()
+    assert (asked.state, asked.failure, Attempt.objects.get().state) == ("done", "", "applied")
+    assert processor.charges() == {str(first.pk): 1}
+    assert "is being sent again" not in read(client, page("biller-unresolved"))
+    shown = read(client, page("biller-run", asked.pk))
+    assert "1 of 1 messages, $20.00 taken" in shown and batch in shown
+    assert [(one.event, one.actor) for one in AuditEntry.objects.filter(event__startswith="run.resub")] == [
+        ("run.resubmission_asked", "Dana Whitfield"), ("run.resubmitted", "recover"),
+    ]  # fmt: skip
     old = stuck(biller, processor, "30.00", age=datetime.timedelta(days=8))
     refused = client.post(page("biller-batch-resubmit", old.payment.run_id, 1), follow=True).content.decode()
     assert "could be charged twice" in refused.replace("\n", " ")
+    assert Run.objects.filter(kind="recover").count() == 1
     done = client.post(page("biller-unresolved-give-up", "charge"), {"evidence": "Their report"}, follow=True)
     assert "1 given up." in done.content.decode()
     old.refresh_from_db()
     assert (old.state, old.result, old.message) == ("abandoned", 999, "Dana Whitfield: Their report")
     assert client.get(page("biller-unresolved-give-up", "nothing")).status_code == 404
+
+
+@pytest.mark.spec("PAY-10")
+def test_what_goes_wrong_when_a_batch_is_sent_again_stands_on_the_page_until_it_has_its_results(
+    biller: Biller, processor: Processor
+) -> None:
+    client = client_of(make_staff(biller, name="Dana Whitfield"))
+    first = stuck(biller, processor, "20.00")
+    url, unresolved = page("biller-batch-resubmit", first.payment.run_id, 1), page("biller-unresolved")
+    client.post(url)
+    asked = Run.objects.get(kind="recover")
+    good = dict(Route.objects.get().options)
+    Route.objects.update(options={**good, "base_url": "http://127.0.0.1:9"})
+    # Stopped meanwhile it waits; then the line is down.
+    Biller.objects.update(charging_stopped=True)
+    work_run(asked.pk)
+    asked.refresh_from_db()
+    assert asked.state == "planned"
+    Biller.objects.update(charging_stopped=False)
+    wake_runs()
+    work_run(asked.pk)
+    asked.refresh_from_db()
+    assert (asked.state, Attempt.objects.get().state) == ("failed", "open")
+    assert asked.failure == "1 of 1 have no answer yet. They are looked up until they have one."
+    for shown in (read(client, unresolved), read(client, page("biller-attempt", first.pk))):
+        assert f"Batch {first.payment.run_id}/1 was to be sent again, and something is left" in shown
+        assert asked.failure in shown
+    # Asked for again it is another run; recovery settles it before a worker comes, and nothing is left to say.
+    Route.objects.update(options=good)
+    client.post(url)
+    again = Run.objects.get(kind="recover", state="planned")
+    none = datetime.timedelta(0)
+    recoveries.recover(biller=biller, actor=SYSTEM, least_age=none, pause=none)
+    work_run(again.pk)
+    again.refresh_from_db()
+    assert (again.pk == asked.pk, again.state, again.failure) == (False, "done", "")
+    assert "was to be sent again" not in read(client, unresolved)
+    assert processor.charges() == {str(first.pk): 1}
 
 
 def test_a_case_of_a_charge_that_only_the_processor_has_is_recorded_from_its_page(
