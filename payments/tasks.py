@@ -59,7 +59,7 @@ logger = logging.getLogger(__name__)
 TURN_SECONDS = 60.0
 # A part of a run is not cut off while its processor may still answer; after its lease another worker has it. The broker may
 # ask again meanwhile, and is sent away.
-RUN_SECONDS = TURN_SECONDS + runs.LEASE.total_seconds()
+RUN_SECONDS = int(TURN_SECONDS + runs.LEASE.total_seconds())
 # The biller's business day on which active accounts are rebilled: Monday. Others are on the first of a month.
 REBILL_WEEKDAY = 0
 

@@ -6,12 +6,14 @@ import datetime
 from typing import Any
 
 from django import forms
+from django.utils import timezone
 
+from billing import formats
 from billing.biller_portal.access import BillerRequest
 from billing.forms import DayField, MoneyField
 from billing.models import CustomerStatus
 from payments.models import Route
-from payments.operations import collections, deposits, scheduled_collections
+from payments.operations import collections, deposits, releases, scheduled_collections
 
 
 class RunForm(forms.Form):
@@ -31,7 +33,19 @@ class RunForm(forms.Form):
         help_text="A payment that was made or is on its way is never made twice, whatever you choose here.",
     )
 
-    field_order = ("window", "days", "start", "end", "status", "route", "tender", "minimum", "limit", "again")
+    field_order = (
+        "window",
+        "days",
+        "start",
+        "end",
+        "expired",
+        "status",
+        "route",
+        "tender",
+        "minimum",
+        "limit",
+        "again",
+    )
 
     def __init__(self, *args: Any, request: BillerRequest, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -159,6 +173,52 @@ class DepositForm(RunForm):
         return deposits.Options.usual(today, **chosen)
 
 
+class ReleaseForm(RunForm):
+    """What a release run takes (PAY-7)."""
+
+    window = forms.ChoiceField(label="Which authorizations", widget=forms.RadioSelect)
+    start = DayField(label="Authorized from", required=False, help_text="Empty: any day before.")
+    end = DayField(label="Authorized until", required=False)
+    expired = forms.BooleanField(
+        label="Also those of any day that have expired",
+        required=False,
+        help_text="A deposit run would still take their money, at a higher price.",
+    )
+    route = _route_field()
+
+    def __init__(self, *args: Any, request: BillerRequest, **kwargs: Any) -> None:
+        super().__init__(*args, request=request, **kwargs)
+        self.biller = request.biller
+        last = releases.last_day(self.biller, timezone.now())
+        choices = [("dates", "Of the days that I enter")]
+        # Where nothing is released by itself the payment rules name no days.
+        if self.biller.release_days:
+            days = f"Older than the {self.biller.release_days} days of the payment rules"
+            choices.insert(0, ("usual", f"{days}: until {formats.day(last)}"))
+        window = self.fields["window"]
+        window.choices = choices  # type: ignore[attr-defined]  # a choice field
+        window.initial = choices[0][0]
+
+    def clean(self) -> dict[str, Any]:
+        """Hold the window together."""
+        given = super().clean() or self.cleaned_data
+        if given.get("window") == "dates":
+            _check_window(self, given, start=False)
+        return given
+
+    def options(self, today: datetime.date, now: datetime.datetime) -> releases.Options:
+        """Give the options as the operation takes them."""
+        given = self.cleaned_data
+        chosen: dict[str, Any] = {
+            "expired": given["expired"],
+            "route_id": given["route"].pk if given["route"] else None,
+            **self.common(now),
+        }
+        if given["window"] == "dates":
+            return releases.Options(start=given["start"], end=given["end"], **chosen)
+        return releases.Options.usual(self.biller, now, **chosen)
+
+
 class ScheduledForm(RunForm):
     """What a run of scheduled payments takes (MSP-15)."""
 
@@ -167,9 +227,10 @@ class ScheduledForm(RunForm):
         return scheduled_collections.Options.usual(today, **self.common(now))
 
 
-def _check_window(form: forms.Form, given: dict[str, Any]) -> None:
+def _check_window(form: forms.Form, given: dict[str, Any], *, start: bool = True) -> None:
+    """Want both dates, or the last one alone, and in their order."""
     for name, words in (("start", "Enter the first date"), ("end", "Enter the last date")):
-        if given.get(name) is None and name not in form.errors:
+        if given.get(name) is None and name not in form.errors and (start or name == "end"):
             form.add_error(name, words)
     if given.get("start") and given.get("end") and given["end"] < given["start"]:
         form.add_error("end", "The last date must be the first one or a later one")

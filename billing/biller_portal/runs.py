@@ -20,7 +20,7 @@ from billing import charts, formats, lists, statuses, wakes
 from billing.biller_portal import command_centre
 from billing.biller_portal.access import BillerRequest, StaffPage, biller_page
 from billing.biller_portal.links import url_if_any
-from billing.biller_portal.run_options import DepositForm, OptionsForm, ScheduledForm
+from billing.biller_portal.run_options import DepositForm, OptionsForm, ReleaseForm, ScheduledForm
 from billing.errors import DomainError
 from billing.models import Chunk, CustomerStatus, Run, RunKind, RunState
 from billing.permissions import Permission
@@ -125,65 +125,50 @@ class RunList(StaffPage, lists.ListPage[Run]):
 
 @biller_page(Permission.RUN)
 def new(request: BillerRequest) -> HttpResponse:
-    """Draw the form; a POST reckons what the run would take, without taking anything, and leads to the review."""
-    form = OptionsForm(request.POST if request.method == "POST" else None, request=request)
-    if request.method == "POST" and form.is_valid():
-        now = timezone.now()
-        options = form.options(request.biller.business_date(now), now)
-        trial = _tried(
-            form,
-            lambda: collections.plan(
-                biller=request.biller, options=options, actor=request.actor, now=now, dry_run=True
-            ),
-        )
-        if trial is not None:
-            return redirect("biller-run", trial.pk)
-    context = {"title": "Start a collection run", "section": "runs", "form": form, "biller": request.biller}
-    return render(request, "biller_portal/runs/new.html", context, status=422 if form.is_bound else 200)
+    """Draw the form of a collect run; a POST leads to the review."""
+    return _new(request, OptionsForm, collections.plan, "Start a collection run", "new")
 
 
 @biller_page(Permission.RUN)
 def new_deposit(request: BillerRequest) -> HttpResponse:
-    """Draw the form of a deposit run; a POST reckons what it would take and leads to the review."""
-    form = DepositForm(request.POST if request.method == "POST" else None, request=request)
-    if request.method == "POST" and form.is_valid():
-        now = timezone.now()
-        options = form.options(request.biller.business_date(now), now)
-        trial = _tried(
-            form,
-            lambda: deposits.plan(biller=request.biller, options=options, actor=request.actor, now=now, dry_run=True),
-        )
-        if trial is not None:
-            return redirect("biller-run", trial.pk)
-    context = {"title": "Start a deposit run", "section": "runs", "form": form}
-    return render(request, "biller_portal/runs/new_deposit.html", context, status=422 if form.is_bound else 200)
+    """Draw the form of a deposit run; a POST leads to the review."""
+    return _new(request, DepositForm, deposits.plan, "Start a deposit run", "new_deposit")
+
+
+@biller_page(Permission.RUN)
+def new_release(request: BillerRequest) -> HttpResponse:
+    """Draw the form of a release run; a POST leads to the review."""
+    return _new(request, ReleaseForm, releases.plan, "Start a release run", "new_release")
 
 
 @biller_page(Permission.RUN)
 def new_scheduled(request: BillerRequest) -> HttpResponse:
-    """Draw the form of a run of scheduled payments; a POST reckons what it would take and leads to the review."""
-    form = ScheduledForm(request.POST if request.method == "POST" else None, request=request)
+    """Draw the form of a run of scheduled payments; a POST leads to the review."""
+    return _new(
+        request, ScheduledForm, scheduled_collections.plan, "Start a run of scheduled payments", "new_scheduled"
+    )
+
+
+def _new(
+    request: BillerRequest,
+    form_class: type[OptionsForm | DepositForm | ReleaseForm | ScheduledForm],
+    plan: Callable[..., Run],
+    title: str,
+    template: str,
+) -> HttpResponse:
+    """Draw a run's form; a POST reckons what the run would take, without taking anything, and leads to the review."""
+    form = form_class(request.POST if request.method == "POST" else None, request=request)
     if request.method == "POST" and form.is_valid():
         now = timezone.now()
         options = form.options(request.biller.business_date(now), now)
-        trial = _tried(
-            form,
-            lambda: scheduled_collections.plan(
-                biller=request.biller, options=options, actor=request.actor, now=now, dry_run=True
-            ),
-        )
-        if trial is not None:
+        try:
+            trial = plan(biller=request.biller, options=options, actor=request.actor, now=now, dry_run=True)
+        except DomainError as refused:
+            form.add_error(None, str(refused))
+        else:
             return redirect("biller-run", trial.pk)
-    context = {"title": "Start a run of scheduled payments", "section": "runs", "form": form}
-    return render(request, "biller_portal/runs/new_scheduled.html", context, status=422 if form.is_bound else 200)
-
-
-def _tried(form: forms.Form, plan: Callable[[], Run]) -> Run | None:
-    try:
-        return plan()
-    except DomainError as refused:
-        form.add_error(None, str(refused))
-        return None
+    context = {"title": title, "section": "runs", "form": form, "biller": request.biller}
+    return render(request, f"biller_portal/runs/{template}.html", context, status=422 if form.is_bound else 200)
 
 
 _TRIALS: dict[str, str] = {
@@ -200,7 +185,11 @@ _THINGS: dict[str, str] = {
     RunKind.SCHEDULED: "payment",
     RunKind.RECOVER: "message",
 }
-_FORMS: dict[str, str] = {RunKind.DEPOSIT: "biller-run-new-deposit", RunKind.SCHEDULED: "biller-run-new-scheduled"}
+_FORMS: dict[str, str] = {
+    RunKind.DEPOSIT: "biller-run-new-deposit",
+    RunKind.RELEASE: "biller-run-new-release",
+    RunKind.SCHEDULED: "biller-run-new-scheduled",
+}
 
 
 @biller_page(Permission.VIEW)

@@ -46,6 +46,7 @@ urlpatterns = [
     path("runs/", runs.RunList.as_view(), name="biller-runs"),
     path("runs/new/", runs.new, name="biller-run-new"),
     path("runs/new/deposit/", runs.new_deposit, name="biller-run-new-deposit"),
+    path("runs/new/release/", runs.new_release, name="biller-run-new-release"),
     path("runs/new/scheduled/", runs.new_scheduled, name="biller-run-new-scheduled"),
     path("runs/<int:run_id>/", runs.run, name="biller-run"),
     path("runs/<int:run_id>/start/", runs.start, name="biller-run-start"),

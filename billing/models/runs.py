@@ -115,7 +115,9 @@ class Chunk(models.Model):
         db_default=Decimal("0.00"),
     )
     unreached_count = models.PositiveIntegerField(
-        default=0, db_default=0, help_text="Payments that no bank decided about: nobody was asked, or they were given up."
+        default=0,
+        db_default=0,
+        help_text="Payments that no bank decided about: nobody was asked, or they were given up.",
     )
     unreached_total = models.DecimalField(
         max_digits=16,

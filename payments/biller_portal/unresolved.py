@@ -123,7 +123,9 @@ def _resubmissions(request: BillerRequest) -> list[dict[str, str]]:
         asked = f"Asked for by {run.asked_by}, {formats.moment(run.created_at)}."
         batch = run.params["batch"]
         if run.state != RunState.FAILED:
-            said.append({"batch": batch, "tone": "busy", "heading": f"Batch {batch} is being sent again", "text": asked})
+            said.append(
+                {"batch": batch, "tone": "busy", "heading": f"Batch {batch} is being sent again", "text": asked}
+            )
             continue
         heading = f"Batch {batch} was to be sent again, and something is left"
         said.append({"batch": batch, "tone": "warning", "heading": heading, "text": f"{run.failure} {asked}"})

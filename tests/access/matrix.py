@@ -339,6 +339,7 @@ _BILLER_PORTAL = [
     _biller("biller-runs", "view", BOTH, given=lambda _: {"save": "Mine"}),
     _biller("biller-run-new", "run", BOTH, given=lambda _: {"window": "usual", "status": "active"}),
     _biller("biller-run-new-deposit", "run", BOTH, given=lambda _: {"window": "usual"}),
+    _biller("biller-run-new-release", "run", BOTH, given=lambda _: {"window": "usual"}),
     _biller("biller-run-new-scheduled", "run", BOTH),
     _biller("biller-run", "view", GET, "run_id"),
     _biller("biller-run-start", "run", POST, picks={"run_id": lambda at: at.town.trial.pk}),

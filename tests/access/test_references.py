@@ -91,6 +91,7 @@ REFERENCES = [
         {"request_key": "d" * 32, "pay_on": "12/05/2026", "part": "whole", "method": ...}, _ID, _PAYER, nothing=NO_UUID,
     ),
     Reference(Who.DANA, "biller-run-new", lambda at: at.town.route.pk, given={"window": "usual", "status": "active", "route": ...}),
+    Reference(Who.DANA, "biller-run-new-release", lambda at: at.town.route.pk, given={"window": "usual", "route": ...}),
     Reference(Who.DANA, "biller-run-new-deposit", lambda at: at.town.route.pk, given={"window": "usual", "route": ...}),
     Reference(Who.OLIVE, "customer-bills", lambda at: at.account.customer.pk, "account={}", whose=_PAYER),
     Reference(Who.OLIVE, "customer-payments", lambda at: at.account.customer.pk, "account={}", whose=_PAYER),

@@ -307,6 +307,7 @@ def test_who_only_reads_changes_nothing_of_an_account(biller: Biller) -> None:
             ("biller-account-method-add", one, {}),
             ("biller-run-new", [], {}),
             ("biller-run-new-deposit", [], {}),
+            ("biller-run-new-release", [], {}),
         ):
             assert client.post(reverse(page, args=args), given).status_code == 403, page
     page = client.get(reverse("biller-account", args=one)).content.decode()

@@ -15,6 +15,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from billing import formats
 from billing.actors import Actor
 from billing.models import AuditEntry, Biller, Chunk, Customer, Item, Role, Run, RunState, User
 from payments import results
@@ -34,6 +35,7 @@ from payments.models import (
     Route,
 )
 from payments.operations import charges, collections
+from payments.reports import run_totals
 from payments.tasks import work_run
 from tests.factories import (
     make_autopay,
@@ -605,6 +607,62 @@ def test_a_deposit_run_is_tried_first_and_then_started_with_the_same_options(
     assert "2 of 2 payments, $30.00 taken" in after.content.decode()
     listed = client.get(page("biller-payments", run=real.pk)).context["listing"].rows
     assert {one.state for one in listed} == {"posted"} and len(listed) == 2
+
+
+@pytest.mark.spec("PAY-7")
+def test_a_release_run_is_tried_first_and_lets_go_of_what_its_form_names(
+    client: Client, biller: Biller, processor: Processor
+) -> None:
+    held = {}
+    for days in (2, 8, 40):
+        card = owing(biller, processor, amount=f"{days}.00")
+        held[days] = charges.pay(
+            customer=card.customer, amount=Decimal(days), instrument=card, channel=Channel.API,
+            actor=Actor.system("tests"), request_key=str(days), authorize_only=True,
+            now=timezone.now() - datetime.timedelta(days=days),
+        )  # fmt: skip
+    url = page("biller-run-new-release")
+    last = biller.business_date(timezone.now()) - datetime.timedelta(days=31)
+    assert f"Older than the 30 days of the payment rules: until {formats.day(last)}" in client.get(url).content.decode()
+    for given, field in (
+        ({"window": "dates", "start": "11/22/2026"}, "end"),
+        ({"window": "usual", "limit": "0"}, "limit"),
+    ):
+        refused = client.post(url, given)
+        assert refused.status_code == 422 and list(refused.context["form"].errors) == [field]
+    assert Run.objects.count() == 0
+
+    def taken(**given: str) -> dict[str, Any]:
+        trial = Run.objects.get(pk=client.post(url, given)["location"].split("/")[-2])
+        assert (trial.kind, trial.dry_run, trial.asked_by) == ("release", True, "Dana Whitfield")
+        return {"payments": run_totals(trial).expected, **trial.params}
+
+    with nothing_changes_but_trail():
+        route, day = held[8].route_id, biller.business_date(timezone.now()) - datetime.timedelta(days=8)
+        usual = {"start": None, "end": str(last), "expired": "False", "route_id": None, "limit": None, "repeat": ""}
+        assert taken(window="usual") == {"payments": 1, **usual}
+        assert taken(window="dates", end=f"{day:%m/%d/%Y}") == {"payments": 2, **usual, "end": str(day)}
+        within = {"start": str(day), "end": str(day), "route_id": str(route), "limit": "1"}
+        given = {"start": f"{day:%m/%d/%Y}", "end": f"{day:%m/%d/%Y}", "route": str(route), "limit": "1"}
+        assert taken(window="dates", **given) == {"payments": 1, **usual, **within}
+        trial = client.post(url, {"window": "usual", "expired": "on"})["location"]
+        shown = client.get(trial).content.decode()
+        assert "The run would take 2 payments of <span" in shown and "and all that have expired" in shown
+        assert "Release <span" in shown and url in shown
+    client.post(page("biller-run-start", trial.split("/")[-2]))
+    real = Run.objects.get(dry_run=False)
+    work_run(real.pk)
+    after = client.get(page("biller-run", real.pk))
+    assert [(one["label"], one["value"], one["note"]) for one in after.context["stats"]] == [
+        ("Payments to release", "2", "$48.00"), ("Sent", "2", "$48.00"), ("Released", "2", "$48.00"),
+        ("Declined", "0", "$0.00"), ("No result yet", "0", "$0.00"),
+    ]  # fmt: skip
+    states = {days: Payment.objects.get(pk=one.pk).state for days, one in held.items()}
+    assert states == {2: "authorized", 8: "failed", 40: "failed"}
+    # Where nothing is released by itself the payment rules name no days.
+    Biller.objects.update(release_days=0)
+    assert "of the payment rules" not in client.get(url).content.decode()
+    assert client.post(url, {"window": "usual"}).status_code == 422
 
 
 @contextmanager

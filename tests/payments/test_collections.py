@@ -346,7 +346,10 @@ def test_unreachable_processor_fails_the_run_and_keeps_the_bills_for_the_next(
     route.save()
     run = collect(biller)
     assert (run.state, "could not be reached" in run.failure) == ("failed", True)
-    assert outcomes(run) == {"sent": (2, item.amount + Decimal("9.90")), "unreached": (2, item.amount + Decimal("9.90"))}
+    assert outcomes(run) == {
+        "sent": (2, item.amount + Decimal("9.90")),
+        "unreached": (2, item.amount + Decimal("9.90")),
+    }
     item.refresh_from_db()
     assert (item.reserved, item.collect_on) == (Decimal("0.00"), today())
     route.options = good
