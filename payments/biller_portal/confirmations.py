@@ -38,6 +38,18 @@ class ConfirmationForm(forms.Form):
         help_text="As the bank says it. The payer reads it.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
+    code = WordsField(
+        label="The bank’s return code",
+        max_length=64,
+        required=False,
+        help_text="Such as R01, where the bank gives one. Your fees for returned debits follow from it.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
+    def clean_code(self) -> str:
+        """Give the code as banks write it; processors' own have small letters and underscores."""
+        code: str = self.cleaned_data["code"]
+        return code if "_" in code else code.upper()
 
     def clean(self) -> dict[str, Any]:
         """Want a reason where it failed."""
@@ -58,8 +70,10 @@ def confirm(request: BillerRequest, payment_id: uuid.UUID) -> HttpResponse:
                 confirmations.confirm(payment=found, actor=request.actor, now=timezone.now())
                 messages.success(request, "The payment is confirmed.")
             else:
-                reason = form.cleaned_data["reason"]
-                confirmations.fail(payment=found, reason=reason, actor=request.actor, now=timezone.now())
+                confirmations.fail(
+                    payment=found, reason=form.cleaned_data["reason"], code=form.cleaned_data["code"],
+                    actor=request.actor, now=timezone.now(),
+                )  # fmt: skip
                 messages.warning(request, "The payment has failed. What it had paid is open again.")
         except DomainError as refused:
             answer_refusal(form, refused)

@@ -114,10 +114,11 @@ def confirm(*, payment: Payment, actor: Actor, now: datetime.datetime) -> None:
 
 
 @transaction.atomic(durable=True)
-def fail(*, payment: Payment, reason: str, actor: Actor, now: datetime.datetime) -> Reversal:
+def fail(*, payment: Payment, reason: str, actor: Actor, now: datetime.datetime, code: str = "") -> Reversal:
     """Take a person's word that the bank did not make a payment good: it is reversed, as by a return of the bank.
 
-    The processor's own word of the same return is taken as this one when it comes.
+    ``code`` is the bank's code of the return, where it names one: what the biller charges for returns follows from it. The
+    processor's own word of the same return is taken as this one when it comes.
 
     :raises ConfirmationRefused: it does not wait, a refund of it is on its way, or there is no reason.
     """
@@ -132,8 +133,8 @@ def fail(*, payment: Payment, reason: str, actor: Actor, now: datetime.datetime)
     reversal = Reversal.objects.create(
         biller_id=held.biller_id, customer_id=held.customer_id, payment=held, route_id=held.route_id,
         kind=ReversalKind.RETURN, amount=held.total - back.amount - back.fee, currency=held.currency,
-        reason=reason.strip()[:200], requestor=actor.requestor, made_by=actor.label[:120], user_id=actor.user_id,
-        created_at=now,
+        reason=reason.strip()[:200], code=code.strip()[:64], requestor=actor.requestor,
+        made_by=actor.label[:120], user_id=actor.user_id, created_at=now,
     )  # fmt: skip
     reversals.book(reversal=reversal, payment=held, actor=actor, now=now)
     return reversal

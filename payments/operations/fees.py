@@ -121,10 +121,13 @@ def charge_failed(
     return len(wanted)
 
 
-def charge_returned(*, reversal: Reversal, biller: Biller, actor: Actor, now: datetime.datetime) -> int:
+def charge_returned(
+    *, reversal: Reversal, biller: Biller, actor: Actor, now: datetime.datetime, told_before: bool = False
+) -> int:
     """Charge what the biller's rules say for a debit that the bank returned, inside the caller's transaction; gives how many fees.
 
-    The caller holds the payment and the customer, and tells the payer of the fees with the return.
+    The caller holds the payment and the customer, and tells the payer of the fees with the return; or they were ``told_before``
+    of the return, and hear of the fees alone.
     """
     if reversal.code not in FINANCIAL_RETURNS or not _has_rules(biller, "returned"):
         return 0
@@ -145,6 +148,8 @@ def charge_returned(*, reversal: Reversal, biller: Biller, actor: Actor, now: da
         wanted = [Wanted(*row) for row in cursor.fetchall() if row[1] > 0]
     if wanted:
         charge(biller=biller, wanted=wanted, key=f"fees:{reversal.pk}", actor=actor, now=now)
+    if wanted and told_before:
+        _tell_alone([str(reversal.payment_id)])
     return len(wanted)
 
 
@@ -250,7 +255,7 @@ def facts_of(payment_id: Any) -> list[dict[str, str]]:
 
 
 def _tell_alone(payment_ids: Sequence[str]) -> None:
-    """Tell payers of a fee who are told of nothing else: they saw the payment fail on a page or heard it."""
+    """Tell payers of a fee who are told of nothing else: they saw the payment fail on a page, or heard of it before."""
     if not payment_ids:
         return
     notices.write_from(
@@ -258,7 +263,8 @@ def _tell_alone(payment_ids: Sequence[str]) -> None:
         source=f"""
             SELECT p.biller_id, p.customer_id, 'fee:' || p.id AS key,
                    jsonb_strip_nulls(jsonb_build_object(
-                       'payment', p.id, 'amount', p.amount::text, 'currency', p.currency, 'reason', p.failure,
+                       'payment', p.id, 'amount', p.amount::text, 'currency', p.currency,
+                       'reason', (SELECT min(f.reason) FROM payments_fee f WHERE f.payment_id = p.id),
                        'fees', {FACTS.format(payment="p.id")},
                        'email', nullif(p.email, ''), 'language', nullif(p.language, ''))) AS facts,
                    nullif(p.email, '') AS email

@@ -17,7 +17,7 @@ from django.db import transaction
 from billing import audit
 from billing.actors import Actor
 from billing.failpoints import failpoint
-from billing.models import Biller
+from billing.models import Biller, Customer
 from billing.money import ZERO
 from payments.gateways import base
 from payments.gateways.base import Command, Result
@@ -32,7 +32,7 @@ from payments.models import (
     ReversalKind,
     Route,
 )
-from payments.operations import cases, deadlocks, declines, reversals
+from payments.operations import cases, deadlocks, declines, fees, reversals
 from payments.operations.routes import open_route
 
 _log = logging.getLogger(__name__)
@@ -179,18 +179,24 @@ def _known_already(
 ) -> tuple[base.Reversal, list[Payment]]:
     """Give the processor's word to returns of these payments that a person told of before it, and what is left of both (PAY-34).
 
-    What the bank took beyond all of them had been given back before.
+    What the bank took beyond all of them had been given back before. What is charged for such a return is charged now, where the
+    person did not say why the bank returned it.
     """
     if told.kind != base.ReversalKind.RETURN:
         return told, payments
-    before = Reversal.objects.filter(
-        payment__in=payments, kind=ReversalKind.RETURN, reference="", attempt__isnull=True
-    ).in_bulk(field_name="id")
+    before = (
+        Reversal.objects.filter(payment__in=payments, kind=ReversalKind.RETURN, reference="", attempt__isnull=True)
+        .order_by("payment_id")
+        .in_bulk(field_name="id")
+    )
     left = told.amount
     for one in before.values():
         one.reference, one.code = told.reference[:64], told.code[:64]
         one.save(update_fields=["reference", "code"])
         left -= one.total
+        if one.amount:
+            Customer.objects.select_for_update(no_key=True).get(pk=one.customer_id)
+            fees.charge_returned(reversal=one, biller=payments[0].biller, actor=actor, now=now, told_before=True)
     known = {one.payment_id: one for one in before.values()}
     rest = [one for one in payments if one.pk not in known]
     if known and not rest and left > 0:

@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from billing import banking_days
 from billing.actors import Actor
 from billing.models import AuditEntry, Biller, Customer, Entry, Item, Notice, Role
+from billing.operations import notice_deliveries
 from datapump.models import Record
 from payments import tasks
 from payments.books import findings
 from payments.gateways.base import Answer
-from payments.models import Attempt, Channel, Instrument, Payment, Reversal, Route, UnconfirmedPayment
-from payments.operations import charges, collections, confirmations, refunds, returns, settlements
+from payments.models import Attempt, Channel, Fee, Instrument, Payment, Reversal, Route, UnconfirmedPayment
+from payments.operations import charges, collections, confirmations, fee_rules, refunds, returns, settlements
 from payments.operations.confirmations import ConfirmationRefused
 from tests.api.machines import Machine
 from tests.factories import (
@@ -226,6 +227,41 @@ def test_a_person_confirms_it_or_fails_it_and_the_processors_word_is_the_same_on
     filtered: Any = client.get(reverse("biller-payments"), {"format": "csv", "unconfirmed": "failed"})
     lines = filtered.getvalue().decode()
     assert (str(bad.pk) in lines, str(good.pk) in lines, "10017 Failed" in lines) == (True, False, True)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.spec("PAY-34", "PAY-36")
+def test_what_is_charged_for_a_return_follows_from_the_banks_code_whoever_tells_it(
+    biller: Biller, processor: Processor
+) -> None:
+    terms = fee_rules.FeeTerms(words="Returned debit", occasion="returned", amount=Decimal("7.50"), channels=())
+    fee_rules.add_fee_rule(biller=biller, terms=terms, actor=DANA)
+    client = client_of(make_staff(biller, Role.SUPERVISOR))
+
+    def charged(payment: Payment) -> list[tuple[str, str]]:
+        return list(Fee.objects.filter(payment=payment).values_list("words", "reason"))
+
+    by_code, by_bank = pay(biller, processor), pay(biller, processor)
+    for payment, code in ((by_code, "r01"), (by_bank, "")):
+        page = reverse("biller-payment-confirmation", args=[payment.pk])
+        given = {"outcome": "failed", "reason": "No funds", "code": code}
+        assert client.post(page, given).status_code == 302
+        payment.refresh_from_db()
+        assert payment.state == "reversed"
+    assert (charged(by_code), charged(by_bank)) == ([("Returned debit", "R01 No funds")], [])
+    # The bank's own word says why, where the person did not; nothing is charged twice.
+    merchant = Route.objects.get().merchant
+    for payment in (by_code, by_bank):
+        processor.reverse(merchant, str(Attempt.objects.get(payment=payment).pk), "return", code="R01")
+    for taken in (2, 0):
+        assert returns.read(biller=biller, actor=DANA, now=timezone.now()).taken == taken
+        assert charged(by_code) == charged(by_bank) == [("Returned debit", "R01 No funds")]
+    told = Notice.objects.filter(customer=by_bank.customer_id).order_by("created_at").values_list("kind", flat=True)
+    assert list(told) == ["receipt", "returned", "fee"]
+    text = notice_deliveries.written(Notice.objects.get(kind="fee").deliveries.get()).text
+    assert "Your payment of $84.10 did not go through: R01 No funds" in text
+    assert "A fee was charged for this:\nReturned debit: $7.50" in text
+    assert_books_hold()
 
 
 @pytest.mark.django_db(transaction=True)
