@@ -171,7 +171,10 @@ def standings(
                 WHERE p.customer_id = n.customer_id AND p.created_at > %s AND p.instrument_id = n.id AND a.created_at > %s
                   AND a.command IN ('charge', 'authorize')
                   AND (a.state IN ('open', 'answered') OR (a.state = 'applied' AND a.result <> ALL(%s)) OR EXISTS (
-                      SELECT FROM payments_reversal v WHERE v.payment_id = p.id AND v.kind = 'return' AND v.state = 'done'))
+                      SELECT FROM payments_reversal v WHERE v.payment_id = p.id AND v.kind = 'return' AND v.state = 'done')
+                       OR p.group_id IS NOT NULL AND EXISTS (
+                      SELECT FROM payments_payment m JOIN payments_reversal v ON v.payment_id = m.id
+                      WHERE m.group_id = p.group_id AND v.kind = 'return' AND v.state = 'done'))
                 OFFSET 0  -- so that it begins with the few methods, whatever the statistics say
             ) t
             WHERE n.biller_id = %s AND n.token = ANY(%s::text[])
