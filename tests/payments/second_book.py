@@ -4,7 +4,8 @@ Bills are paid oldest first. What is held for a payment on its way is nobody els
 credit first, then what it had paid, the newest bill first. A soft decline is tried again on days counted from the first one;
 a hard one sets the card aside wherever it is on file; the networks allow so many declines in a day and in thirty. A bank
 debit that was posted waits for two banking days; a bank may return it at any time. Fees are owed beside the bills, are never
-taken by AutoPay, and are taken back once. AutoPay charges the bills of a household that name one group at once, each a payment.
+taken by AutoPay, and are taken back once. An account that is late with much is set inactive, and AutoPay leaves it to runs for
+such accounts. AutoPay charges the bills of a household that name one group at once, each a payment.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ LEAST = Decimal("2.00")
 # How often a card or a bank account may be tried in a day and in thirty once it was declined.
 LIMITS: dict[str, tuple[int | None, int]] = {"card": (2, 5), "bank": (None, 3)}
 CONFIRMED_AFTER = 2
+# After so many days a bank account is verified again before it is charged, where the biller wants that.
+VERIFIED_FOR = 10 * DAY
 
 # What is charged for a payment that fails, for a debit that a bank returns, and for a bill that is late.
 FAILED_FEE, FAILED_LEAST = Decimal("7.50"), Decimal("10.00")
 RETURNED_PERCENT, RETURNED_LEAST, RETURNED_MOST = Decimal(10), Decimal("2.00"), Decimal("5.00")
 LATE_DAYS, LATE_FEE, LATE_LEAST = 2, Decimal("1.25"), Decimal("10.00")
+INACTIVE_DAYS, INACTIVE_LEAST = 4, Decimal("50.00")
 LATE_FOR = 90 * DAY
 
 # What the simulated processor's own words mean.
@@ -64,7 +68,8 @@ class Bill:
     """One bill, or a fee; ``on`` is the day on which AutoPay takes it, ``first`` that of its first decline.
 
     ``fee`` says of a fee what it is for, and of which payment or bill; its ``item`` is none until it has been found. ``off`` is
-    what of it was taken back while it was open. ``late`` says of a bill that a fee was charged because it is late.
+    what of it was taken back while it was open. ``late`` says of a bill that a fee was charged because it is late, ``missed`` that
+    its account was to be inactive because of it.
     """
 
     item: int
@@ -78,6 +83,7 @@ class Bill:
     off: Decimal = ZERO
     waived: bool = False
     late: bool = False
+    missed: bool = False
     group: str = ""
 
     @property
@@ -102,11 +108,12 @@ class Token:
 
 @dataclass(eq=False)
 class Card:
-    """A card or a bank account on file at one account: active, bad or removed."""
+    """A card or a bank account on file at one account: active, bad or removed; ``verified`` is when that was last asked."""
 
     id: str
     who: int
     token: Token
+    verified: datetime.datetime
     state: str = "active"
 
 
@@ -197,6 +204,9 @@ class SecondBook:
     # Until when banks were asked for returns, and since when bills may be late.
     asked_until: datetime.date | None = None
     late_from: datetime.date | None = None
+    # Accounts that are not served as others are: inactive or closed.
+    status: dict[int, str] = field(default_factory=dict)
+    verifies_again: bool = False
 
     # --- What is due
 
@@ -248,13 +258,19 @@ class SecondBook:
     # --- What runs take
 
     def wanted(
-        self, today: datetime.date, start_of_day: datetime.datetime, *, rebill: bool, least: Decimal
+        self,
+        today: datetime.date,
+        start_of_day: datetime.datetime,
+        *,
+        rebill: bool,
+        least: Decimal,
+        status: str = "active",
     ) -> dict[int, tuple[Card, list[Bill]]]:
         """Which bills of which accounts AutoPay would take today, by which card: of today and yesterday, held by nobody."""
         found = {}
         for who, bills in self.bills.items():
             card = self.autopay.get(who)
-            if card is None or card.state != "active":
+            if card is None or card.state != "active" or self.status.get(who, "active") != status:
                 continue
             if rebill and card.token.last is not None and card.token.last >= start_of_day:
                 continue
@@ -298,12 +314,14 @@ class SecondBook:
             if len({plan.who for plan in some}) > 1
         ]
 
-    def to_make(self, today: datetime.date, now: datetime.datetime) -> tuple[list[Plan], dict[str, str]]:
-        """What is scheduled and made today, and how what is not made ends."""
+    def to_make(
+        self, today: datetime.date, now: datetime.datetime, *, but: Iterable[int] = ()
+    ) -> tuple[list[Plan], dict[str, str]]:
+        """What is scheduled and made today, but of some accounts, and how what is not made ends."""
         plans, ends = [], {}
         left: dict[Token, int | None] = {}
         for one in self.later:
-            if one.state != "scheduled" or one.on > today:
+            if one.state != "scheduled" or one.on > today or one.who in but:
                 continue
             full, free = self.full(one.who), self.full(one.who) - self.reserved(one.who)
             left.setdefault(one.card.token, self.left(one.card.token, now))
@@ -317,6 +335,26 @@ class SecondBook:
                 amount = free if one.most is None else min(one.most, free)
                 plans.append(Plan(one.who, one.card, amount, 4, self.parts(one.who, amount)))
         return plans, ends
+
+    def to_verify(self, cards: Iterable[Card], now: datetime.datetime) -> list[Card]:
+        """Which bank accounts of some must be verified again before they are charged."""
+        if not self.verifies_again:
+            return []
+        return [card for card in cards if card.token.kind == "bank" and card.verified < now - VERIFIED_FOR]
+
+    def verify(self, cards: Iterable[Card], now: datetime.datetime) -> set[int]:
+        """Verify bank accounts again: what is not good for good is set aside. Gives the accounts that are not charged now."""
+        unsure = set()
+        for card in cards:
+            # An account without money is an account.
+            if card.token.outcome in {"approve", "soft_decline"}:
+                card.verified = now
+            else:
+                unsure.add(card.who)
+                if card.token.outcome == "hard_decline":
+                    card.token.last = now
+                    self._set_aside(card.token)
+        return unsure
 
     def left(self, token: Token, now: datetime.datetime) -> int | None:
         """How often a card may still be charged, nothing where it was not declined lately."""
@@ -453,12 +491,30 @@ class SecondBook:
         fee.waived, fee.off = True, fee.open - fee.reserved
         self.waived[who] = self.waived.get(who, ZERO) + fee.amount - fee.off
 
-    def act_on_late(self, today: datetime.date) -> tuple[int, Decimal]:
-        """Charge once for each bill that is late by so many days, credits taken off the oldest first; gives number and sum."""
+    def act_on_late(self, today: datetime.date) -> tuple[int, Decimal, int]:
+        """Charge once for each bill that is late by so many days, and set the accounts of others inactive.
+
+        Credits are taken off the oldest bill first. Gives the number and sum of fees, and that of accounts.
+        """
+        late = self._late(today, LATE_DAYS, LATE_LEAST)
+        missed = self._late(today, INACTIVE_DAYS, INACTIVE_LEAST)
+        fees = [(who, bill) for who, bill in late if not bill.late]
+        for who, bill in fees:
+            bill.late = True
+            self._charge(who, LATE_FEE, "late", str(bill.item))
+        news = [(who, bill) for who, bill in missed if not bill.missed]
+        for _who, bill in news:
+            bill.missed = True
+        accounts = {who for who, _bill in news if self.status.get(who, "active") == "active"}
+        self.status.update(dict.fromkeys(accounts, "inactive"))
+        return len(fees), len(fees) * LATE_FEE, len(accounts)
+
+    def _late(self, today: datetime.date, days: int, least: Decimal) -> list[tuple[int, Bill]]:
+        """Which bills were due so many days ago, and still owe so much."""
         assert self.late_from is not None
-        last = today - LATE_DAYS * DAY
+        last = today - days * DAY
         first = max(self.late_from, last - LATE_FOR)
-        count = 0
+        found = []
         for who, bills in self.bills.items():
             on_its_way = any(paying.who == who for one in self.tries.values() for paying in one.payings)
             if on_its_way or any(one.who == who for one in self.standing("authorized")):
@@ -466,16 +522,9 @@ class SecondBook:
             owed = -self.credit(who)
             for bill in sorted((bill for bill in bills if bill.fee is None), key=lambda bill: (bill.due, bill.item)):
                 owed += bill.open
-                if (
-                    first <= bill.due <= last
-                    and min(bill.open, owed) >= LATE_LEAST
-                    and not bill.reserved
-                    and not bill.late
-                ):
-                    bill.late = True
-                    self._charge(who, LATE_FEE, "late", str(bill.item))
-                    count += 1
-        return count, count * LATE_FEE
+                if first <= bill.due <= last and min(bill.open, owed) >= least and not bill.reserved:
+                    found.append((who, bill))
+        return found
 
     def _scheduled(self, paying: Paying, state: str) -> None:
         for later in self.later:
@@ -503,32 +552,51 @@ class SecondBook:
         self.losses += loss
         return loss
 
-    def returned(self, paying: Paying, amount: Decimal, code: str, now: datetime.datetime) -> None:
-        """Take a debit back that the bank returned; it counts as a decline of its card, once.
+    def returned(self, charge: Paying, amount: Decimal, code: str, now: datetime.datetime) -> None:
+        """Take a charge back that the bank returned; it counts as a decline of its card, once.
 
-        What a person had told of before has been taken back already.
+        What a person had told of before has been taken back already; the rest goes back of the other payments.
         """
-        amount -= paying.foretold
-        paying.foretold = ZERO
-        booked = amount - self.back(paying, amount, "failed")
-        if booked and code in FOR_MONEY and paying.card is not None and paying.card.token.kind == "bank":
-            of_it = (paying.amount * RETURNED_PERCENT / 100).quantize(Decimal("0.01"), ROUND_HALF_UP)
-            self._charge(paying.who, max(RETURNED_LEAST, min(RETURNED_MOST, of_it)), "returned", paying.id)
-        if paying.card is not None:
-            paying.card.token.last = now
+        known = [one for one in charge.mates if one.foretold]
+        rest = [one for one in charge.mates if not one.foretold]
+        for one in known:
+            amount -= one.foretold
+            one.foretold = ZERO
+            self._charge_for_return(one, code)
+        if not rest and amount:
+            self.back(known[0], amount, "failed")
+        elif amount:
+            for one, part in self._split(rest, amount, {one.id: one.amount - one.undone for one in rest}):
+                if part - self.back(one, part, "failed"):
+                    self._charge_for_return(one, code)
+        if charge.card is not None:
+            charge.card.token.last = now
             if code in FOR_GOOD:
-                self._set_aside(paying.card.token)
-        self._declined_by_return(paying)
+                self._set_aside(charge.card.token)
+        self._declined_by_return(charge)
+
+    def _charge_for_return(self, paying: Paying, code: str) -> None:
+        """Charge for a bank's return for want of money: once for what one charge moved, by all of its money."""
+        if code not in FOR_MONEY or paying.card is None or paying.card.token.kind != "bank":
+            return
+        mates = {("returned", one.id) for one in paying.mates}
+        if any(bill.fee in mates for bills in self.bills.values() for bill in bills):
+            return
+        total = sum((one.amount for one in paying.mates), ZERO)
+        of_it = (total * RETURNED_PERCENT / 100).quantize(Decimal("0.01"), ROUND_HALF_UP)
+        self._charge(paying.who, max(RETURNED_LEAST, min(RETURNED_MOST, of_it)), "returned", paying.id)
 
     def _declined_by_return(self, paying: Paying) -> None:
         if paying.card is not None and not paying.returned:
             paying.card.token.declined.append(paying.made)
-        paying.returned = True
+        for one in paying.mates:
+            one.returned = True
 
-    def said_to_have_failed(self, paying: Paying) -> None:
+    def said_to_have_failed(self, paying: Paying, code: str) -> None:
         """Take a person's word that the bank did not make a debit good: all that is left of it goes back."""
         paying.foretold = paying.amount - paying.undone
         self.back(paying, paying.foretold, "failed")
+        self._charge_for_return(paying, code)
         self._declined_by_return(paying)
 
     def to_confirm(self, today: datetime.date) -> list[Paying]:
@@ -542,13 +610,14 @@ class SecondBook:
 
     def charged_back(self, charge: Paying, amount: Decimal) -> None:
         """Take a chargeback back from what a charge had paid."""
-        for paying, part in self._split(charge, amount, {one.id: one.amount - one.undone for one in charge.mates}):
+        room = {one.id: one.amount - one.undone for one in charge.mates}
+        for paying, part in self._split(charge.mates, amount, room):
             paying.disputed_over += part
             paying.charged_back += part - self.back(paying, part, "failed")
 
     def won(self, charge: Paying, amount: Decimal) -> None:
         """Give payments what a chargeback had taken of them; it is the customers' credit."""
-        for paying, part in self._split(charge, amount, {one.id: one.disputed_over for one in charge.mates}):
+        for paying, part in self._split(charge.mates, amount, {one.id: one.disputed_over for one in charge.mates}):
             given = min(part, paying.charged_back)
             paying.disputed_over -= part
             paying.charged_back -= given
@@ -557,14 +626,16 @@ class SecondBook:
             paying.state = "reversed" if paying.undone == paying.amount else "posted"
             self.losses -= part - given
 
-    def _split(self, charge: Paying, amount: Decimal, room: dict[str, Decimal]) -> list[tuple[Paying, Decimal]]:
-        """Part an amount among the payments of a charge: each up to its room, and what is left with the first."""
+    def _split(
+        self, payings: Sequence[Paying], amount: Decimal, room: dict[str, Decimal]
+    ) -> list[tuple[Paying, Decimal]]:
+        """Part an amount among payments of one charge: each up to its room, and what is left with the first."""
         parts = {}
-        for one in charge.mates:
+        for one in payings:
             parts[one.id] = min(amount, room[one.id])
             amount -= parts[one.id]
-        parts[charge.mates[0].id] += amount
-        return [(one, parts[one.id]) for one in charge.mates if parts[one.id]]
+        parts[payings[0].id] += amount
+        return [(one, parts[one.id]) for one in payings if parts[one.id]]
 
     def on_calendar(self, who: int, today: datetime.date) -> None:
         """Have AutoPay take what is open from today on, each bill on its day."""

@@ -33,9 +33,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from billing import advanced_settings, failpoints, tenancy
 from billing.actors import Actor, Requestor
 from billing.errors import Conflict, DomainError
-from billing.models import Chunk, Customer, Entry, Item
+from billing.models import Chunk, Customer, CustomerStatus, Entry, Item
+from billing.operations import customers
 from payments.books import CHECKS, Check
 from payments.gateways.base import Answer
+from payments.gateways.base import ProcessorEvent as Told
 from payments.models import (
     Attempt,
     Case,
@@ -43,6 +45,7 @@ from payments.models import (
     Fee,
     Instrument,
     Payment,
+    ProcessorEvent,
     RetryLimit,
     Reversal,
     ScheduledPayment,
@@ -62,6 +65,7 @@ from payments.operations import (
     groups,
     instruments,
     late_bills,
+    processor_events,
     recoveries,
     refunds,
     releases,
@@ -69,6 +73,7 @@ from payments.operations import (
     scheduled_collections,
     scheduled_payments,
     settlements,
+    verifications,
 )
 from payments.operations.collections import Options
 from tests import databases
@@ -81,6 +86,8 @@ from tests.payments.second_book import (
     DAY,
     FAILED_FEE,
     FAILED_LEAST,
+    INACTIVE_DAYS,
+    INACTIVE_LEAST,
     LATE_DAYS,
     LATE_FEE,
     LATE_LEAST,
@@ -90,6 +97,7 @@ from tests.payments.second_book import (
     RETURNED_LEAST,
     RETURNED_MOST,
     RETURNED_PERCENT,
+    VERIFIED_FOR,
     ZERO,
     Bill,
     Card,
@@ -201,9 +209,12 @@ class EveryRule(RuleBasedStateMachine):
 
     @initialize(
         deduplicates=st.booleans(), in_batches=st.booleans(), chunk_size=st.sampled_from([1, 2, 100]),
-        household=st.booleans(),
+        household=st.sampled_from(["", "", "card", "bank"]), verifies_again=st.booleans(),
     )  # fmt: skip
-    def begin(self, deduplicates: bool, in_batches: bool, chunk_size: int, household: bool) -> None:
+    def begin(
+        self, deduplicates: bool, in_batches: bool, chunk_size: int, household: str, verifies_again: bool = False
+    ) -> None:
+        """Open the books; ``household`` is by what the first two accounts pay at once, if they do."""
         self.deduplicates, self.chunk_size, self.household = deduplicates, chunk_size, household
         for row in RetryLimit.objects.all():
             row.per_day, row.per_month = LIMITS["bank" if row.brand == "bank" else "card"]
@@ -231,11 +242,15 @@ class EveryRule(RuleBasedStateMachine):
         if household:
             self._group_bills()
         self.book = SecondBook(bills={who: [] for who in ACCOUNTS}, late_from=self.today)
+        if verifies_again:
+            rules = verifications.Rules(True, True, False, VERIFIED_FOR.days)
+            verifications.change_rules(biller=self.biller, rules=rules, actor=CLARA)
+            self.book.verifies_again = True
         self._charge_fees()
         self._set_clock()
-        shared = self._token("card")
+        shared = self._token(household or "card")
         for who in ACCOUNTS:
-            # The first two accounts have one card in common; the others pay from bank accounts, the last by card as well.
+            # The first two accounts have one method in common; the others pay from bank accounts, the last by card as well.
             self.book.cards[who], self.book.autopay[who] = [], None
             self._put_on_file(who, shared if who < 2 else self._token("bank"))
         self._put_on_file(3, self._token("card"))
@@ -246,7 +261,7 @@ class EveryRule(RuleBasedStateMachine):
         self._check()
 
     def _group_bills(self) -> None:
-        """Have the first two accounts, which have one card in common, be one household, whose bills name one group."""
+        """Have the first two accounts, which have one method in common, be one household, whose bills name one group."""
         flags = {"Daffron": {"DataPumpConfigs": {"TransactionIdIsPaymentGuid": True}}}
         for number, given in ((131, flags), (groups.GROUPING, True)):
             advanced_settings.change(actor=CLARA, biller=self.biller, number=number, given=given)
@@ -270,7 +285,11 @@ class EveryRule(RuleBasedStateMachine):
             fee_rules.add_fee_rule(biller=self.biller, terms=failed, actor=CLARA).pk: "failed",
             fee_rules.add_fee_rule(biller=self.biller, terms=returned, actor=CLARA).pk: "returned",
         }
-        fee_rules.add_late_rule(biller=self.biller, terms=late, actor=CLARA)
+        missed = fee_rules.LateTerms(
+            words="Missed", action="inactive", days=INACTIVE_DAYS, minimum=INACTIVE_LEAST, due_from=self.today
+        )
+        for terms in (late, missed):
+            fee_rules.add_late_rule(biller=self.biller, terms=terms, actor=CLARA)
 
     def teardown(self) -> None:
         try:
@@ -361,7 +380,7 @@ class EveryRule(RuleBasedStateMachine):
             self.book.billed(who, item.pk, Decimal(amount), self.today + days * DAY, self.today, group)
 
     def _grouped(self, who: int, days: int) -> bool:
-        return self.household and who < 2 and not days
+        return bool(self.household) and who < 2 and not days
 
     # --- Methods
 
@@ -373,9 +392,10 @@ class EveryRule(RuleBasedStateMachine):
         known = [card for card in self.book.cards[who] if card.id == str(made.pk)]
         if known:
             # The token again is the method again, and says that it is good.
-            known[0].state = "active"
+            if known[0].state != "active":
+                known[0].state, known[0].verified = "active", self.now
             return known[0]
-        card = Card(str(made.pk), who, token)
+        card = Card(str(made.pk), who, token, self.now)
         self.book.cards[who].append(card)
         return card
 
@@ -467,6 +487,12 @@ class EveryRule(RuleBasedStateMachine):
         refusal = self.book.refusal(who, card, amount, payer=channel == Channel.WEB, now=self.now)
         if hold and card.token.kind == "bank":
             refusal = "MethodUnusable"
+        verified = self.book.to_verify([card], self.now)
+        if verified:
+            # Asked before anything else, which is not what a fault is meant for.
+            fault, death = None, ""
+            if self.book.verify(verified, self.now):
+                refusal = "MethodUnusable"
         plan = Plan(who, card, amount, channel, {} if refusal else self.book.parts(who, amount))
         key = f"pay-{next(self.keys)}"
 
@@ -477,12 +503,13 @@ class EveryRule(RuleBasedStateMachine):
             )  # fmt: skip
 
         if refusal:
-            self._either(refusal, pay)
+            self._either(refusal, pay, renews=bool(verified))
             self._check()
             return
         with self._wrong(fault, f"pay.{death}" if death[:2] in {"ch", "an"} else death) as sound:
             made = pay()
         self._learn([plan], exact=True, sound=sound, command="authorize" if hold else "charge")
+        found.refresh_from_db()
         before = self._rows()
         if other == "same":
             again = pay()
@@ -520,12 +547,13 @@ class EveryRule(RuleBasedStateMachine):
     @rule(
         fault=line, death=deaths, days=st.sampled_from([0, 0, 1, 2]), rebill=st.sampled_from([False, False, True]),
         two=st.booleans(), least=st.sampled_from([None, None, "50.00"]),
+        status=st.sampled_from(["active", "active", "active", "inactive"]),
     )  # fmt: skip
     def autopay_is_collected(
-        self, fault: str | None, death: str, days: int, rebill: bool, two: bool, least: str | None
+        self, fault: str | None, death: str, days: int, rebill: bool, two: bool, least: str | None, status: str
     ) -> None:
         """Collect, by one worker or by two at once; then again, which does nothing more where the run had ended."""
-        self._autopay(days, fault=fault, death=death, rebill=rebill, two=two, least=least)
+        self._autopay(days, fault=fault, death=death, rebill=rebill, two=two, least=least, status=status)
 
     @rule(
         who=st.sampled_from(ACCOUNTS[:3]), outcome=st.sampled_from(["soft_decline", "soft_decline", "hard_decline"]),
@@ -545,19 +573,23 @@ class EveryRule(RuleBasedStateMachine):
 
     def _autopay(
         self, days: int, *, fault: str | None = None, death: str = "", rebill: bool = False, two: bool = False,
-        least: str | None = None,
+        least: str | None = None, status: str = "active",
     ) -> None:  # fmt: skip
         self._pass(days * DAY)
         options = Options.usual(
-            self.today, rebill=rebill, repeat=str(next(self.keys)), minimum=Decimal(least) if least else None
-        )
+            self.today, rebill=rebill, repeat=str(next(self.keys)), minimum=Decimal(least) if least else None,
+            status=status,
+        )  # fmt: skip
         wanted = self.book.wanted(
-            self.today, self.start_of_day, rebill=rebill, least=Decimal(least) if least else LEAST
+            self.today, self.start_of_day, rebill=rebill, least=Decimal(least) if least else LEAST, status=status
         )
-        plans = self.book.to_collect(wanted, least=Decimal(least) if least else LEAST)
         self._dry(options, [bill for _card, bills in wanted.values() for bill in bills])
-        if two:
-            fault, death = None, ""
+        verified = self.book.to_verify([card for card, bills in wanted.values() if bills], self.now)
+        for who in self.book.verify(verified, self.now):
+            del wanted[who]
+        plans = self.book.to_collect(wanted, least=Decimal(least) if least else LEAST)
+        if two or verified:
+            fault, death, two = None, "", two and not verified
         with self._wrong(fault, f"collect.{death}" if death[:2] in {"ch", "an"} else death) as sound:
             self._together(lambda: self._collect(options), 2 if two else 1)
         self._learn(plans, exact=sound, sound=sound)
@@ -701,7 +733,13 @@ class EveryRule(RuleBasedStateMachine):
     def scheduled_payments_are_made(self, fault: str | None, death: str, days: int, two: bool) -> None:
         self._pass(days * DAY)
         options = scheduled_collections.Options.usual(self.today, repeat=str(next(self.keys)))
-        plans, ends = self.book.to_make(self.today, self.now)
+        due = [one.card for one in self.book.later if one.state == "scheduled" and one.on <= self.today]
+        verified = self.book.to_verify(due, self.now)
+        if any(card.token is other.token for card in verified for other in due if other not in verified):
+            # Whether the one is set aside before or after the other is charged is a matter of chunks.
+            return
+        unsure = self.book.verify(verified, self.now)
+        plans, ends = self.book.to_make(self.today, self.now, but=unsure)
 
         def work() -> None:
             run = scheduled_collections.plan(
@@ -710,8 +748,8 @@ class EveryRule(RuleBasedStateMachine):
             for _chunk in scheduled_collections.work(run=run, actor=SYSTEM):
                 pass
 
-        if two:
-            fault, death = None, ""
+        if two or verified:
+            fault, death, two = None, "", two and not verified
         with self._wrong(fault, f"scheduled.{death}" if death[:2] in {"ch", "an"} else death) as sound:
             self._together(work, 2 if two else 1)
         for one in self.book.later:
@@ -761,10 +799,13 @@ class EveryRule(RuleBasedStateMachine):
     @precondition(lambda self: any(one.charge for one in self.book.payments.values()))
     @rule(
         place=which, kind=st.sampled_from(["return", "chargeback", "chargeback", "chargeback_won"]), part=st.booleans(),
-        code=st.sampled_from(["R01", "R01", "R02", "R07"]),
+        code=st.sampled_from(["R01", "R01", "R02", "R07"]), told=st.booleans(),
     )  # fmt: skip
-    def a_bank_moves_money(self, place: int, kind: str, part: bool, code: str) -> None:
-        """A bank returns a charge, a payer disputes it, or a dispute is decided; it is read twice and counts once."""
+    def a_bank_moves_money(self, place: int, kind: str, part: bool, code: str, told: bool) -> None:
+        """A bank returns a charge, a payer disputes it, or a dispute is decided; it is read twice and counts once.
+
+        It is read in its turn, or because the processor ``told`` that there is something to read.
+        """
         some = [one for one in self.book.payments.values() if one.charge]
         if not some:
             return
@@ -772,8 +813,6 @@ class EveryRule(RuleBasedStateMachine):
         if one.card is not None and one.card.token.kind == "bank":
             # There are no disputes of bank debits, only returns, and these are of the whole.
             kind, part = "return", False
-        if len(one.mates) > 1 and kind == "return":
-            kind = "chargeback"
         moved = self.moved.get(one.charge, ZERO)
         room = moved if kind == "chargeback_won" else sum((mate.amount for mate in one.mates), ZERO) - moved
         amount = (room / 2).quantize(Decimal("0.01")) if part else room
@@ -782,7 +821,10 @@ class EveryRule(RuleBasedStateMachine):
         coded = {"code": code} if kind == "return" else {}
         self.processor.reverse(self.route.merchant, one.charge, kind, amount=str(amount), **coded)
         self.moved[one.charge] = moved + (-amount if kind == "chargeback_won" else amount)
-        self._ask_banks()
+        if told:
+            self._tell(one.charge, reverses=True)
+        else:
+            self._ask_banks()
         if kind == "return":
             self.book.returned(one, amount, code, self.now)
             self._find_fees()
@@ -800,10 +842,13 @@ class EveryRule(RuleBasedStateMachine):
     @precondition(lambda self: any(one.confirmation == "waiting" for one in self.book.payments.values()))
     @rule(
         days=st.sampled_from([0, 1, 2, 3, 5]), asks=st.sampled_from([True, True, False]), place=which,
-        how=st.sampled_from(["in time", "in time", "by a person", "failed"]),
+        how=st.sampled_from(["in time", "in time", "by a person", "failed", "R01"]),
     )  # fmt: skip
     def a_debit_is_confirmed(self, days: int, asks: bool, place: int, how: str) -> None:
-        """Debits are good when their days are over without a return, or by a person's word; or a person says that they failed."""
+        """Debits are good when their days are over without a return, or by a person's word; or a person says that they failed.
+
+        That person may know the bank's code.
+        """
         if how == "in time":
             self._pass(days * DAY)
             if asks:
@@ -824,10 +869,14 @@ class EveryRule(RuleBasedStateMachine):
                 one.confirmation = "confirmed" if waits else one.confirmation
             else:
                 waits = waits and all(one not in live.payings for live in self.book.tries.values())
-                fail = lambda: confirmations.fail(payment=found, reason="Said so", actor=CLARA, now=self.now)  # noqa: E731
+                code = "" if how == "failed" else how
+                fail = lambda: confirmations.fail(  # noqa: E731
+                    payment=found, reason="Said so", code=code, actor=CLARA, now=self.now
+                )
                 self._either("" if waits else "ConfirmationRefused", fail)
                 if waits:
-                    self.book.said_to_have_failed(one)
+                    self.book.said_to_have_failed(one, code)
+                    self._find_fees()
         self._check()
 
     def _confirm_due(self) -> int:
@@ -837,18 +886,28 @@ class EveryRule(RuleBasedStateMachine):
 
     @rule(days=st.sampled_from([0, 1, 2, 4]))
     def late_bills_are_looked_for(self, days: int) -> None:
-        """Charge for what is late: a dry run says it, the run does it, and once more does nothing."""
+        """Charge for what is late, and end the service of who is late with much: a dry run says it, and once more does nothing."""
         self._pass(days * DAY)
 
-        def act(*, dry_run: bool = False) -> tuple[int, Decimal]:
+        def act(*, dry_run: bool = False) -> tuple[int, Decimal, int]:
             done = late_bills.act(biller=self.biller, day=self.today, actor=SYSTEM, now=self.now, dry_run=dry_run)
             acted = late_bills.in_all(done)
-            return acted.fees, acted.total
+            return acted.fees, acted.total, acted.inactive
 
         said = self._unchanged(lambda: act(dry_run=True))
         assert said == act() == self.book.act_on_late(self.today)
         self._find_fees()
-        assert self._unchanged(act) == (0, ZERO)
+        assert self._unchanged(act) == (0, ZERO, 0)
+        self._check()
+
+    @rule(who=whom, status=st.sampled_from(["active", "active", "closed"]))
+    def an_account_is_served_otherwise(self, who: int, status: str) -> None:
+        changes = self.book.status.get(who, "active") != status
+        changed = customers.change_standing(
+            customer=self.customers[who], status=CustomerStatus(status), segment="", actor=CLARA
+        )
+        assert changed == changes
+        self.book.status[who] = status
         self._check()
 
     @precondition(lambda self: self._fees())
@@ -904,6 +963,30 @@ class EveryRule(RuleBasedStateMachine):
         self._learn([], absence_proves=True)
         self._unchanged(lambda: recoveries.read_response_files(biller=self.biller, actor=SYSTEM))
         self._check()
+
+    @precondition(lambda self: self.book.payments)
+    @rule(place=which, reverses=st.booleans())
+    def a_processor_tells(self, place: int, reverses: bool) -> None:
+        """A processor tells of a message unasked, whatever became of it; what it tells twice has one effect."""
+        some = [*self.book.tries, *sorted(self.ended)]
+        self._tell(some[place % len(some)], reverses=reverses)
+        self._check()
+
+    def _tell(self, key: str, *, reverses: bool) -> None:
+        told = Told(f"evt-{next(self.keys)}", "changed", (key, "another's"), reverses, self.now)
+        assert processor_events.store(route=self.route, event=told)
+        assert not processor_events.store(route=self.route, event=told)
+
+        def act() -> None:
+            processor_events.apply(biller=self.biller, actor=SYSTEM)
+
+        act()
+        if reverses:
+            self.book.asked_until = self.today
+        assert not ProcessorEvent.objects.filter(applied_at__isnull=True).exists()
+        self._learn([])
+        assert not processor_events.store(route=self.route, event=told)
+        self._unchanged(act)
 
     @precondition(lambda self: self.book.tries)
     @rule()
@@ -1001,9 +1084,11 @@ class EveryRule(RuleBasedStateMachine):
             failpoints.arm("")
             self.processor.control(v_code=None, faults={} if name is None else {name: None})
 
-    def _either(self, refusal: str, act: Callable[[], _Given], *, changes: bool = True) -> _Given | None:
-        """Do it; where it must be refused it is, by that name, and nothing changes."""
-        before = self._rows() if refusal or not changes else None
+    def _either(
+        self, refusal: str, act: Callable[[], _Given], *, changes: bool = True, renews: bool = False
+    ) -> _Given | None:
+        """Do it; where it must be refused it is, by that name, and nothing changes, but where a method was verified again."""
+        before = self._rows() if (refusal or not changes) and not renews else None
         found, given = _try(act)
         assert found == refusal
         assert before is None or self._rows() == before
@@ -1207,6 +1292,8 @@ class EveryRule(RuleBasedStateMachine):
         assert cards == {card.id: card.state for card in book.all_cards()}
         confirmed = {str(pk): state for pk, state in UnconfirmedPayment.objects.values_list("payment_id", "state")}
         assert confirmed == {one.id: one.confirmation for one in book.payments.values() if one.confirmation}
+        served = dict(Customer.objects.values_list("id", "status"))
+        assert served == {pk: book.status.get(who, "active") for pk, who in self.who_is.items()}
 
     def _compare_theirs(self) -> None:
         """What the processor charged is known here, once, for that amount; what we call paid was charged (13, 16)."""
@@ -1318,10 +1405,11 @@ class Walk:
     """A machine that is led by hand, so that what must be met at least once is met in every run."""
 
     def __init__(
-        self, processor: Processor, *, deduplicates: bool, in_batches: bool, chunk_size: int, household: bool = False
-    ) -> None:
+        self, processor: Processor, *, deduplicates: bool, in_batches: bool, chunk_size: int, household: str = "",
+        verifies_again: bool = False,
+    ) -> None:  # fmt: skip
         self.machine = type("Machine", (EveryRule,), {"processor": processor})()
-        self.machine.begin(deduplicates, in_batches, chunk_size, household)
+        self.machine.begin(deduplicates, in_batches, chunk_size, household, verifies_again)
 
     def __enter__(self) -> Walk:
         return self
@@ -1367,9 +1455,9 @@ class Walk:
     def give_back(self, payment: int, wanted: str = "all", fault: str | None = None) -> None:
         self.machine.a_payment_is_given_back(payment, wanted, fault, "")
 
-    def move(self, payment: int, kind: str, code: str = "R01", *, part: bool = False) -> None:
+    def move(self, payment: int, kind: str, code: str = "R01", *, part: bool = False, told: bool = False) -> None:
         some = [one for one in self.payments if one.charge]
-        self.machine.a_bank_moves_money(some.index(self.payments[payment]), kind, part, code)
+        self.machine.a_bank_moves_money(some.index(self.payments[payment]), kind, part, code, told)
 
     def confirm(self, payment: int, how: str) -> None:
         some = [one for one in self.payments if one.confirmation]
@@ -1618,7 +1706,7 @@ def test_one_walk_meets_holds_and_what_stays_unknown(processor: Processor) -> No
 
 @pytest.mark.django_db(transaction=True)
 def test_one_walk_meets_a_household_that_is_charged_at_once(processor: Processor) -> None:
-    with Walk(processor, deduplicates=False, in_batches=False, chunk_size=1, household=True) as walk:
+    with Walk(processor, deduplicates=False, in_batches=False, chunk_size=1, household="card") as walk:
         machine = walk.machine
         # What has no answer is all of it without one; what is found out, and what goes back, is of each account.
         walk.collect(fault="drop_after")
@@ -1654,6 +1742,102 @@ def test_one_walk_meets_a_household_that_is_charged_at_once(processor: Processor
         machine.response_files_are_read(True)
         machine.time_passes(0, [], False)
         machine.response_files_are_read(True)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.spec("PAY-32", "PAY-35", "PAY-36")
+def test_one_walk_meets_a_household_whose_debit_is_returned_and_accounts_that_are_not_served(
+    processor: Processor,
+) -> None:
+    with Walk(processor, deduplicates=True, in_batches=True, chunk_size=100, household="bank") as walk:
+        machine = walk.machine
+        # A person says of one part that it failed; the bank then returns all of it, and what is charged for that is charged once.
+        walk.collect()
+        mine, others = walk.of(0, "40.00"), walk.of(1, "61.50")
+        assert walk.payments[mine].mates == walk.payments[others].mates != [walk.payments[mine]]
+        walk.confirm(others, "failed")
+        assert [bill for _who, bill in machine._fees()] == []
+        walk.move(mine, "return", told=True)
+        assert [(bill.fee, bill.amount) for _who, bill in machine._fees()] == [
+            (("returned", walk.payments[others].id), Decimal("5.00"))
+        ]
+        # A person knows the bank's code: it is charged for at once, and not again when the bank says so.
+        walk.bill((0, "16.00"), (1, "17.00"))
+        walk.collect()
+        walk.confirm(walk.of(1, "17.00"), "R01")
+        assert [str(bill.amount) for _who, bill in machine._fees()] == ["5.00", "3.30"]
+        # Each such charge counts as a try of the account, whichever part of it failed.
+        walk.bill((0, "6.00"), (1, "7.00"))
+        walk.collect()
+        walk.confirm(walk.of(1, "7.00"), "failed")
+        tried = walk.last
+        assert walk.pay(0, 0, "some") == tried
+        walk.move(walk.of(0, "16.00"), "return")
+        walk.move(walk.of(0, "16.00"), "return")
+        assert len(machine._fees()) == 2
+        # What was given back before the bank returned all of it is lost; a return for good sets both methods aside.
+        walk.let_a_month_pass()
+        walk.bill((0, "8.00"), (1, "9.00"))
+        walk.collect(fault="drop_after")
+        machine.a_processor_tells(0, False)
+        walk.give_back(walk.of(0, "8.00"), "half", "drop_after")
+        machine.a_processor_tells(0, True)
+        walk.move(walk.of(1, "9.00"), "return", "R07")
+        assert machine.book.losses == Decimal("4.00")
+        walk.bill((0, "40.00"), (1, "40.00"))
+        walk.collect()
+        # Who is late with much is served no more, and collected from by runs of their own; a bill does that once.
+        walk.bill((2, "99.99"), (3, "61.50"))
+        machine.late_bills_are_looked_for(4)
+        assert machine.book.status == dict.fromkeys([1, 2, 3], "inactive")
+        walk.collect(rebill=True)
+        machine.an_account_is_served_otherwise(3, "active")
+        machine.late_bills_are_looked_for(1)
+        assert machine.book.status[3] == "active"
+        taken = walk.collect(rebill=True, status="inactive")
+        assert walk.payments[taken].who == 2
+        machine.an_account_is_served_otherwise(2, "closed")
+        walk.bill((2, "61.50"))
+        walk.collect(rebill=True, status="inactive")
+        machine.late_bills_are_looked_for(4)
+        assert (walk.last, machine.book.status[2]) == (taken, "closed")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.spec("PAY-18")
+def test_one_walk_meets_bank_accounts_that_are_verified_again(processor: Processor) -> None:
+    with Walk(processor, deduplicates=True, in_batches=False, chunk_size=100, verifies_again=True) as walk:
+        machine = walk.machine
+        machine.time_passes(8, [], False)
+        before = walk.pay(3, 0, "some")
+        # Their ten days are over: nobody is charged by an account that may not be good, whoever asks for it.
+        machine.time_passes(3, [], False)
+        walk.bill((2, "40.00"))
+        machine.a_bank_thinks_otherwise(2, 0, "technical_problem")
+        machine.a_bank_thinks_otherwise(3, 0, "technical_problem")
+        walk.pay(2, 0, "some")
+        walk.schedule(3, 0)
+        assert walk.collect(rebill=True) > before
+        assert {one.who for one in walk.payments[before + 1 :]} == {0, 1}
+        made = walk.last
+        walk.make(1)
+        assert (walk.last, machine.book.later[0].state) == (made, "scheduled")
+        # Once they are good they are charged, and not asked about again for ten days.
+        machine.a_bank_thinks_otherwise(2, 0, "approve")
+        machine.a_bank_thinks_otherwise(3, 0, "approve")
+        walk.make(0)
+        walk.collect(rebill=True)
+        assert [one.who for one in walk.payments[made + 1 :]] == [3, 2, 2, 2]
+        machine.time_passes(8, [(2, "40.00")], False)
+        machine.a_bank_thinks_otherwise(2, 0, "technical_problem")
+        last = walk.last
+        assert walk.collect(rebill=True) > last
+        # One that is not good for good is set aside.
+        machine.time_passes(3, [(2, "40.00")], False)
+        machine.a_bank_thinks_otherwise(2, 0, "hard_decline")
+        last = walk.last
+        walk.collect(rebill=True)
+        assert (walk.last, machine.book.cards[2][0].state) == (last, "bad")
 
 
 @pytest.mark.django_db(transaction=True)
