@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
+from kombu import Exchange, Queue
 
 from config import environment
 
@@ -162,6 +163,19 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "global_keyprefix": environment.text("CELERY_KEY_PREFIX", "celery:"),
 }
 CELERY_VISIBILITY_TIMEOUT = 600
+# What may last for minutes has a queue of its own, so that a worker can be kept for the rest (docs/operating.md). A worker
+# that is told nothing takes from both in turn.
+CELERY_TASK_QUEUES = [Queue(name, Exchange(name), routing_key=name) for name in ("celery", "long")]
+CELERY_TASK_ROUTES = {
+    task: {"queue": "long"}
+    for task in (
+        "billing.tasks.load_invoice_file",
+        "billing.tasks.withdraw_invoice_file",
+        "payments.tasks.read_response_files",
+        "payments.tasks.read_returns",
+        "payments.tasks.work_run",
+    )
+}
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
