@@ -419,7 +419,13 @@ def _stats(found: Run, totals: RunTotals, currency: str) -> list[dict[str, Any]]
         *([stat("Not reached", totals.unreached, totals.unreached_total, "warning")] if totals.unreached else []),
         *([stat("Held", totals.held, None, "warning")] if totals.held else []),
         *([stat("Declined too often", totals.limited, None, "warning")] if totals.limited else []),
-        stat("No result yet", totals.unknown, totals.unknown_total, "warning" if found.state not in LIVE else ""),
+        # What sent a batch again does not follow what became of it after that.
+        stat(
+            "No result then" if found.kind == RunKind.RECOVER and found.state not in LIVE else "No result yet",
+            totals.unknown,
+            totals.unknown_total,
+            "warning" if found.state not in LIVE else "",
+        ),
     ]
 
 

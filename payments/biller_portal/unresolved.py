@@ -127,7 +127,7 @@ def _resubmissions(request: BillerRequest) -> list[dict[str, str]]:
                 {"batch": batch, "tone": "busy", "heading": f"Batch {batch} is being sent again", "text": asked}
             )
             continue
-        heading = f"Batch {batch} was to be sent again, and something is left"
+        heading = f"Sent again, not all of batch {batch} has a result"
         said.append({"batch": batch, "tone": "warning", "heading": heading, "text": f"{run.failure} {asked}"})
     return said
 

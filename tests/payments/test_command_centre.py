@@ -218,7 +218,7 @@ def test_what_goes_wrong_when_a_batch_is_sent_again_stands_on_the_page_until_it_
     assert (asked.state, Attempt.objects.get().state) == ("failed", "open")
     assert asked.failure == "1 of 1 have no answer yet. They are looked up until they have one."
     for shown in (read(client, unresolved), read(client, page("biller-attempt", first.pk))):
-        assert f"Batch {first.payment.run_id}/1 was to be sent again, and something is left" in shown
+        assert f"Sent again, not all of batch {first.payment.run_id}/1 has a result" in shown
         assert asked.failure in shown
     # Asked for again it is another run; recovery settles it before a worker comes, and nothing is left to say.
     Route.objects.update(options=good)
@@ -229,7 +229,7 @@ def test_what_goes_wrong_when_a_batch_is_sent_again_stands_on_the_page_until_it_
     work_run(again.pk)
     again.refresh_from_db()
     assert (again.pk == asked.pk, again.state, again.failure) == (False, "done", "")
-    assert "was to be sent again" not in read(client, unresolved)
+    assert "Sent again, not all" not in read(client, unresolved)
     assert processor.charges() == {str(first.pk): 1}
 
 
