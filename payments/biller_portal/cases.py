@@ -26,7 +26,7 @@ from billing.permissions import Permission
 from payments.biller_portal.payments import attempt_status
 from payments.gateways.base import Command
 from payments.models import AttemptState, Case, CaseKind, CaseState, Route
-from payments.operations import cases, reconciliations
+from payments.operations import cases, unbooked_charges
 from payments.results import in_words
 
 
@@ -220,11 +220,11 @@ def _decide(request: BillerRequest, found: Case, given: dict[str, Any]) -> None:
                 field="account",
             )
         customer = named[0]
-        reconciliations.record_unbooked(
+        unbooked_charges.record_unbooked(
             case=found, customer=customer, evidence=given["evidence"], actor=request.actor, now=now
         )
     elif found.kind in {CaseKind.UNBOOKED_CHARGE, CaseKind.MISSING_CHARGE}:
-        reconciliations.close_reconciled(case=found, outcome=given["evidence"], actor=request.actor, now=now)
+        unbooked_charges.close_reconciled(case=found, outcome=given["evidence"], actor=request.actor, now=now)
     elif found.kind == CaseKind.CONFLICTING_ANSWER:
         cases.close_conflict(case=found, outcome=given["evidence"], actor=request.actor, now=now)
     elif given["outcome"] == "charged":

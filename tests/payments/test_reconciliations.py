@@ -39,6 +39,7 @@ from payments.operations import (
     restores,
     returns,
     runs,
+    unbooked_charges,
 )
 from payments.operations.cases import CaseRefused
 from tests import servers
@@ -302,19 +303,19 @@ def test_charges_that_cannot_be_told_and_payments_they_do_not_name_are_cases(
     )  # fmt: skip
     assert Case.objects.get(kind="missing").attempt == wrongly
     with pytest.raises(CaseRefused):
-        reconciliations.record_unbooked(
+        unbooked_charges.record_unbooked(
             case=case, customer=other.customer, evidence=" ", actor=DANA, now=timezone.now()
         )
     seen_before = Case.objects.get(pk=case.pk)
-    payment = reconciliations.record_unbooked(
+    payment = unbooked_charges.record_unbooked(
         case=case, customer=other.customer, evidence="Called them.", actor=DANA, now=timezone.now()
     )
     # Somebody who had the same page open decides nothing any more.
     for late in (
-        lambda: reconciliations.record_unbooked(
+        lambda: unbooked_charges.record_unbooked(
             case=seen_before, customer=ours.customer, evidence="Called too.", actor=SYSTEM, now=timezone.now()
         ),
-        lambda: reconciliations.close_reconciled(case=seen_before, outcome="No.", actor=SYSTEM, now=timezone.now()),
+        lambda: unbooked_charges.close_reconciled(case=seen_before, outcome="No.", actor=SYSTEM, now=timezone.now()),
     ):
         with pytest.raises(CaseRefused, match="closed already"):
             late()
@@ -322,13 +323,13 @@ def test_charges_that_cannot_be_told_and_payments_they_do_not_name_are_cases(
     # Nor does somebody who came while it was being recorded for another account.
     Case.objects.filter(pk=case.pk).update(state="open")
     with pytest.raises(CaseRefused, match="another account"):
-        reconciliations.record_unbooked(
+        unbooked_charges.record_unbooked(
             case=seen_before, customer=ours.customer, evidence="Called too.", actor=SYSTEM, now=timezone.now()
         )
     Case.objects.filter(pk=case.pk).update(state="done")
     assert (payment.state, payment.amount, payment.customer_id) == ("posted", Decimal("33.00"), other.customer_id)
     assert Customer.objects.get(pk=other.customer_id).balance == Decimal("-33.00")
-    reconciliations.close_reconciled(
+    unbooked_charges.close_reconciled(
         case=Case.objects.get(key=str(refund)), outcome="Another system's.", actor=DANA, now=timezone.now()
     )
     case.refresh_from_db()
