@@ -33,7 +33,7 @@ RIGHTS_IN_WORDS = (
     (Permission.LOAD_FILE, "Load invoice files"),
     (Permission.RUN, "Start and stop collection runs"),
     (Permission.CLOSE_CASE, "Decide cases"),
-    (Permission.GIVE_BACK, "Give payments back"),
+    (Permission.GIVE_BACK, "Give payments back, take fees back"),
     (Permission.REVEAL, "See masked numbers in full"),
     (Permission.CHANGE_SETTINGS, "Change settings, people and API keys"),
 )

@@ -15,7 +15,7 @@ class Scope(models.TextChoices):
 
     READ = "read", "Read everything of the biller"
     PAYMENTS = "payments", "Take, schedule and record payments, open CloudPay, keep payment methods"
-    REFUNDS = "refunds", "Give payments back"
+    REFUNDS = "refunds", "Give payments back, take fees back"
     ENROLMENTS = "enrolments", "Change AutoPay, paperless billing and pay by text"
     ACCOUNTS = "accounts", "Change customer records and blocks, send updates again"
     FILES = "files", "Hand in invoice files and adjustments"

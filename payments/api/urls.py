@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from payments.api import cloud_payments, enrolments, instruments, pay_types, payments, routes, scheduled
+from payments.api import cloud_payments, enrolments, fees, instruments, pay_types, payments, routes, scheduled
 
 urlpatterns = [
     path("payments/", payments.PaymentsView.as_view(), name="api-payments"),
@@ -23,6 +23,9 @@ urlpatterns = [
     ),
     path("cloud-payments/", cloud_payments.CloudPaymentsView.as_view(), name="api-cloud-payments"),
     path("cloud-payments/<uuid:pk>/", cloud_payments.CloudPaymentView.as_view(), name="api-cloud-payment"),
+    path("fees/", fees.FeesView.as_view(), name="api-fees"),
+    path("fees/<uuid:pk>/", fees.FeeView.as_view(), name="api-fee"),
+    path("fees/<uuid:pk>/waive/", fees.FeeWaiveView.as_view(), name="api-fee-waive"),
     path("pay-types/", pay_types.PayTypesView.as_view(), name="api-pay-types"),
     path("routes/", routes.RoutesView.as_view(), name="api-routes"),
     path("instruments/", instruments.InstrumentsView.as_view(), name="api-instruments"),

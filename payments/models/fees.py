@@ -189,7 +189,10 @@ class Fee(models.Model):
                 name="fee_is_for_something",
             ),
         ]
-        indexes = [models.Index(fields=["customer", "-charged_at", "-id"], name="fee_by_customer")]
+        indexes = [
+            models.Index(fields=["customer", "-charged_at", "-id"], name="fee_by_customer"),
+            models.Index(fields=["biller", "-charged_at", "-id"], name="fee_by_time"),
+        ]
 
     def __str__(self) -> str:
         return self.words

@@ -683,6 +683,9 @@ _API = [
         given=lambda at: {"account": at.account.customer.number, "who": "csr", "user_name": "x", "balance_due": "5.00"},
     ),
     _api("cloud-payment", pick=PICKS["cloud_id"]),
+    _api("fees"),
+    _api("fee", pick=PICKS["fee_id"]),
+    _api("fee-waive", "POST", scope="refunds", pick=PICKS["fee_id"], given=lambda _: {"reason": "A test."}),
     _api("routes"),
     _api("pay-types"),
     _api(

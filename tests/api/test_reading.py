@@ -9,11 +9,14 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from billing.models import Biller, Customer, Invoice, InvoiceFile, InvoiceFileError, Notice, NoticeDelivery
+from billing.money import ZERO
 from datapump.models import ChangeLog, Delivery, Envelope, Record
-from payments.models import Payment
-from tests.api.machines import Machine
+from payments.models import FeeRule, Payment
+from payments.operations import fees
+from tests.api.machines import OPERATOR, Machine
 from tests.factories import (
     TODAY,
     make_autopay,
@@ -34,6 +37,7 @@ LISTS = [
     "invoice-files/",
     "messages/",
     "payments/",
+    "fees/",
     "routes/",
     "instruments/",
     "datapump-records/",
@@ -63,6 +67,13 @@ def make_payment(customer: Customer, **fields: object) -> Payment:
         "requestor": 4, "made_by": "collect", "failure": "The card was declined.", **fields,
     }  # fmt: skip
     return Payment.objects.create(biller=customer.biller, customer=customer, **values)
+
+
+def make_fee(customer: Customer) -> None:
+    rule = FeeRule.objects.create(biller=customer.biller, words="A fee", occasion="both", amount=Decimal("2.00"))
+    payment = make_payment(customer)
+    wanted = fees.Wanted(customer.pk, rule.amount or ZERO, rule.words, "Declined.", rule.pk, str(payment.pk))
+    fees.charge(biller=customer.biller, wanted=[wanted], key=f"fees:{payment.pk}", actor=OPERATOR, now=timezone.now())
 
 
 def make_record(customer: Customer, **fields: object) -> Record:
@@ -282,6 +293,7 @@ def make_seven(path: str, biller: Biller) -> None:
             "invoice-files/": lambda n=n: make_file(biller, sha256=str(n) * 64),  # type: ignore[misc]
             "messages/": lambda c=customer, n=n: make_message(c, f"receipt:{n}"),  # type: ignore[misc]
             "payments/": lambda c=customer: make_payment(c),  # type: ignore[misc]
+            "fees/": lambda c=customer: make_fee(c),  # type: ignore[misc]
             "instruments/": lambda c=customer: make_instrument(c, route),  # type: ignore[misc]
             "datapump-records/": lambda c=customer: make_record(c),  # type: ignore[misc]
         }
