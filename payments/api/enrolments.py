@@ -1,8 +1,9 @@
-"""Enrolments of a customer: AutoPay and paperless billing, on and off."""
+"""Enrolments of a customer: AutoPay and paperless billing, on and off, and when and whether runs collect."""
 
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 from django.http import Http404
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -12,8 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.api.views import ApiView, Shape
-from billing.models import Customer, Scope
-from payments.api.payments import InstrumentRef
+from billing.models import CollectRule, Customer, Scope
+from payments.api.payments import InstrumentRef, pay_type_numbered
 from payments.models import AutoPayEnrolment, Instrument
 from payments.operations import enrolments
 
@@ -45,6 +46,37 @@ class PaperlessShape(Shape):
     """Whether a customer gets no paper."""
 
     enrolled = serializers.BooleanField()
+
+
+class CollectionShape(Shape):
+    """When AutoPay collects an account's bills, and how the account pays where no run is to collect from it."""
+
+    rule = serializers.ChoiceField(
+        source="collect_rule", choices=[("", "As the biller does"), *CollectRule.choices], help_text="Empty: the biller's."
+    )
+    days = serializers.IntegerField(
+        source="collect_days",
+        min_value=0,
+        max_value=60,
+        allow_null=True,
+        required=False,
+        default=None,
+        help_text="Before the due date; with the rule “before_due”, and only there.",
+    )
+    pay_type = serializers.IntegerField(
+        source="pay_type_id",
+        min_value=0,
+        max_value=2**31 - 1,
+        allow_null=True,
+        help_text="The number of a pay type of accounts: no run ever collects from it. Null: as it is enrolled.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Hold rule and days together."""
+        if (attrs["collect_rule"] == CollectRule.BEFORE_DUE) != (attrs["collect_days"] is not None):
+            words = "The rule “before_due” names the days, and no other does."
+            raise ValidationError({"days": [words]}, code="invalid")
+        return attrs
 
 
 class AutoPayView(ApiView):
@@ -100,6 +132,32 @@ class PaperlessView(ApiView):
         customer, given = self.customer(pk), self.body(PaperlessShape, request)
         enrolments.set_paperless(customer=customer, enrolled=given["enrolled"], actor=self.actor)
         return Response({"enrolled": given["enrolled"]})
+
+
+class CollectionView(ApiView):
+    """When and whether runs collect from one customer."""
+
+    scope = Scope.ENROLMENTS
+
+    @extend_schema(operation_id="collection_read", responses=CollectionShape, tags=["enrolments"])
+    def get(self, request: Request, pk: int) -> Response:
+        """Say when AutoPay collects the customer's bills, and how the account pays otherwise."""
+        return self.show(CollectionShape, self.customer(pk))
+
+    @extend_schema(
+        operation_id="collection_choose", request=CollectionShape, responses=CollectionShape, tags=["enrolments"]
+    )
+    def put(self, request: Request, pk: int) -> Response:
+        """Choose both; bills that have a day of collection keep it, and where it is so already nothing happens."""
+        customer, given = self.customer(pk), self.body(CollectionShape, request)
+        enrolments.choose_collection(
+            customer=customer,
+            rule=CollectRule(given["collect_rule"]) if given["collect_rule"] else None,
+            days=given["collect_days"] or 0,
+            pay_type=None if given["pay_type_id"] is None else pay_type_numbered(given["pay_type_id"]),
+            actor=self.actor,
+        )
+        return self.show(CollectionShape, self.customer(pk))
 
 
 def _current(customer: Customer) -> AutoPayEnrolment:

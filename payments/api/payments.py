@@ -346,7 +346,7 @@ class OutsidePaymentsView(ApiView):
             customer=self.customer_numbered(given["account"]),
             amount=given["amount"],
             tender=Tender(given["tender"]) if "tender" in given else None,
-            pay_type=_pay_type(given["pay_type"]) if "pay_type" in given else None,
+            pay_type=pay_type_numbered(given["pay_type"]) if "pay_type" in given else None,
             channel=_CHANNEL_OF[given["channel"]],
             approval_code=given["approval_code"],
             kiosk=given["kiosk"],
@@ -518,7 +518,11 @@ def instrument_of(customer: Customer, pk: uuid.UUID) -> Instrument:
     return found
 
 
-def _pay_type(number: int) -> PayType:
+def pay_type_numbered(number: int) -> PayType:
+    """Give the pay type that a body names.
+
+    :raises ValidationError: there is none.
+    """
     found = PayType.objects.filter(pk=number).first()
     if found is None:
         raise ValidationError({"pay_type": ["There is no such pay type."]}, code="unknown")

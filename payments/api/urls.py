@@ -35,5 +35,6 @@ urlpatterns = [
         "instruments/<uuid:pk>/confirm/", instruments.ConfirmedInstrumentView.as_view(), name="api-instrument-confirm"
     ),
     path("customers/<int:pk>/autopay/", enrolments.AutoPayView.as_view(), name="api-autopay"),
+    path("customers/<int:pk>/collection/", enrolments.CollectionView.as_view(), name="api-collection"),
     path("customers/<int:pk>/paperless/", enrolments.PaperlessView.as_view(), name="api-paperless"),
 ]

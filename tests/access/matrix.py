@@ -708,6 +708,13 @@ _API = [
         "paperless", "GET HEAD PUT", scope="enrolments", pick=PICKS["customer_id"], given=lambda _: {"enrolled": True}
     ),
     _api(
+        "collection",
+        "GET HEAD PUT",
+        scope="enrolments",
+        pick=PICKS["customer_id"],
+        given=lambda _: {"rule": "due", "pay_type": 10001},
+    ),
+    _api(
         "pay-by-text",
         "GET HEAD PUT DELETE",
         scope="enrolments",

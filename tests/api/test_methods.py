@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from billing.models import AuditEntry, Customer, Item
+from billing.models import AuditEntry, Customer, Item, PayType
 from datapump.models import Record
 from payments.gateways.test_numbers import CARDS
 from payments.models import AutoPayEnrolment, Instrument
@@ -24,7 +24,9 @@ def rows() -> list[tuple[Any, ...]]:
     return [
         *Instrument.objects.order_by("pk").values_list("pk", "state", "is_default"),
         *AutoPayEnrolment.objects.order_by("pk").values_list("pk", "instrument_id", "ended_at"),
-        *Customer.objects.order_by("pk").values_list("pk", "paperless"),
+        *Customer.objects.order_by("pk").values_list(
+            "pk", "paperless", "collect_rule", "collect_days", "pay_type_id"
+        ),
         *Record.objects.order_by("pk").values_list("pk", "type"),
     ]
 
@@ -217,6 +219,42 @@ def test_paperless_goes_on_and_off(town: Town) -> None:
     assert rows() == before
 
 
+@pytest.mark.spec("PAY-38", "PAY-12")
+def test_a_machine_says_when_an_account_is_collected_from_and_how_it_pays(town: Town) -> None:
+    path, whole = f"customers/{town.customer.pk}/collection/", f"customers/{town.customer.pk}/"
+    usual = {"rule": "", "days": None, "pay_type": None}
+    assert town.machine.get(path).json() == usual
+    before_due = {"rule": "before_due", "days": 3, "pay_type": None}
+    prepaid = {"rule": "before_due", "days": 3, "pay_type": 10000}
+    for wanted in (before_due, prepaid, prepaid, usual):
+        response = town.machine.send("PUT", path, wanted)
+        assert (response.status_code, response.json()) == (200, wanted)
+        assert town.machine.get(path).json() == wanted
+        assert town.machine.get(whole).json()["pay_type"] == wanted["pay_type"]
+    said = AuditEntry.objects.filter(event="autopay.collection_chosen").order_by("pk")
+    assert [(one.actor, one.customer_id, one.facts["rule"]) for one in said] == [
+        ("CIS", town.customer.pk, "Days before its due date: 3"),
+        ("CIS", town.customer.pk, f"Never, {PayType.objects.get(pk=10000)}. Days before its due date: 3"),
+        ("CIS", town.customer.pk, "As the biller does"),
+    ]
+    assert town.machine.send("PUT", path, {"rule": "due", "pay_type": 10007}).json() == {
+        "rule": "due", "days": None, "pay_type": 10007,
+    }  # fmt: skip
+    before = rows()
+    for wanted, answer in (
+        ({"rule": "due", "pay_type": 10003}, (422, "collection_refused", "pay_type")),
+        ({"rule": "due", "pay_type": 10004}, (422, "unknown", "pay_type")),
+        ({"rule": "due"}, (422, "required", "pay_type")),
+        ({"pay_type": None}, (422, "required", "rule")),
+        ({"rule": "never", "pay_type": None}, (422, "invalid_choice", "rule")),
+        ({"rule": "before_due", "pay_type": None}, (422, "invalid", "days")),
+        ({"rule": "due", "days": 3, "pay_type": None}, (422, "invalid", "days")),
+        ({"rule": "before_due", "days": 61, "pay_type": None}, (422, "max_value", "days")),
+    ):
+        assert error(town.machine.send("PUT", path, wanted)) == answer, wanted
+    assert rows() == before
+
+
 def test_another_billers_methods_and_enrolments_cannot_be_changed(town: Town, other_town: Town) -> None:
     make_autopay(town.customer, town.instrument)
     before, machine = rows(), other_town.machine
@@ -229,6 +267,7 @@ def test_another_billers_methods_and_enrolments_cannot_be_changed(town: Town, ot
          {"instrument": str(other_town.instrument.pk), "agreed": True, "how": "By telephone."}),
         ("DELETE", f"customers/{town.customer.pk}/autopay/", None),
         ("PUT", f"customers/{town.customer.pk}/paperless/", {"enrolled": True}),
+        ("PUT", f"customers/{town.customer.pk}/collection/", {"rule": "due", "pay_type": 10000}),
     ):  # fmt: skip
         response = machine.send(verb, path, wanted)
         assert (response.status_code, response.content) == (404, missing.content), path
