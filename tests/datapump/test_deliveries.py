@@ -33,7 +33,7 @@ from datapump.models import (
 )
 from datapump.operations import deliveries, records
 from datapump.operations.deliveries import rows
-from datapump.operations.deliveries.messages import Claimed, Wire
+from datapump.operations.deliveries.messages import KINDS, Claimed, Wire
 from datapump.operations.deliveries.outcomes import Verdict
 from tests.cis import Cis
 from tests.datapump.conftest import (
@@ -641,6 +641,18 @@ def test_a_claim_lives_until_its_lease_is_over(biller: Biller, cis: Cis) -> None
     Record.objects.filter(pk=record.pk).update(claimed_at=taken - timedelta(seconds=18))
     deliver(waits=1.0)
     assert again(record).state == "delivered"
+
+
+def test_claims_of_every_kind_are_freed_when_their_process_has_died(biller: Biller) -> None:
+    customer, endpoint, now = billed(biller), endpoint_of(biller), timezone.now()
+    for type_ in KINDS:
+        Record.objects.create(
+            biller=biller, customer=customer, endpoint=endpoint, type=type_, state="sending", requestor=4, made_by="test",
+            claimed_at=now - timedelta(hours=1),
+        )  # fmt: skip
+    with transaction.atomic():
+        assert rows.reap(str(endpoint.pk), biller.pk, stale=now, held=[], now=now) == len(KINDS)
+    assert set(Record.objects.values_list("state", "trouble", "claimed_at")) == {("retrying", "unknown", None)}
 
 
 def test_a_late_result_of_a_lost_claim_changes_nothing(biller: Biller, cis: Cis) -> None:

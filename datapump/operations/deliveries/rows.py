@@ -15,7 +15,7 @@ import psycopg
 from django.db import connection
 
 from datapump.models.records import RecordType
-from datapump.operations.deliveries.messages import COMMENTS, Claimed, Wire, wire_account
+from datapump.operations.deliveries.messages import COMMENTS, KINDS, Claimed, Wire, wire_account
 from datapump.operations.deliveries.outcomes import Breaker, Verdict
 
 SHARDS = 16
@@ -153,10 +153,10 @@ def reap(endpoint_id: str, biller_id: int, *, stale: datetime, held: Iterable[st
             """
             UPDATE datapump_record SET state = 'retrying', claimed_at = NULL, due_at = %s, trouble = 'unknown',
                    failure = 'Sending stopped before an answer came; it goes again.'
-            WHERE biller_id = %s AND type IN (1, 2, 3, 11) AND state = 'sending' AND endpoint_id = %s AND claimed_at < %s
+            WHERE biller_id = %s AND type = ANY(%s) AND state = 'sending' AND endpoint_id = %s AND claimed_at < %s
                   AND NOT id = ANY(%s::uuid[])
             """,
-            [now, biller_id, endpoint_id, stale, list(held)],
+            [now, biller_id, [int(type_) for type_ in KINDS], endpoint_id, stale, list(held)],
         )
         return int(cursor.rowcount)
 
