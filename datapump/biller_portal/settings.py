@@ -39,7 +39,7 @@ from datapump.forms import (
 from datapump.models import Configuration, Endpoint, Purpose
 from datapump.operations import endpoints
 from datapump.operations.deliveries.messages import KINDS
-from datapump.operations.records import types_of
+from datapump.operations.records import heard_by, types_of
 
 
 @biller_page(Permission.CHANGE_SETTINGS)
@@ -190,6 +190,7 @@ def _page(
 ) -> HttpResponse:
     made = found if not found._state.adding else None
     form = form or EndpointForm(purpose=found.purpose, endpoint=made, connector=connector)
+    told = Endpoint(biller=request.biller, purpose=found.purpose, connector=connector.name)
     context = {
         "title": f"DataPump: {Purpose(found.purpose).label}",
         "section": "settings",
@@ -200,7 +201,7 @@ def _page(
         "purpose": found.purpose,
         "connector": connector,
         "connectors": [one for one in CONNECTORS.values() if found.purpose in one.purposes],
-        "events": [EVENTS[KINDS[type_]].type for type_ in types_of(found.purpose) if type_ in KINDS],
+        "events": [EVENTS[KINDS[type_]].type for type_ in heard_by(told) if type_ in KINDS],
         "secret": secret,
         "tested": tested,
         "may_test": made is not None and made.connector == connector.name,

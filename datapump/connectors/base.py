@@ -178,6 +178,8 @@ class Connector(Protocol):
     system takes it over; else a person types a user name and a password. ``pings`` are the harmless questions that an
     endpoint can be asked, the first of them whether it is well. ``batches`` says in words when several payments
     may share an envelope, for the operator who wants it where ``batch_limit`` is 1; empty where they never may.
+    ``tells_with_payments`` says that an endpoint for payments hears of what follows from them too (``reversal``, ``fee``,
+    ``inactive``), in one order with them; else the endpoint for AutoPay does.
     """
 
     name: str
@@ -185,6 +187,7 @@ class Connector(Protocol):
     purposes: frozenset[str]
     options: Sequence[OptionField]
     makes_secrets: bool
+    tells_with_payments: bool
     pings: Sequence[str]
     batches: str
 

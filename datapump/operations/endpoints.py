@@ -82,7 +82,8 @@ def flags_of(biller_id: int) -> DaffronFlags:
 def change(
     *, actor: Actor, biller: Biller, purpose: str, fields: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Endpoint:
-    """Change a biller's endpoint for one purpose, or make it; records that have waited for one are given to it.
+    """Change a biller's endpoint for one purpose, or make it; records that have waited for one are given to it, and those
+    that another connector would not tell there are taken from it.
 
     ``fields`` are some of ``FIELDS``, ``options`` some of the connector's own; an option of ``None`` or an empty text is
     taken off, and all are with another connector. An empty password keeps the one there is; where the connector makes
@@ -133,7 +134,7 @@ def change(
     endpoint.failures_in_a_row, endpoint.closed_until, endpoint.closed_since = 0, None, None
     endpoint.note, endpoint.noted_at = "", None
     endpoint.save()
-    if made:
+    if endpoint.connector != spoken:
         adopt(endpoint)
     audit.record(
         actor=actor,

@@ -13,20 +13,24 @@ from django.db import connection
 
 from billing.actors import Actor
 from billing.failpoints import failpoint
-from datapump.models import LIVE, ChangeLog, Endpoint, OptionalSetting, Purpose, Record, RecordType
+from datapump.connectors.registry import CONNECTORS
+from datapump.models import LIVE, ChangeLog, Endpoint, OptionalSetting, Purpose, Record, RecordState, RecordType
 
 _SWITCH = {
     RecordType.PAYMENT: ("payments", Purpose.PAYMENTS),
     RecordType.PAPERLESS: ("paperless", Purpose.PAPERLESS),
     RecordType.AUTOPAY: ("autopay", Purpose.AUTOPAY),
     RecordType.SCHEDULED: ("scheduled_payments", Purpose.AUTOPAY),
-    # The switch of the payments that they undo or follow from; told in words, where such are told.
+    # The switch of the payments that they undo or follow from; told where those are, or in words where such are told.
     RecordType.REVERSAL: ("payments", Purpose.AUTOPAY),
     RecordType.FEE: ("payments", Purpose.AUTOPAY),
     RecordType.INACTIVE: ("payments", Purpose.AUTOPAY),
     RecordType.PENDING: ("pay_by_text_changes", Purpose.AUTOPAY),
     RecordType.PAY_BY_TEXT: ("pay_by_text_changes", Purpose.AUTOPAY),
 }
+
+_FOLLOW_PAYMENTS = (RecordType.REVERSAL, RecordType.FEE, RecordType.INACTIVE)
+"""What an endpoint for payments hears beside them, where its connector tells of it there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +129,16 @@ def write_changes(
 
 
 def adopt(endpoint: Endpoint) -> int:
-    """Give an endpoint the records that have waited for one, inside the caller's transaction; gives how many."""
-    return Record.objects.filter(
-        biller_id=endpoint.biller_id, type__in=types_of(endpoint.purpose), state__in=LIVE, endpoint__isnull=True
-    ).update(endpoint=endpoint)
+    """Give an endpoint the records that have waited for one, inside the caller's transaction; gives how many.
+
+    Those that waited for it and that it does not hear any more, since it is told by another connector, go to the endpoint
+    that does, or wait for one.
+    """
+    mine, heard = Record.objects.filter(biller_id=endpoint.biller_id), heard_by(endpoint)
+    others = mine.filter(endpoint=endpoint, state__in=(RecordState.WAITING, RecordState.RETRYING))
+    autopay = Endpoint.objects.filter(biller_id=endpoint.biller_id, purpose=Purpose.AUTOPAY).first()
+    others.filter(type__in=_FOLLOW_PAYMENTS).exclude(type__in=heard).update(endpoint=autopay)
+    return mine.filter(type__in=heard, state__in=LIVE, endpoint__isnull=True).update(endpoint=endpoint)
 
 
 def switch_of(type_: RecordType) -> str:
@@ -137,8 +147,25 @@ def switch_of(type_: RecordType) -> str:
 
 
 def types_of(purpose: str) -> tuple[RecordType, ...]:
-    """Give the types of record that an endpoint of this purpose hears."""
+    """Give the types of record that an endpoint of this purpose hears, whatever its connector is."""
     return tuple(type_ for type_, (_, its) in _SWITCH.items() if its == purpose)
+
+
+def heard_by(endpoint: Endpoint) -> tuple[RecordType, ...]:
+    """Give the types of record that are written for an endpoint, as its biller's endpoints and their connectors are now."""
+    types = types_of(endpoint.purpose)
+    if endpoint.purpose == Purpose.PAYMENTS and endpoint.connector in _tell_with_payments():
+        return (*types, *_FOLLOW_PAYMENTS)
+    of_payments = Endpoint.objects.filter(
+        biller_id=endpoint.biller_id, purpose=Purpose.PAYMENTS, connector__in=_tell_with_payments()
+    )
+    if endpoint.purpose == Purpose.AUTOPAY and of_payments.exists():
+        return tuple(type_ for type_ in types if type_ not in _FOLLOW_PAYMENTS)
+    return types
+
+
+def _tell_with_payments() -> list[str]:
+    return [name for name, connector in CONNECTORS.items() if connector.tells_with_payments]
 
 
 def write_from(
@@ -186,6 +213,15 @@ def _writing(
     if not connection.in_atomic_block:
         raise RuntimeError("Records are written in the transaction that made them true.")
     switch, purpose = _SWITCH[type]
+    hears = "e.purpose = %s"
+    hears_params: list[Any] = [purpose]
+    if type in _FOLLOW_PAYMENTS:
+        hears = f"""e.id = (
+            SELECT h.id FROM datapump_endpoint h
+            WHERE h.biller_id = s.biller_id
+              AND (h.purpose = %s OR h.purpose = '{Purpose.PAYMENTS}' AND h.connector = ANY (%s::text[]))
+            ORDER BY h.purpose = '{Purpose.PAYMENTS}' DESC LIMIT 1)"""
+        hears_params = [purpose, _tell_with_payments()]
     by = "s.requestor, s.made_by" if actor is None else "%s, %s"
     by_params: list[Any] = [] if actor is None else [actor.requestor, actor.label[:120]]
     sql = f"""
@@ -195,5 +231,5 @@ def _writing(
                clock_timestamp(), '', ''
         FROM ({source}) AS s
         JOIN datapump_configuration c ON c.biller_id = s.biller_id AND c.{switch}
-        LEFT JOIN datapump_endpoint e ON e.biller_id = s.biller_id AND e.purpose = %s"""
-    return sql, [int(type), int(optional_setting), *by_params, *params, purpose]
+        LEFT JOIN datapump_endpoint e ON e.biller_id = s.biller_id AND {hears}"""
+    return sql, [int(type), int(optional_setting), *by_params, *params, *hears_params]

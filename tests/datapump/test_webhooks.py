@@ -10,14 +10,14 @@ from typing import Any
 import jsonschema
 import pytest
 import time_machine
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone as clock
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from billing.actors import Actor
-from billing.models import AuditEntry, Biller
+from billing.models import AuditEntry, Biller, Customer
 from datapump.biller_portal.updates import veil
 from datapump.connectors.base import Message, Misconfigured, Refused, Target
 from datapump.connectors.receiver_simulator.server import SCHEMA
@@ -25,12 +25,13 @@ from datapump.connectors.receiver_simulator.signatures import NotAuthentic, chec
 from datapump.connectors.registry import connector_named
 from datapump.connectors.webhooks.events import CHANNELS, EVENTS
 from datapump.models import Delivery, Endpoint, Envelope, Purpose, Record, RecordType
-from datapump.operations import endpoints
+from datapump.operations import endpoints, records
 from datapump.operations.deliveries.messages import KINDS, SOURCES
 from tests.contracts.test_connectors import make_message
 from tests.datapump.conftest import SYSTEM, billed, deliver, endpoint_of, enrol, make_due, pay
 from tests.factories import make_biller, make_endpoint
 from tests.receivers import SECRET, Receiver
+from tests.staff import client_of, make_staff
 
 webhooks = connector_named("webhooks")
 TARGET = Target(url="https://receiver.example/events", password=SECRET)
@@ -175,6 +176,63 @@ def test_every_kind_of_record_reaches_the_receiver_once_in_its_order(town: Bille
     assert posted["webhook_id"] == str(payment.pk)
     assert {event["times_received"] for event in events} == {1}
     assert set(Record.objects.values_list("state", flat=True)) == {"delivered"}
+
+
+FOLLOWING = {RecordType.REVERSAL: "reversal", RecordType.FEE: "fee", RecordType.INACTIVE: "inactive"}
+
+
+def follow(customer: Customer) -> None:
+    """Write a record of each kind that follows from payments."""
+    for type_, kind in FOLLOWING.items():
+        with transaction.atomic():
+            facts = dict(make_message(kind).facts)
+            records.write(actor=SYSTEM, biller_id=customer.biller_id, customer_id=customer.pk, type=type_, facts=facts)
+
+
+@pytest.mark.spec("PAY-35", "PAY-36")
+def test_an_endpoint_for_payments_alone_hears_what_follows_from_them_in_one_order(
+    town: Biller, receiver: Receiver
+) -> None:
+    Endpoint.objects.filter(biller=town).exclude(purpose=Purpose.PAYMENTS).delete()
+    customer = billed(town)
+    for _ in range(2):
+        pay(customer, "84.10")
+        follow(customer)
+    deliver()
+    following = ["payment.posted", "payment.reversed", "fee.changed", "account.inactive"]
+    assert [event["type"] for event in receiver.book()["events"]] == [*following, *following]
+    assert set(Record.objects.values_list("state", flat=True)) == {"delivered"}
+
+
+def test_what_follows_from_payments_is_heard_where_its_connector_tells_it(town: Biller) -> None:
+    customer, mine = billed(town), Endpoint.objects.filter(biller=town)
+    client = client_of(make_staff(town, "administrator"))
+
+    def heard_at() -> set[str | None]:
+        Record.objects.all().delete()
+        follow(customer)
+        return set(Record.objects.values_list("endpoint__purpose", flat=True))
+
+    def listed(purpose: str) -> bool:
+        return "payment.reversed" in client.get(f"/biller/settings/datapump/{purpose}/?connector=webhooks").content.decode()
+
+    assert (heard_at(), listed("payments"), listed("autopay")) == ({"payments"}, True, False)
+    mine.filter(purpose="payments").update(connector="multispeak")
+    assert (heard_at(), listed("autopay")) == ({"autopay"}, True)
+    mine.filter(purpose="autopay").delete()
+    assert heard_at() == {None}
+    # What waits is given to whoever hears of it now, and taken from whoever does not.
+    cis = {"connector": "multispeak", "url": "https://cis.example/CB", "username": "u", "password": "p"}
+    by_webhook = {"connector": "webhooks", "url": "https://receiver.example/"}
+
+    def change(purpose: str, fields: dict[str, str]) -> set[str | None]:
+        endpoints.change(actor=SYSTEM, biller=town, purpose=purpose, fields=fields, options={})
+        return set(Record.objects.values_list("endpoint__purpose", flat=True))
+
+    assert change("payments", by_webhook) == {"payments"}
+    assert change("payments", cis) == {None}
+    assert change("autopay", cis) == {"autopay"}
+    assert change("payments", by_webhook) == {"autopay"}
 
 
 def test_after_an_unknown_outcome_the_same_id_and_bytes_go_again_and_count_once(

@@ -39,6 +39,8 @@ class MultiSpeak:
     purposes = frozenset(("balances", "payments", "paperless", "autopay"))
     options: Sequence[OptionField] = FIELDS
     makes_secrets = False
+    # They are comments, which the address for AutoPay takes; that for payments need not.
+    tells_with_payments = False
     pings: Sequence[str] = ("PingURL", "GetMethods")
     batches = (
         "Several payments may share a call only where transactionId is the payment’s GUID: set "

@@ -46,6 +46,7 @@ class Webhooks:
     purposes = frozenset(("payments", "paperless", "autopay"))
     options: Sequence[OptionField] = ()
     makes_secrets = True
+    tells_with_payments = True
     pings: Sequence[str] = (events.PING,)
     batches = ""
 
