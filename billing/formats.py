@@ -32,6 +32,11 @@ def locale_name(language: str | None = None) -> str:
     return _LOCALES.get(code, "en_US")
 
 
+def spoken(words: str, words_es: str) -> str:
+    """Choose what somebody wrote in both languages, or in English alone, by the current language."""
+    return words_es if words_es and locale_name() == _LOCALES["es"] else words
+
+
 def money(amount: Decimal, currency: str, *, language: str | None = None) -> str:
     """Write an amount with its currency's sign: ``$1,234.50``, ``-$12.40``."""
     return format_currency(amount, currency, _pattern(currency), locale=locale_name(language), currency_digits=False)

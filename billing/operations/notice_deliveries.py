@@ -283,10 +283,13 @@ def _in_words(facts: Mapping[str, Any], currency: str) -> dict[str, str]:
                 ]
                 words[name] = "\n".join(lines)
             case "fees" if value:
+                charged = str(facts.get("currency") or currency)
                 words[name] = "\n".join(
-                    f"{one['words']}: {formats.money(Decimal(one['amount']), str(facts.get('currency') or currency))}"
+                    f"{formats.spoken(one['words'], one.get('words_es', ''))}: {formats.money(Decimal(one['amount']), charged)}"
                     for one in value
                 )
+            case "words" if value:
+                words[name] = formats.spoken(str(value), str(facts.get("words_es", "")))
             case "reason" if value:
                 words[name] = gettext(str(value))
             case _:

@@ -107,8 +107,8 @@ class FeeRuleForm(_FeeRuleForm):
     class Meta:
         model = FeeRule
         fields = (
-            "biller", "words", "occasion", "amount", "percent", "least", "most", "least_payment", "most_payment", "tenders",
-            "channels", "results", "return_codes", "segments", "active",
+            "biller", "words", "words_es", "occasion", "amount", "percent", "least", "most", "least_payment", "most_payment",
+            "tenders", "channels", "results", "return_codes", "segments", "active",
         )  # fmt: skip
 
     def clean(self) -> dict[str, Any]:
@@ -124,7 +124,8 @@ class LateRuleForm(_LateRuleForm):
     class Meta:
         model = LateRule
         fields = (
-            "biller", "words", "action", "days", "minimum", "due_from", "amount", "percent", "least", "most", "segments", "active",
+            "biller", "words", "words_es", "action", "days", "minimum", "due_from", "amount", "percent", "least", "most",
+            "segments", "active",
         )  # fmt: skip
 
     def clean(self) -> dict[str, Any]:

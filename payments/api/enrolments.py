@@ -52,7 +52,9 @@ class CollectionShape(Shape):
     """When AutoPay collects an account's bills, and how the account pays where no run is to collect from it."""
 
     rule = serializers.ChoiceField(
-        source="collect_rule", choices=[("", "As the biller does"), *CollectRule.choices], help_text="Empty: the biller's."
+        source="collect_rule",
+        choices=[("", "As the biller does"), *CollectRule.choices],
+        help_text="Empty: the biller's.",
     )
     days = serializers.IntegerField(
         source="collect_days",

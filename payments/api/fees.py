@@ -49,7 +49,10 @@ class FeeShape(Shape):
     id = serializers.UUIDField(help_text="That of the update by which the biller's system heard of it.")
     customer = CustomerRef()
     words = serializers.CharField(help_text="What the payer reads.")
-    reason = serializers.CharField(help_text="What happened: why the payment failed or was returned, which bill is late.")
+    words_es = serializers.CharField(help_text="The same for who reads Spanish; empty: the words.")
+    reason = serializers.CharField(
+        help_text="What happened: why the payment failed or was returned, which bill is late."
+    )
     amount = Money(source="item.amount")
     open = Money(source="item.open", help_text="What no payment, no newer bill and no waiver has settled yet.")
     currency = serializers.CharField(source="item.currency")
@@ -94,7 +97,9 @@ class FeeWaiveView(ApiView):
     @extend_schema(
         operation_id="fees_waive",
         request=WaiverRequest,
-        responses={200: OpenApiResponse(FeeShape, description="Taken back; the payer and the biller's system are told.")},
+        responses={
+            200: OpenApiResponse(FeeShape, description="Taken back; the payer and the biller's system are told.")
+        },
         tags=["fees"],
     )
     def post(self, request: Request, pk: uuid.UUID) -> Response:

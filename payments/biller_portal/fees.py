@@ -46,6 +46,13 @@ class RuleForm(forms.Form):
         max_length=120,
         help_text="On their account and in the notice, such as “Returned payment fee” or “Late fee”.",
     )
+    words_es = WordsField(
+        label="The same in Spanish",
+        required=False,
+        max_length=120,
+        help_text="For payers who read Spanish, such as “Cargo por pago devuelto”. Empty: the words above.",
+        widget=forms.TextInput(attrs={"lang": "es"}),
+    )
     percent = forms.DecimalField(
         label="Or a percentage of it",
         required=False,
@@ -92,8 +99,8 @@ class FeeRuleForm(RuleForm):
 
     lists = ("segments", "return_codes")
     order = (
-        "words", "occasion", "amount", "percent", "least", "most", "least_payment", "most_payment", "tenders", "channels",
-        "results", "return_codes", "segments", "active",
+        "words", "words_es", "occasion", "amount", "percent", "least", "most", "least_payment", "most_payment", "tenders",
+        "channels", "results", "return_codes", "segments", "active",
     )  # fmt: skip
 
     occasion = forms.ChoiceField(label="When", choices=FeeOccasion.choices, initial=FeeOccasion.RETURNED)
@@ -144,7 +151,7 @@ class LateRuleForm(RuleForm):
     """One rule of late bills."""
 
     order = (
-        "words", "action", "days", "minimum", "due_from", "amount", "percent", "least", "most", "segments", "active",
+        "words", "words_es", "action", "days", "minimum", "due_from", "amount", "percent", "least", "most", "segments", "active",
     )  # fmt: skip
 
     action = forms.ChoiceField(label="What is done", choices=LateAction.choices)

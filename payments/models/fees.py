@@ -34,6 +34,14 @@ class Rule(models.Model):
 
     biller = models.ForeignKey(Biller, on_delete=models.PROTECT, related_name="+", db_index=False)
     words = models.CharField(max_length=120, help_text="What payers read, such as “Returned payment fee”.")
+    words_es = models.CharField(
+        "words in Spanish",
+        max_length=120,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What payers read who read Spanish. Empty: the same words.",
+    )
     segments = ArrayField(models.CharField(max_length=20), default=list, blank=True)
     amount = models.DecimalField(max_digits=14, decimal_places=2, null=True, blank=True)
     percent = models.DecimalField(max_digits=5, decimal_places=2, null=True, blank=True)
@@ -163,7 +171,7 @@ class Fee(models.Model):
     """One fee that a customer was charged, beside the bills: for a payment by a fee rule, or for a late bill.
 
     The ``id`` is that of the record by which the biller's system hears of it; the amount is the item's. ``words`` are the
-    rule's and ``reason`` what happened, both as they were then.
+    rule's and ``reason`` what happened, all as they were then.
     """
 
     id = models.UUIDField(primary_key=True, db_default=UUID7(), editable=False)
@@ -174,6 +182,7 @@ class Fee(models.Model):
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, null=True, related_name="fees", db_index=False)
     late_bill = models.OneToOneField(LateBill, on_delete=models.PROTECT, null=True, related_name="fee")
     words = models.CharField(max_length=120)
+    words_es = models.CharField("words in Spanish", max_length=120, blank=True, default="", db_default="")
     reason = models.CharField(max_length=200)
     charged_at = models.DateTimeField(editable=False)
 
@@ -196,6 +205,11 @@ class Fee(models.Model):
 
     def __str__(self) -> str:
         return self.words
+
+    @property
+    def spoken(self) -> str:
+        """What the payer reads, in the language spoken now."""
+        return formats.spoken(self.words, self.words_es)
 
 
 class FeeWaiverQuerySet(CustomerOwnedQuerySet["FeeWaiver"]):

@@ -27,7 +27,7 @@ _Rule = TypeVar("_Rule", FeeRule, LateRule)
 TENDERS = (Tender.CARD, Tender.ACH)
 """What processors take; what was taken elsewhere neither fails nor is returned here."""
 
-LONGEST = {"words": 120, "segments": 20}
+LONGEST = {"words": 120, "words_es": 120, "segments": 20}
 
 
 class RuleRefused(DomainError):
@@ -36,9 +36,13 @@ class RuleRefused(DomainError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What every rule says: amounts in the biller's currency, and either ``amount`` or ``percent``."""
+    """What every rule says: amounts in the biller's currency, and either ``amount`` or ``percent``.
+
+    ``words_es`` are the words for who reads Spanish; empty: the same.
+    """
 
     words: str
+    words_es: str = ""
     segments: Sequence[str] = ()
     amount: Decimal | None = None
     percent: Decimal | None = None
@@ -168,6 +172,8 @@ def check(*, biller: Biller, terms: Terms) -> None:
     """
     if not terms.words.strip() or len(terms.words) > LONGEST["words"]:
         raise RuleRefused(f"Say what payers read, in at most {LONGEST['words']} characters.", field="words")
+    if len(terms.words_es) > LONGEST["words_es"]:
+        raise RuleRefused(f"Say it in Spanish in at most {LONGEST['words_es']} characters.", field="words_es")
     if any(not one.strip() or len(one) > LONGEST["segments"] for one in terms.segments):
         raise RuleRefused(f"A segment has at most {LONGEST['segments']} characters.", field="segments")
     for name in ("amount", "least", "most", "least_payment", "most_payment", "minimum"):

@@ -77,6 +77,7 @@ class Wanted:
     customer_id: int
     amount: Decimal
     words: str
+    words_es: str
     reason: str
     rule_id: int | None = None
     payment_id: str | None = None
@@ -96,7 +97,7 @@ def charge_failed(
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT p.customer_id, {_REACHES.format(of="t.amount")}, r.words, p.failure, r.id, p.id::text
+            SELECT p.customer_id, {_REACHES.format(of="t.amount")}, r.words, r.words_es, p.failure, r.id, p.id::text
             FROM {_FROM}
             WHERE p.id = ANY(%(payments)s::uuid[]) AND (p.group_id IS NULL OR p.group_id = p.id)
               AND r.occasion IN ('failed', 'both') AND {_FOR_PAYMENT}
@@ -134,7 +135,7 @@ def charge_returned(
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT p.customer_id, {_REACHES.format(of="t.amount")}, r.words, %(reason)s::text, r.id, p.id::text
+            SELECT p.customer_id, {_REACHES.format(of="t.amount")}, r.words, r.words_es, %(reason)s::text, r.id, p.id::text
             FROM {_FROM}
             WHERE p.id = %(payment)s AND r.occasion IN ('returned', 'both') AND {_FOR_PAYMENT}
               AND (cardinality(r.return_codes) = 0 OR %(code)s = ANY (r.return_codes))
@@ -162,8 +163,8 @@ _CHARGE = """
 WITH given AS MATERIALIZED (
     SELECT v.*, nextval(pg_get_serial_sequence('billing_item', 'id')) AS item_id
     FROM jsonb_to_recordset(%(lines)s::jsonb) AS v(
-        n integer, customer_id bigint, amount numeric, words text, reason text, rule_id bigint, payment_id uuid,
-        late_bill_id uuid)
+        n integer, customer_id bigint, amount numeric, words text, words_es text, reason text, rule_id bigint,
+        payment_id uuid, late_bill_id uuid)
     ORDER BY v.n
 ), items AS (
     INSERT INTO billing_item (id, biller_id, customer_id, posting_id, kind, amount, currency)
@@ -172,8 +173,8 @@ WITH given AS MATERIALIZED (
     UPDATE billing_customer c SET balance = c.balance + v.amount
     FROM (SELECT customer_id, sum(amount) AS amount FROM given GROUP BY customer_id) v WHERE c.id = v.customer_id
 )
-INSERT INTO payments_fee (biller_id, customer_id, item_id, rule_id, payment_id, late_bill_id, words, reason, charged_at)
-SELECT %(biller)s, customer_id, item_id, rule_id, payment_id, late_bill_id, words, reason, %(now)s FROM given
+INSERT INTO payments_fee (biller_id, customer_id, item_id, rule_id, payment_id, late_bill_id, words, words_es, reason, charged_at)
+SELECT %(biller)s, customer_id, item_id, rule_id, payment_id, late_bill_id, words, words_es, reason, %(now)s FROM given
 RETURNING id
 """
 
@@ -188,8 +189,9 @@ def charge(*, biller: Biller, wanted: Sequence[Wanted], key: str, actor: Actor, 
     )
     lines = [
         {
-            "n": n, "customer_id": one.customer_id, "amount": str(one.amount), "words": one.words, "reason": one.reason,
-            "rule_id": one.rule_id, "payment_id": one.payment_id, "late_bill_id": one.late_bill_id,
+            "n": n, "customer_id": one.customer_id, "amount": str(one.amount), "words": one.words,
+            "words_es": one.words_es, "reason": one.reason, "rule_id": one.rule_id, "payment_id": one.payment_id,
+            "late_bill_id": one.late_bill_id,
         }
         for n, one in enumerate(wanted)
     ]  # fmt: skip
@@ -243,7 +245,8 @@ def _told(status: str, id_: str, before: str, after: str) -> str:
 
 
 FACTS = """(
-    SELECT jsonb_agg(jsonb_build_object('words', f.words, 'amount', i.amount::text) ORDER BY f.item_id)
+    SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('words', f.words, 'words_es', nullif(f.words_es, ''),
+                                                          'amount', i.amount::text)) ORDER BY f.item_id)
     FROM payments_fee f JOIN billing_item i ON i.id = f.item_id WHERE f.payment_id = {payment})"""
 """What a notice says of the fees for a payment, as SQL; ``{payment}`` is its id."""
 
@@ -251,7 +254,11 @@ FACTS = """(
 def facts_of(payment_id: Any) -> list[dict[str, str]]:
     """Give what a notice says of the fees for a payment."""
     mine = Fee.objects.filter(payment=payment_id).select_related("item").order_by("item_id")
-    return [{"words": fee.words, "amount": str(fee.item.amount)} for fee in mine]
+    return [{**_words(fee), "amount": str(fee.item.amount)} for fee in mine]
+
+
+def _words(fee: Fee) -> dict[str, str]:
+    return {"words": fee.words, **({"words_es": fee.words_es} if fee.words_es else {})}
 
 
 def _tell_alone(payment_ids: Sequence[str]) -> None:
@@ -315,7 +322,7 @@ def waive(*, fee: Fee, reason: str, actor: Actor, now: datetime.datetime) -> Fee
         customer_id=customer.pk,
         kind=NoticeKind.FEE_WAIVED,
         key=f"fee-waived:{fee.pk}",
-        facts=facts,
+        facts={**facts, **_words(fee)},
     )
     audit.record(
         actor=actor,

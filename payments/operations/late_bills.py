@@ -195,7 +195,7 @@ def _charge(
     fees.charge(
         biller=biller,
         wanted=[
-            fees.Wanted(one.customer_id, fee, rule.words, _reason(one, biller), late_bill_id=pk)
+            fees.Wanted(one.customer_id, fee, rule.words, rule.words_es, _reason(one, biller), late_bill_id=pk)
             for one, pk in late
             if (fee := one.fee) is not None
         ],
@@ -205,7 +205,7 @@ def _charge(
     )
     _notify(
         NoticeKind.FEE,
-        "jsonb_build_array(jsonb_build_object('words', r.words, 'amount', i.amount::text))",
+        f"jsonb_build_array(jsonb_build_object({_WORDS}, 'amount', i.amount::text))",
         [pk for _one, pk in late],
     )
 
@@ -244,13 +244,16 @@ def _reason(one: _Late, biller: Biller) -> str:
     return f"{formats.money(one.owed, biller.currency)} of bill {one.number}, due on {formats.day(one.due_on)}, is not paid"
 
 
+_WORDS = "'words', r.words, 'words_es', nullif(r.words_es, '')"
+
+
 def _notify(kind: NoticeKind, charged: str, ids: Sequence[str]) -> None:
     notices.write_from(
         kind=kind,
         source=f"""
             SELECT l.biller_id, l.customer_id, '{kind.value}:' || l.id AS key,
                    jsonb_strip_nulls(jsonb_build_object('number', b.number, 'due_on', b.due_on, 'owed', l.owed::text,
-                                                        'words', r.words, 'fees', {charged})) AS facts,
+                                                        {_WORDS}, 'fees', {charged})) AS facts,
                    NULL AS email
             FROM payments_latebill l
             JOIN payments_laterule r ON r.id = l.rule_id

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 def biller() -> Biller:
     biller = make_biller()
     make_route(biller)
-    add_rule(biller, words="Declined payment fee")
+    add_rule(biller, words="Declined payment fee", words_es="Cargo por pago rechazado")
     return biller
 
 
@@ -48,12 +48,14 @@ def test_a_machine_reads_fees_and_chooses_among_them(biller: Biller) -> None:
     declined = {
         "id": str(for_payment.pk),
         "customer": {"id": customer.pk, "number": customer.number, "name": customer.name},
-        "words": "Declined payment fee", "reason": "The bank declined the payment.", "amount": "15.00", "open": "15.00",
+        "words": "Declined payment fee", "words_es": "Cargo por pago rechazado",
+        "reason": "The bank declined the payment.", "amount": "15.00", "open": "15.00",
         "currency": "USD", "payment": str(for_payment.payment_id), "invoice": None,
         "charged_at": "2026-11-22T17:00:00Z", "waiver": None,
     }  # fmt: skip
     was_late = {
-        "id": str(for_bill.pk), "customer": {"id": other.pk, "number": "2-1", "name": "Nora Late"}, "words": "Late fee",
+        "id": str(for_bill.pk), "customer": {"id": other.pk, "number": "2-1", "name": "Nora Late"},
+        "words": "Late fee", "words_es": "",
         "reason": f"$50.00 of bill {item.invoice.number}, due on Nov 12, 2026, is not paid", "amount": "7.50",
         "open": "7.50", "currency": "USD", "payment": None, "invoice": item.invoice_id,
         "charged_at": "2026-11-22T18:00:00Z", "waiver": None,

@@ -24,9 +24,7 @@ def rows() -> list[tuple[Any, ...]]:
     return [
         *Instrument.objects.order_by("pk").values_list("pk", "state", "is_default"),
         *AutoPayEnrolment.objects.order_by("pk").values_list("pk", "instrument_id", "ended_at"),
-        *Customer.objects.order_by("pk").values_list(
-            "pk", "paperless", "collect_rule", "collect_days", "pay_type_id"
-        ),
+        *Customer.objects.order_by("pk").values_list("pk", "paperless", "collect_rule", "collect_days", "pay_type_id"),
         *Record.objects.order_by("pk").values_list("pk", "type"),
     ]
 
@@ -241,7 +239,7 @@ def test_a_machine_says_when_an_account_is_collected_from_and_how_it_pays(town: 
         "rule": "due", "days": None, "pay_type": 10007,
     }  # fmt: skip
     before = rows()
-    for wanted, answer in (
+    refusals: list[tuple[dict[str, Any], tuple[int, str, str]]] = [
         ({"rule": "due", "pay_type": 10003}, (422, "collection_refused", "pay_type")),
         ({"rule": "due", "pay_type": 10004}, (422, "unknown", "pay_type")),
         ({"rule": "due"}, (422, "required", "pay_type")),
@@ -250,7 +248,8 @@ def test_a_machine_says_when_an_account_is_collected_from_and_how_it_pays(town: 
         ({"rule": "before_due", "pay_type": None}, (422, "invalid", "days")),
         ({"rule": "due", "days": 3, "pay_type": None}, (422, "invalid", "days")),
         ({"rule": "before_due", "days": 61, "pay_type": None}, (422, "max_value", "days")),
-    ):
+    ]
+    for wanted, answer in refusals:
         assert error(town.machine.send("PUT", path, wanted)) == answer, wanted
     assert rows() == before
 

@@ -72,7 +72,7 @@ def make_payment(customer: Customer, **fields: object) -> Payment:
 def make_fee(customer: Customer) -> None:
     rule = FeeRule.objects.create(biller=customer.biller, words="A fee", occasion="both", amount=Decimal("2.00"))
     payment = make_payment(customer)
-    wanted = fees.Wanted(customer.pk, rule.amount or ZERO, rule.words, "Declined.", rule.pk, str(payment.pk))
+    wanted = fees.Wanted(customer.pk, rule.amount or ZERO, rule.words, "", "Declined.", rule.pk, str(payment.pk))
     fees.charge(biller=customer.biller, wanted=[wanted], key=f"fees:{payment.pk}", actor=OPERATOR, now=timezone.now())
 
 

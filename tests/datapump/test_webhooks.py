@@ -214,11 +214,15 @@ def test_what_follows_from_payments_is_heard_where_its_connector_tells_it(town: 
         return set(Record.objects.values_list("endpoint__purpose", flat=True))
 
     def listed(purpose: str) -> bool:
-        return "payment.reversed" in client.get(f"/biller/settings/datapump/{purpose}/?connector=webhooks").content.decode()
+        return (
+            "payment.reversed"
+            in client.get(f"/biller/settings/datapump/{purpose}/?connector=webhooks").content.decode()
+        )
 
     assert (heard_at(), listed("payments"), listed("autopay")) == ({"payments"}, True, False)
     mine.filter(purpose="payments").update(connector="multispeak")
     assert (heard_at(), listed("autopay")) == ({"autopay"}, True)
+    Record.objects.all().delete()
     mine.filter(purpose="autopay").delete()
     assert heard_at() == {None}
     # What waits is given to whoever hears of it now, and taken from whoever does not.

@@ -10,10 +10,12 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from billing.models import AuditEntry, Biller, Customer
+from billing.models import AuditEntry, Biller, Customer, Item, NoticeDelivery
+from billing.operations.notice_deliveries import written
+from datapump.models import Record, RecordType
 from payments.gateways.base import Answer, Result
 from payments.models import Channel, Fee, FeeRule, LateRule
-from payments.operations import settlements
+from payments.operations import fees, settlements
 from tests.factories import NOON, make_biller, make_customer, make_invoice, make_link, make_route, make_user
 from tests.invoice_files import ACTOR
 from tests.payments.test_carryovers import books_hold
@@ -38,7 +40,8 @@ def dana(biller: Biller) -> Client:
 
 
 FEE = {
-    "words": "Returned payment fee", "occasion": "returned", "percent": "2.5", "least": "5.00", "most": "30.00",
+    "words": "Returned payment fee", "words_es": " Cargo por pago devuelto ",
+    "occasion": "returned", "percent": "2.5", "least": "5.00", "most": "30.00",
     "tenders": ["ach"], "channels": ["3"], "return_codes": "R01, R09", "segments": "shop, home ", "least_payment": "10.00",
 }  # fmt: skip
 LATE = {
@@ -72,9 +75,11 @@ def test_an_administrator_adds_changes_and_switches_rules(biller: Biller, dana: 
         Decimal(5),
         Decimal(30),
     )
+    assert rule.words_es == "Cargo por pago devuelto"
     assert (rule.tenders, rule.channels, rule.segments) == (["ach"], [3], ["shop", "home"])
     shown = dana.get(rules).content.decode()
     assert "A bank returns a payment, from $10.00, Bank account, AutoPay, R01, R09, shop, home" in shown
+    assert '<span class="text-secondary fw-normal" lang="es">Cargo por pago devuelto</span>' in shown
     assert "2.5 %, at least $5.00, at most $30.00" in shown
     change = reverse("biller-fee-rule", args=[rule.pk])
     drawn = dana.get(change).context["form"]
@@ -83,7 +88,9 @@ def test_an_administrator_adds_changes_and_switches_rules(biller: Biller, dana: 
         "shop, home",
         [3],
     )
-    assert dana.post(change, {**FEE, "active": ""}).status_code == 302
+    too_long = dana.post(change, {**FEE, "words_es": "x" * 121})
+    assert (too_long.status_code, "words_es" in too_long.context["form"].errors) == (422, True)
+    assert dana.post(change, {**FEE, "words_es": "", "active": ""}).status_code == 302
     rule.refresh_from_db()
     assert not rule.active
     add_late = reverse("biller-late-rule-add")
@@ -99,10 +106,12 @@ def test_an_administrator_adds_changes_and_switches_rules(biller: Biller, dana: 
     assert (late_rule.action, late_rule.amount) == ("inactive", None)
     events = list(AuditEntry.objects.order_by("pk").values_list("event", flat=True))
     assert events == ["fee_rule.added", "fee_rule.changed", "late_rule.added", "late_rule.changed"]
+    changes = AuditEntry.objects.get(event="fee_rule.changed").facts["fields"]
+    assert changes == "words_es Cargo por pago devuelto → none, active yes → no"
 
 
-def failed(biller: Biller, channel: int = Channel.WEB) -> Customer:
-    customer = make_customer(biller)
+def failed(biller: Biller, channel: int = Channel.WEB, **fields: str) -> Customer:
+    customer = make_customer(biller, **fields)
     attempt = on_its_way(customer, "84.10", "card", channel)
     settlements.settle(biller=biller, answers=[Answer(str(attempt.pk), Result.HARD_DECLINE)], actor=ACTOR, now=NOON)
     return customer
@@ -147,7 +156,7 @@ def words(client: Client, address: str) -> str:
 
 @pytest.mark.spec("PAY-36", "PAY-35")
 def test_a_payer_reads_what_a_fee_is_in_their_language(biller: Biller) -> None:
-    add_rule(biller, words="Declined payment fee")
+    add_rule(biller, words="Declined payment fee", words_es="Cargo por pago rechazado")
     customer = failed(biller)
     add_late_rule(biller)
     late(customer, "50.00")
@@ -158,10 +167,48 @@ def test_a_payer_reads_what_a_fee_is_in_their_language(biller: Biller) -> None:
     for address in ("/home/", reverse("customer-pay", args=[customer.pk])):
         read = words(client, address)
         assert "Beside your bills: Declined payment fee, Nov 22, 2026 : $15.00 Late fee, Nov 22, 2026 : $7.50" in read
-    payment = Fee.objects.get(payment__isnull=False).payment_id
+    charged = Fee.objects.get(payment__isnull=False)
+    failure = reverse("customer-payment", args=[customer.pk, charged.payment_id])
+    assert "A fee was charged for this: Declined payment fee: $15.00" in words(client, failure)
     client.cookies["django_language"] = "es"
-    read = words(client, reverse("customer-payment", args=[customer.pk, payment]))
-    assert "Por esto se cobró un cargo: Declined payment fee: $15.00" in read
+    assert "Por esto se cobró un cargo: Cargo por pago rechazado: $15.00" in words(client, failure)
+    # Where the biller wrote no Spanish, its words stand as they are.
+    for address in ("/home/", reverse("customer-pay", args=[customer.pk])):
+        read = words(client, address)
+        assert "Cargo por pago rechazado, 22 nov 2026 : $15.00 Late fee, 22 nov 2026 : $7.50" in read
+    Item.objects.filter(pk=charged.item_id).update(allocated=Decimal("15.00"))
+    fees.waive(fee=charged, reason="Our mistake", actor=ACTOR, now=NOON)
+    assert "Cargo por pago rechazado, anulado: -$15.00" in words(client, "/home/")
+
+
+@pytest.mark.spec("PAY-36", "PAY-35")
+@pytest.mark.parametrize(("language", "said"), [("en", "words"), ("es", "words_es")])
+def test_notices_say_what_a_fee_is_in_the_customers_language(biller: Biller, language: str, said: str) -> None:
+    failure = {"words": "Declined payment fee", "words_es": "Cargo por pago rechazado"}
+    lateness = {"words": "Late fee", "words_es": "Recargo por mora"}
+    rest = {"words": "Not paid in time", "words_es": "No se pagó a tiempo"}
+    add_rule(biller, **failure)
+    customer = failed(biller, Channel.AUTOPAY, language=language)
+    add_late_rule(biller, **lateness)
+    add_late_rule(biller, action="inactive", **rest)
+    late(customer, "50.00")
+    act(biller)
+    for fee in Fee.objects.all():
+        fees.waive(fee=fee, reason="Our mistake", actor=ACTOR, now=NOON)
+    told = {one.notice.key.split(":")[0]: written(one).text for one in NoticeDelivery.objects.select_related("notice")}
+    assert f"{failure[said]}: $15.00" in told["autopay-failed"]
+    assert f"{lateness[said]}: $7.50" in told["fee"]
+    assert rest[said] in told["inactive"]
+    waived = {
+        one.notice.facts["amount"]: written(one).text
+        for one in NoticeDelivery.objects.filter(notice__kind="fee_waived")
+    }
+    assert failure[said] in waived["15.00"]
+    assert lateness[said] in waived["7.50"]
+    # The biller's system and staff read the biller's own words.
+    assert set(Record.objects.filter(type=RecordType.FEE).values_list("facts__words", flat=True)) == {
+        failure["words"], lateness["words"],
+    }  # fmt: skip
 
 
 def test_a_csr_says_how_an_account_stands(biller: Biller) -> None:
