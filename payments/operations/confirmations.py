@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from django.db import connection, transaction
 
@@ -31,9 +30,7 @@ from payments.models import (
     UnconfirmedState,
 )
 from payments.operations import reversals
-
-if TYPE_CHECKING:
-    from payments.operations.settlements import Moved
+from payments.operations.postings import Moved
 
 
 class ConfirmationRefused(DomainError):

@@ -23,6 +23,15 @@ from datapump.models import Endpoint, Purpose
 GROUPING = 128
 _JSON = 131
 
+# SQL of what a notice says of payment ``p``, or of all payments of its group: the amount, and each with its account.
+AMOUNT = "coalesce((SELECT sum(m.amount) FROM payments_payment m WHERE m.group_id = p.group_id), p.amount)::text"
+MEMBERS = """
+    CASE WHEN p.group_id IS NOT NULL THEN (
+        SELECT jsonb_agg(jsonb_build_object('account', coalesce(nullif(c.display_number, ''), c.number),
+                                            'amount', m.amount::text) ORDER BY c.number, m.id)
+        FROM payments_payment m JOIN billing_customer c ON c.id = m.customer_id WHERE m.group_id = p.group_id
+    ) END"""
+
 
 def allowed(biller: Biller) -> bool:
     """Whether a biller's bills are grouped: option 128 is on, and each payment is known to its system by a GUID of its own.

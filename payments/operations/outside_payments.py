@@ -22,8 +22,8 @@ from billing.errors import Conflict, DomainError
 from billing.models import Biller, Customer, Item, PayType, Posting, PostingKind
 from billing.money import quantise
 from payments.models import PAY_TYPE_OF, Channel, Payment, PaymentState, Tender
-from payments.operations import dues, reservations, settlements
-from payments.operations.settlements import Moved
+from payments.operations import dues, postings, reservations
+from payments.operations.postings import Moved
 
 CHANNELS = (Channel.KIOSK, Channel.IVR, Channel.OUTBOUND_CALL, Channel.LOCKBOX, Channel.CSR)
 """Where a biller may take money outside of this house; ``CSR`` is its own counter."""
@@ -100,7 +100,7 @@ def record(
     moved = Moved(
         str(payment.pk), customer.pk, None, tender, biller.currency, None, amount, payment.fee, payment.channel
     )
-    settlements.book(biller=biller, posting_id=posting.pk, payments=[moved])
+    postings.book(biller=biller, posting_id=posting.pk, payments=[moved])
     audit.record(
         actor=actor,
         event="payment.recorded",

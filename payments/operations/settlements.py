@@ -12,10 +12,10 @@ from __future__ import annotations
 import datetime
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
@@ -26,10 +26,8 @@ from django.utils.translation import gettext_noop
 from billing import audit, sets
 from billing.actors import Actor
 from billing.failpoints import failpoint
-from billing.models import Biller, Chunk, Entry, Item, ItemKind, LedgerAccount, NoticeKind, PostingKind
+from billing.models import Biller, Chunk, NoticeKind, PostingKind
 from billing.operations import notices
-from datapump.models import RecordType
-from datapump.operations import records
 from payments.gateways.base import Answer, Command, Result
 from payments.models import Channel, Payment
 from payments.models.payments import ANSWERED_OFFSET, confirmation_of
@@ -38,13 +36,14 @@ from payments.operations import (
     deadlocks,
     declines,
     fees,
+    groups,
+    postings,
     reservations,
     reversals,
     scheduled_outcomes,
 )
 from payments.operations.answers import named_here, record_answers, words_for
-
-_Key = TypeVar("_Key", bound=Hashable)
+from payments.operations.postings import Moved, sums_of
 
 # The processor did nothing, for no fault of the payer: what it held or what is due may be asked for again.
 NOT_REACHED = declines.NOT_ASKED
@@ -52,15 +51,6 @@ NOT_REACHED = declines.NOT_ASKED
 # Why a payment that was authorized was not taken: a person gave it up, or nobody deposited it in time.
 RELEASED = gettext_noop("The biller decided not to take this payment.")
 LAPSED = gettext_noop("The biller did not take this payment in time.")
-
-# What a notice says of a payment, or of all payments of its group: the amount, and each with its account.
-_AMOUNT = "coalesce((SELECT sum(m.amount) FROM payments_payment m WHERE m.group_id = p.group_id), p.amount)::text"
-_GROUP = """
-    CASE WHEN p.group_id IS NOT NULL THEN (
-        SELECT jsonb_agg(jsonb_build_object('account', coalesce(nullif(c.display_number, ''), c.number),
-                                            'amount', m.amount::text) ORDER BY c.number, m.id)
-        FROM payments_payment m JOIN billing_customer c ON c.id = m.customer_id WHERE m.group_id = p.group_id
-    ) END"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +83,6 @@ class _Applied(NamedTuple):
     result: int
     command: str
     covers: int = 1
-
-
-class Moved(NamedTuple):
-    """A payment whose state just changed."""
-
-    id: str
-    customer_id: int
-    route_id: int | None
-    tender: str
-    currency: str
-    chunk_id: int | None
-    amount: Decimal
-    fee: Decimal
-    channel: int
 
 
 def settle(
@@ -352,7 +328,7 @@ def _post(biller: Biller, passed: Sequence[_Applied], *, actor: Actor, now: date
     if len(payments) != len(passed):
         raise RuntimeError("An answered attempt's payment is not processing: the books need a person.")
     _end_authorizations(passed, now)
-    book(biller=biller, posting_id=posting, payments=payments)
+    postings.book(biller=biller, posting_id=posting, payments=payments)
     confirmations.begin(biller=biller, payments=payments, now=now)
     if scheduled := [one.id for one in payments if one.channel == Channel.SCHEDULED]:
         scheduled_outcomes.paid(scheduled, actor=actor, now=now)
@@ -360,69 +336,6 @@ def _post(biller: Biller, passed: Sequence[_Applied], *, actor: Actor, now: date
     if len(passed) == 1:
         _audit_one(passed[0].payment_id, "payment.posted", actor)
     return Settled(posted=len(payments), posted_total=sum((one.amount for one in payments), Decimal("0.00")))
-
-
-def book(*, biller: Biller, posting_id: int, payments: Sequence[Moved]) -> None:
-    """Let payments that were just posted pay what they reserved, and tell of them, inside the caller's transaction.
-
-    Balances, allocations, items, what is left over as a credit, the ledger, and both outboxes.
-    """
-    ids = sets.array(one.id for one in payments)
-    with connection.cursor() as cursor:
-        # What is summed here came with the rows; to sum it in PostgreSQL would read each payment once more for each sum.
-        _change(
-            "billing_customer",
-            "balance = t.balance - v.amount",
-            _sums((one.customer_id, one.amount) for one in payments),
-        )
-        cursor.execute(
-            "UPDATE payments_allocation SET state = 'posted' WHERE payment_id = ANY(%s::uuid[]) AND state = 'pending'"
-            " RETURNING payment_id::text, item_id, amount",
-            [ids],
-        )
-        allocations = cursor.fetchall()
-        _change(
-            "billing_item",
-            "allocated = t.allocated + v.amount, reserved = t.reserved - v.amount",
-            _sums((item_id, amount) for _, item_id, amount in allocations),
-        )
-    # What no item took is the customer's credit.
-    allocated = _sums((payment_id, amount) for payment_id, _, amount in allocations)
-    Item.objects.bulk_create(
-        Item(
-            biller=biller, customer_id=one.customer_id, payment_id=one.id, posting_id=posting_id, kind=ItemKind.CREDIT,
-            amount=rest, currency=one.currency,
-        )
-        for one in payments
-        if (rest := allocated.get(one.id, Decimal("0.00")) - one.amount) < 0
-    )  # fmt: skip
-    _enter(biller, posting_id, payments)
-    records.write_from(
-        actor=None,
-        type=RecordType.PAYMENT,
-        source="""
-            SELECT id, biller_id, customer_id, requestor, made_by, '' AS before, amount::text AS after,
-                   jsonb_strip_nulls(jsonb_build_object(
-                       'amount', amount::text, 'currency', currency, 'tender', tender, 'channel', channel,
-                       'approval_code', approval_code, 'kiosk', nullif(kiosk, ''))) AS facts
-            FROM payments_payment WHERE id = ANY(%s::uuid[])""",
-        params=[ids],
-    )
-    notices.write_from(
-        kind=NoticeKind.RECEIPT,
-        source=f"""
-            SELECT p.biller_id, p.customer_id, 'receipt:' || p.id AS key,
-                   jsonb_strip_nulls(jsonb_build_object(
-                       'payment', p.id, 'amount', {_AMOUNT}, 'fee', nullif(p.fee, 0)::text,
-                       'group', {_GROUP},
-                       'total', CASE WHEN p.fee > 0 THEN (p.amount + p.fee)::text END, 'currency', p.currency,
-                       'method', (SELECT jsonb_build_object('kind', i.kind, 'brand', nullif(i.brand, ''), 'last4', i.last4)
-                                  FROM payments_instrument i WHERE i.id = p.instrument_id),
-                       'email', nullif(p.email, ''), 'language', nullif(p.language, ''))) AS facts,
-                   nullif(p.email, '') AS email
-            FROM payments_payment p WHERE p.id = ANY(%s::uuid[]) AND (p.group_id IS NULL OR p.group_id = p.id)""",
-        params=[ids],
-    )
 
 
 def _fail(
@@ -502,9 +415,9 @@ def _fail(
         source=f"""
             SELECT p.biller_id, p.customer_id, 'autopay-failed:' || p.id AS key,
                    jsonb_strip_nulls(jsonb_build_object(
-                       'payment', p.id, 'amount', {_AMOUNT}, 'currency', p.currency, 'reason', p.failure,
+                       'payment', p.id, 'amount', {groups.AMOUNT}, 'currency', p.currency, 'reason', p.failure,
                        'declined', (SELECT 'yes' FROM payments_instrument i WHERE i.id = p.instrument_id AND i.state = 'bad'),
-                       'group', {_GROUP}, 'fees', {with_fees})) AS facts,
+                       'group', {groups.MEMBERS}, 'fees', {with_fees})) AS facts,
                    NULL AS email
             FROM payments_payment p WHERE p.id = ANY(%s::uuid[]) AND p.channel = %s AND p.result <> ALL(%s)
               AND (p.group_id IS NULL OR p.group_id = p.id)""",
@@ -521,58 +434,6 @@ def _fail(
     return Settled(failed=len(payments), failed_total=sum((one.amount for one in payments), Decimal("0.00")))
 
 
-def _sums(pairs: Iterable[tuple[_Key, Decimal]]) -> dict[_Key, Decimal]:
-    sums: dict[_Key, Decimal] = {}
-    for key, amount in pairs:
-        sums[key] = sums[key] + amount if key in sums else amount
-    return sums
-
-
-def _change(table: str, change: str, sums: dict[int, Decimal]) -> None:
-    """Change rows ``t`` of a table by an amount ``v.amount`` each, in the order of their ids."""
-    ids = sorted(sums)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {table} t SET {change} FROM unnest(%s::bigint[], %s::numeric[]) AS v(id, amount) WHERE t.id = v.id",
-            [sets.array(ids), sets.array(sums[pk] for pk in ids)],
-        )
-
-
-def _enter(biller: Biller, posting_id: int, payments: Sequence[Moved]) -> None:
-    """Book what came in: clearing as a settlement report splits it, against receivables and the fees in it."""
-    clearing = _sums(((one.route_id, one.tender, one.currency), one.amount + one.fee) for one in payments)
-    charged = [one for one in payments if one.fee]
-    fees = _sums(((one.route_id, one.tender, one.currency), one.fee) for one in charged)
-    fee_counts = Counter((one.route_id, one.tender, one.currency) for one in charged)
-    received = _sums((one.currency, one.amount) for one in payments)
-    counts = Counter((one.route_id, one.tender, one.currency) for one in payments)
-    Entry.objects.bulk_create(
-        [
-            *(
-                Entry(
-                    biller=biller, posting_id=posting_id, account=LedgerAccount.CLEARING, route_id=key[0], tender=key[1],
-                    currency=key[2], amount=amount, count=counts[key],
-                )
-                for key, amount in clearing.items()
-            ),
-            *(
-                Entry(
-                    biller=biller, posting_id=posting_id, account=LedgerAccount.RECEIVABLE, currency=currency,
-                    amount=-amount, count=sum(n for key, n in counts.items() if key[2] == currency),
-                )
-                for currency, amount in received.items()
-            ),
-            *(
-                Entry(
-                    biller=biller, posting_id=posting_id, account=LedgerAccount.FEES, route_id=key[0], tender=key[1],
-                    currency=key[2], amount=-fee, count=fee_counts[key],
-                )
-                for key, fee in fees.items()
-            ),
-        ]
-    )  # fmt: skip
-
-
 def count_in_chunks(**outcomes: Sequence[Moved | Payment]) -> None:
     """Add payments to the chunks of runs that they went in, under what came of them: passed, declined or unreached.
 
@@ -580,7 +441,7 @@ def count_in_chunks(**outcomes: Sequence[Moved | Payment]) -> None:
     """
     raised: dict[int, dict[str, Combinable]] = defaultdict(dict)
     for outcome, payments in outcomes.items():
-        sums = _sums((one.chunk_id, one.amount) for one in payments if one.chunk_id is not None)
+        sums = sums_of((one.chunk_id, one.amount) for one in payments if one.chunk_id is not None)
         counts = Counter(one.chunk_id for one in payments)
         for pk, total in sums.items():
             raised[pk][f"{outcome}_count"] = F(f"{outcome}_count") + counts[pk]
@@ -590,7 +451,6 @@ def count_in_chunks(**outcomes: Sequence[Moved | Payment]) -> None:
 
 
 def _audit_one(payment_id: str, event: str, actor: Actor) -> None:
-
     payment = Payment.objects.select_related("instrument").get(pk=payment_id)
     audit.record(
         actor=actor,

@@ -31,6 +31,7 @@ from payments.operations import (
     cases,
     collections,
     deposits,
+    postings,
     recoveries,
     refunds,
     reservations,
@@ -321,12 +322,12 @@ def record_written_after_the_refund(patch: pytest.MonkeyPatch) -> None:
 
 def ledger_written_after_the_payment(patch: pytest.MonkeyPatch) -> None:
     """Book in the ledger in a transaction of its own."""
-    _afterwards(patch, settlements, "_enter")
+    _afterwards(patch, postings, "_enter")
 
 
 def balance_written_after_the_payment(patch: pytest.MonkeyPatch) -> None:
     """Change the customer's balance in a transaction of its own."""
-    _afterwards(patch, settlements, "_change", lambda table, *_: table == "billing_customer")
+    _afterwards(patch, postings, "_change", lambda table, *_: table == "billing_customer")
 
 
 def scheduled_payment_ended_after_its_payment(patch: pytest.MonkeyPatch) -> None:
