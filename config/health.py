@@ -20,7 +20,7 @@ from django_celery_beat.models import PeriodicTask
 
 from billing import tenancy
 from config import beat
-from payments.reports import UNRESOLVED_AFTER
+from payments.reports.unresolved_attempts import UNRESOLVED_AFTER
 
 COUNTED = 10_000
 # Beat keeps its times in the database every three minutes; twice that without one is silence.

@@ -17,7 +17,9 @@ from billing.biller_portal.access import BillerRequest
 from billing.models import Biller, Run, RunKind, RunState
 from payments.models import Case, CaseState, LateRule, UnresolvedReport
 from payments.operations import heartbeats
-from payments.reports import RunDay, RunTotals, autopay_forecast, run_totals, runs_by_day, unresolved_by_command
+from payments.reports.forecasts import autopay_forecast
+from payments.reports.runs import RunDay, RunTotals, run_totals, runs_by_day
+from payments.reports.unresolved_attempts import unresolved_by_command
 
 DAYS = 14
 # So many runs at work are shown; more than a few at once is rare.

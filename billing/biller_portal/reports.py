@@ -21,8 +21,11 @@ from billing.biller_portal.access import BillerRequest, biller_page
 from billing.biller_portal.links import url_if_any
 from billing.money import ZERO
 from billing.permissions import Permission
-from payments import reports as payment_reports
 from payments.models import Channel, Tender
+from payments.reports.daily_totals import DayCheck, Total, day_checks
+from payments.reports.daily_totals import daily_totals as totals_by_day
+from payments.reports.forecasts import autopay_forecast
+from payments.reports.payments import by_day_and_channel
 
 TABS = (
     ("Daily totals", "biller-reports"),
@@ -85,7 +88,7 @@ def daily_totals(request: BillerRequest) -> HttpResponseBase:
     biller = request.biller
     today = biller.business_date(timezone.now())
     days = period(request, today - datetime.timedelta(days=13), today)
-    totals = payment_reports.daily_totals(biller=biller, start=days.start, end=days.end) if days.good else []
+    totals = totals_by_day(biller=biller, start=days.start, end=days.end) if days.good else []
     if request.GET.get("format") == "csv" and days.good:
         heads = ("business_day", "route", "tender", "payments", "amount", "fees", "taken", "went_back", "currency")
         rows = (
@@ -93,7 +96,7 @@ def daily_totals(request: BillerRequest) -> HttpResponseBase:
             for one in totals
         )
         return _csv("daily-totals", heads, rows)
-    checks = payment_reports.day_checks(biller=biller, start=days.start, end=days.end) if days.good else []
+    checks = day_checks(biller=biller, start=days.start, end=days.end) if days.good else []
     tenders = dict(Tender.choices)
     context = {
         "days_shown": _by_day(totals, checks, tenders),
@@ -112,9 +115,7 @@ def daily_totals(request: BillerRequest) -> HttpResponseBase:
     return _page(request, "daily_totals", "biller-reports", "Daily totals", days, **context)
 
 
-def _by_day(
-    totals: Sequence[payment_reports.Total], checks: Sequence[payment_reports.DayCheck], tenders: dict[str, Any]
-) -> list[dict[str, Any]]:
+def _by_day(totals: Sequence[Total], checks: Sequence[DayCheck], tenders: dict[str, Any]) -> list[dict[str, Any]]:
     shown = []
     for check in checks:
         lines = [
@@ -141,7 +142,7 @@ def channels(request: BillerRequest) -> HttpResponseBase:
     biller = request.biller
     today = timezone.localdate()
     days = period(request, today - datetime.timedelta(days=13), today)
-    found = payment_reports.by_day_and_channel(biller=biller, start=days.start, end=days.end) if days.good else {}
+    found = by_day_and_channel(biller=biller, start=days.start, end=days.end) if days.good else {}
     used = sorted({channel for _, channel in found})
     every = [days.start + datetime.timedelta(days=n) for n in range((days.end - days.start).days + 1)]
     if request.GET.get("format") == "csv" and days.good:
@@ -208,7 +209,7 @@ def forecast(request: BillerRequest) -> HttpResponseBase:
     biller = request.biller
     today = biller.business_date(timezone.now())
     days = period(request, today, today + datetime.timedelta(days=29))
-    found = payment_reports.autopay_forecast(biller=biller, start=days.start, end=days.end) if days.good else []
+    found = autopay_forecast(biller=biller, start=days.start, end=days.end) if days.good else []
     if request.GET.get("format") == "csv" and days.good:
         return _csv(
             "autopay-forecast",

@@ -26,7 +26,7 @@ from billing.models import Chunk, CustomerStatus, Run, RunKind, RunState
 from billing.permissions import Permission
 from payments.models import Route
 from payments.operations import collections, deposits, releases, resubmissions, runs, scheduled_collections
-from payments.reports import Failures, RunTotals, late_deposits, run_failures, run_totals
+from payments.reports.runs import Failures, RunTotals, late_deposits, run_failures, run_totals
 from payments.results import in_words
 from payments.tasks import work_run
 

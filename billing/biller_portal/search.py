@@ -22,7 +22,8 @@ from billing.models import Customer, FileState, Invoice, InvoiceFile
 from billing.permissions import Permission
 from datapump.models import Record, RecordState, RecordType
 from payments.models import Payment
-from payments.reports import payments_matching, queues
+from payments.reports.payments import payments_matching
+from payments.reports.queues import queues
 from sms.reports import to_review
 
 MOST = 25

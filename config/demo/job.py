@@ -32,7 +32,7 @@ from payments.books import findings, snapshot
 from payments.models import Attempt, AttemptState, Case, CaseState, Payment, PaymentState
 from payments.operations import carryovers, collections, recoveries
 from payments.operations.collections import Options
-from payments.reports import run_totals
+from payments.reports.runs import run_totals
 
 ACTOR = Actor.system("manage.py main_job")
 SEED = 1

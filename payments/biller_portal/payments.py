@@ -45,7 +45,8 @@ from payments.models import (
 )
 from payments.models.payments import PaymentQuerySet
 from payments.operations import authorizations
-from payments.reports import UNRESOLVED_AFTER, confirmation_bounds
+from payments.reports.payments import confirmation_bounds
+from payments.reports.unresolved_attempts import UNRESOLVED_AFTER
 from payments.results import in_words
 
 

@@ -25,7 +25,7 @@ from payments.biller_portal.payments import attempt_status
 from payments.gateways.base import Command, GatewayError
 from payments.models import Attempt, AttemptState, Case, CaseState
 from payments.operations import cases, cleanings, resubmissions, verifications
-from payments.reports import AGES, KINDS, Unresolved, unresolved_attempts, unresolved_by_command
+from payments.reports.unresolved_attempts import AGES, KINDS, Unresolved, unresolved_attempts, unresolved_by_command
 from payments.results import in_words
 from payments.tasks import work_run
 

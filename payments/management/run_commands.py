@@ -16,7 +16,7 @@ from billing.models import Biller, Chunk, Run
 from payments.gateways.base import Result
 from payments.management.arguments import billers_named, count
 from payments.models.payments import CHECKPOINT
-from payments.reports import run_failures, run_totals
+from payments.reports.runs import run_failures, run_totals
 from payments.results import in_words
 
 

@@ -21,7 +21,7 @@ from payments.gateways.base import Command
 from payments.models import Attempt, AttemptState
 from payments.operations import cases
 from payments.operations.cases import CaseRefused
-from payments.reports import unresolved_attempts
+from payments.reports.unresolved_attempts import unresolved_attempts
 
 # What a person does about each kind, in the order in which it is to be tried.
 WHAT_TO_DO: dict[str, str] = {

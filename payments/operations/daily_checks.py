@@ -20,7 +20,7 @@ from billing import audit, formats
 from billing.actors import Actor
 from billing.models import Biller, Membership, Role
 from payments.models import Case, CaseState, UnresolvedReport
-from payments.reports import unresolved_by_command
+from payments.reports.unresolved_attempts import unresolved_by_command
 
 logger = logging.getLogger(__name__)
 

@@ -41,7 +41,7 @@ from payments.models import (
 )
 from payments.operations import answers, declines
 from payments.operations.routes import described, open_route
-from payments.reports import UNRESOLVED_AFTER
+from payments.reports.unresolved_attempts import UNRESOLVED_AFTER
 
 # Nobody waits any more for an answer to a question as old as this.
 ABANDONED_AFTER = datetime.timedelta(hours=1)

@@ -21,9 +21,9 @@ from billing import phone_numbers, reports, tenancy
 from billing.biller_portal.search import marked
 from billing.models import Biller, Customer, InvoiceFile
 from datapump.models import Record, RecordState, RecordType
-from payments import reports as payment_reports
 from payments.models import Attempt, Case, Channel, Checkpoint, Payment
 from payments.models.payments import confirmation_of
+from payments.reports.payments import confirmation_bounds, payments_matching
 from tests import servers
 from tests.factories import make_biller, make_customer, make_instrument, make_invoice, make_link, make_route, make_user
 from tests.staff import client_of, make_staff
@@ -157,7 +157,7 @@ def test_nothing_of_another_biller_is_found(client: Client, biller: Biller) -> N
 
 @given(st.uuids(version=4).map(lambda one: uuid.UUID(one.hex[:12] + "7" + one.hex[13:])))
 def test_a_confirmation_number_stands_for_a_range_that_holds_its_payment(payment_id: uuid.UUID) -> None:
-    bounds = payment_reports.confirmation_bounds(confirmation_of(payment_id))
+    bounds = confirmation_bounds(confirmation_of(payment_id))
     assert bounds is not None
     low, high = bounds
     assert low <= payment_id <= high
@@ -166,7 +166,7 @@ def test_a_confirmation_number_stands_for_a_range_that_holds_its_payment(payment
 
 @given(st.text(max_size=40))
 def test_no_text_is_mistaken_or_breaks_the_readers(text: str) -> None:
-    bounds = payment_reports.confirmation_bounds(text)
+    bounds = confirmation_bounds(text)
     assert bounds is None or len(text) >= 15
     number = phone_numbers.read(text)
     assert number is None or number.startswith("+")
@@ -259,7 +259,7 @@ def test_each_kind_of_search_reads_an_index(biller: Biller) -> None:
     for text in ("N77", "(555) 555-0999", "p77@example.com", "person 77", "00000-00000-12345"):
         with transaction.atomic(), tenancy.acting_for([biller.pk]), connection.execute_wrapper(explain):
             reports.customers_matching(biller=biller, text=text, limit=25)
-            payment_reports.payments_matching(biller=biller, text=text, limit=25)
+            payments_matching(biller=biller, text=text, limit=25)
     assert len(plans) > 10
     for plan in plans:
         assert "Seq Scan on billing_customer" not in plan and "Seq Scan on payments_payment" not in plan, plan

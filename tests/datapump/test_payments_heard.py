@@ -12,7 +12,7 @@ from django.utils import timezone
 from billing.models import AuditEntry, Biller, Customer, Entry, Invoice, Item, Notice
 from datapump.models import Endpoint, Purpose, Record
 from payments.models import Payment
-from payments.reports import daily_totals
+from payments.reports.daily_totals import daily_totals
 from tests.api.machines import Machine
 from tests.cis import Cis
 from tests.datapump.conftest import deliver

@@ -35,7 +35,7 @@ from payments.models import (
     Route,
 )
 from payments.operations import charges, collections
-from payments.reports import run_totals
+from payments.reports.runs import run_totals
 from payments.tasks import work_run
 from tests.factories import (
     make_autopay,

@@ -17,7 +17,8 @@ from payments.gateways.base import ChargeRequest, Command
 from payments.models import Attempt, Case, Channel, Checkpoint, Instrument, Payment, Route
 from payments.operations import charges, cleanings, collections, deposits, recoveries
 from payments.operations.cases import CaseRefused
-from payments.reports import run_totals, unresolved_by_command
+from payments.reports.runs import run_totals
+from payments.reports.unresolved_attempts import unresolved_by_command
 from tests.factories import make_autopay, make_biller, make_customer, make_instrument, make_invoice, make_route
 from tests.payments.test_carryovers import books_hold
 from tests.processor import Processor

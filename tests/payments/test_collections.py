@@ -19,10 +19,10 @@ from billing import failpoints, tenancy
 from billing.actors import Actor
 from billing.models import Biller, Chunk, Customer, Entry, Item, Notice, Run
 from datapump.models import Record
-from payments import reports
 from payments.models import Attempt, Channel, Payment, Route
 from payments.operations import cases, charges, collections, dues, recoveries, refunds, runs
 from payments.operations.collections import Options
+from payments.reports.runs import run_totals, runs_by_day
 from tests.billing.test_adjustments import adjust
 from tests.factories import (
     make_autopay,
@@ -118,7 +118,7 @@ def _totals() -> dict[str, Decimal]:
 
 def outcomes(run: Run) -> dict[str, tuple[int, Decimal]]:
     """Give what came of a run in number and money, without what there was none of."""
-    totals = reports.run_totals(run)
+    totals = run_totals(run)
     found = {
         "sent": (totals.sent, totals.sent_total),
         "passed": (totals.passed, totals.passed_total),
@@ -370,7 +370,7 @@ def test_a_run_tells_what_a_bank_declined_from_what_no_bank_decided_about(biller
         "sent": (5, Decimal("150.00")), "passed": (1, Decimal("10.00")), "declined": (2, Decimal("50.00")),
         "unreached": (2, Decimal("90.00")),
     }  # fmt: skip
-    (day,) = reports.runs_by_day(biller=biller, start=today())
+    (day,) = runs_by_day(biller=biller, start=today())
     assert (day.declined_total, day.unreached, day.unreached_total) == (Decimal("50.00"), 2, Decimal("90.00"))
     assert (day.day, day.unknown, day.unknown_total) == (today(), 0, Decimal("0.00"))
     out = io.StringIO()

@@ -16,11 +16,12 @@ from billing.actors import Actor
 from billing.errors import Conflict
 from billing.models import Biller, Chunk, Customer, Entry, Item, Notice, Run
 from datapump.models import Record
-from payments import reports
 from payments.books import findings
 from payments.models import Attempt, Authorization, Case, Channel, Checkpoint, Instrument, Payment, Route
 from payments.operations import authorizations, cases, charges, collections, deposits, recoveries, runs
 from payments.operations.deposits import Options
+from payments.reports.daily_totals import daily_totals
+from payments.reports.runs import late_deposits, run_failures, run_totals
 from tests.factories import (
     make_autopay,
     make_biller,
@@ -92,7 +93,7 @@ def recover(biller: Biller) -> recoveries.Recovered:
 
 
 def counts(made: Run) -> tuple[int, int, int, int]:
-    totals = reports.run_totals(made)
+    totals = run_totals(made)
     return totals.expected, totals.sent, totals.passed, totals.declined
 
 
@@ -120,7 +121,7 @@ def test_held_money_is_reserved_and_is_not_paid_until_it_is_deposited(biller: Bi
     assert Customer.objects.get().balance == Decimal("84.10")
     assert Entry.objects.filter(posting__kind="receipts").count() == 0
     assert (Record.objects.count(), Notice.objects.count(), Checkpoint.objects.count()) == (0, 0, 0)
-    assert reports.daily_totals(biller=biller, start=today() - 2 * DAY, end=today()) == []
+    assert daily_totals(biller=biller, start=today() - 2 * DAY, end=today()) == []
     assert processor.book()["totals"] == []
     assert_books_hold()
     # Nobody else pays the bill meanwhile: no other payment, no collect run.
@@ -143,7 +144,7 @@ def test_held_money_is_reserved_and_is_not_paid_until_it_is_deposited(biller: Bi
     item.refresh_from_db()
     assert (item.open, item.reserved) == (Decimal("0.00"), Decimal("0.00"))
     assert Customer.objects.get().balance == Decimal("0.00")
-    assert [one.amount for one in reports.daily_totals(biller=biller, start=today(), end=today())] == [Decimal("84.10")]
+    assert [one.amount for one in daily_totals(biller=biller, start=today(), end=today())] == [Decimal("84.10")]
     assert (Record.objects.get().pk, Notice.objects.get().key) == (payment.pk, f"receipt:{payment.pk}")
     assert [(one["payments"], one["amount"]) for one in processor.book()["totals"]] == [(1, "84.10")]
     assert_books_hold()
@@ -187,7 +188,7 @@ def test_an_expired_authorization_is_deposited_and_marked(biller: Biller, proces
     made = run(biller)
     assert standing(in_time) == ("posted", 0, True, False)
     assert standing(late) == ("posted", 0, True, True)
-    assert reports.late_deposits(made) == (1, Decimal("20.00"))
+    assert late_deposits(made) == (1, Decimal("20.00"))
     assert_books_hold()
 
 
@@ -209,7 +210,7 @@ def test_a_declined_deposit_fails_the_payment_frees_the_bill_and_tells_the_payer
     assert [(one.kind, one.facts["amount"]) for one in Notice.objects.filter(customer=bad.customer)] == [
         ("payment_failed", "20.00")
     ]
-    assert [(one.words, one.count, one.amount) for one in reports.run_failures(made)] == [
+    assert [(one.words, one.count, one.amount) for one in run_failures(made)] == [
         ("The payment could not be processed.", 1, Decimal("20.00"))
     ]
     assert_books_hold()
@@ -228,11 +229,11 @@ def test_an_unreachable_processor_leaves_the_money_held_for_the_next_run(biller:
     Route.objects.update(options={**good, "base_url": "http://127.0.0.1:9"})
     failed = run(biller)
     assert (failed.state, counts(failed)) == ("failed", (1, 1, 0, 0))
-    totals = reports.run_totals(failed)
+    totals = run_totals(failed)
     assert (totals.unreached, totals.unreached_total, totals.unknown) == (1, Decimal("84.10"), 0)
     assert "could not be reached" in failed.failure
     assert standing(payment) == ("authorized", 1, False, False)
-    assert [(one.words, one.count) for one in reports.run_failures(failed)] == [
+    assert [(one.words, one.count) for one in run_failures(failed)] == [
         ("The payment processor could not be reached.", 1)
     ]
     assert Item.objects.get().reserved == Decimal("84.10")
@@ -262,7 +263,7 @@ def test_a_deposit_without_an_answer_is_never_deposited_again_and_is_looked_up(
     recover(biller)
     assert standing(payment) == ("posted", 0, True, False)
     assert sorted(processor.charges().values()) == [0, 1]
-    assert reports.run_totals(made).passed == 1
+    assert run_totals(made).passed == 1
     assert_books_hold()
 
 
@@ -389,7 +390,7 @@ def test_a_fee_is_held_and_deposited_with_its_payment(biller: Biller, processor:
     made = run(biller)
     assert standing(payment) == ("posted", 0, True, False)
     assert list(Attempt.objects.values_list("amount", flat=True)) == [Decimal("87.05")] * 2
-    assert reports.run_totals(made).sent_total == reports.run_totals(made).passed_total == Decimal("84.10")
+    assert run_totals(made).sent_total == run_totals(made).passed_total == Decimal("84.10")
     assert [(one["payments"], one["amount"]) for one in processor.book()["totals"]] == [(1, "87.05")]
     assert_books_hold()
 

@@ -15,11 +15,11 @@ from django.utils import timezone
 from billing.actors import Actor
 from billing.models import AuditEntry, Customer, Entry, PayType
 from datapump.models import Balance
-from payments import reports
 from payments.books import findings
 from payments.models import PAY_TYPE_OF, AutoPayEnrolment, Channel, Payment, Tender
 from payments.operations import collections, enrolments, outside_payments, scheduled_collections, scheduled_payments
 from payments.operations.outside_payments import OutsidePaymentRefused
+from payments.reports.forecasts import autopay_forecast
 from tests.admin.worlds import make_administrator
 from tests.api.machines import Machine
 from tests.factories import make_autopay, make_biller, make_customer, make_instrument, make_invoice, make_route
@@ -185,7 +185,7 @@ def test_no_run_collects_from_an_account_that_pays_otherwise(processor: Processo
     else:
         Balance.objects.create(customer=spared.customer, biller=biller, prepaid=True, answered_at=timezone.now())
     day = today()
-    (forecast,) = reports.autopay_forecast(biller=biller, start=day, end=day)
+    (forecast,) = autopay_forecast(biller=biller, start=day, end=day)
     assert forecast.count == 1
     for options in (collections.Options.usual(day), collections.Options.usual(day, rebill=True)):
         run = collections.plan(biller=biller, options=options, actor=SYSTEM, now=timezone.now())

@@ -14,11 +14,12 @@ from django.utils import timezone
 
 from billing.actors import Actor
 from billing.models import AuditEntry, Biller, Item, Notice, Run
-from payments import reports, tasks
+from payments import tasks
 from payments.books import findings
 from payments.models import Attempt, Authorization, Channel, Checkpoint, Instrument, Payment, Route
 from payments.operations import authorizations, cases, charges, deposits, expirations, recoveries, releases
 from payments.operations.releases import Options
+from payments.reports.runs import run_failures, run_totals
 from tests.factories import make_autopay, make_biller, make_customer, make_instrument, make_invoice, make_route
 from tests.processor import Processor
 
@@ -67,7 +68,7 @@ def recover(biller: Biller) -> recoveries.Recovered:
 
 
 def counts(made: Run) -> tuple[int, int, int, int]:
-    totals = reports.run_totals(made)
+    totals = run_totals(made)
     return totals.expected, totals.sent, totals.passed, totals.declined
 
 
@@ -241,15 +242,15 @@ def test_a_run_that_cannot_reach_the_processor_leaves_the_money_held_and_says_so
     Route.objects.update(options={**good, "base_url": "http://127.0.0.1:9"})
     failed = run(biller)
     assert (failed.state, counts(failed)) == ("failed", (1, 1, 0, 0))
-    totals = reports.run_totals(failed)
+    totals = run_totals(failed)
     assert (totals.unreached, totals.unreached_total, totals.unknown) == (1, Decimal("84.10"), 0)
     assert standing(payment) == ("authorized", "The payment processor could not be reached.", *HELD[2:])
-    assert [(one.words, one.count) for one in reports.run_failures(failed)] == [
+    assert [(one.words, one.count) for one in run_failures(failed)] == [
         ("The payment processor could not be reached.", 1)
     ]
     Route.objects.update(options=good)
     made = run(biller, Options.usual(biller, timezone.now(), repeat="later"))
-    assert (counts(made), reports.run_failures(made)) == ((1, 1, 1, 0), [])
+    assert (counts(made), run_failures(made)) == ((1, 1, 1, 0), [])
     assert standing(payment) == LAPSED
     assert_books_hold()
 

@@ -16,10 +16,13 @@ from billing import reports as billing_reports
 from billing.actors import Actor
 from billing.models import Biller, Customer, Entry, Item, LedgerAccount
 from datapump.models import Record
-from payments import reports
 from payments.gateways.base import Answer
 from payments.models import Channel, Instrument, Payment
 from payments.operations import charges, collections, settlements
+from payments.reports.daily_totals import DayCheck, daily_totals, day_checks
+from payments.reports.forecasts import autopay_forecast
+from payments.reports.payments import by_day_and_channel
+from payments.reports.runs import run_totals
 from tests.factories import TODAY, make_autopay, make_biller, make_customer, make_instrument, make_invoice, make_route
 from tests.staff import client_of, make_staff
 
@@ -63,12 +66,12 @@ def make_zone() -> Any:
 
 
 def totals(biller: Biller, first: int = 1, last: int = 30) -> list[tuple[int, str, str, int, str]]:
-    found = reports.daily_totals(biller=biller, start=datetime.date(2026, 11, first), end=datetime.date(2026, 11, last))
+    found = daily_totals(biller=biller, start=datetime.date(2026, 11, first), end=datetime.date(2026, 11, last))
     return [(one.day.day, one.route, one.tender, one.count, str(one.amount)) for one in found]
 
 
-def checks(biller: Biller) -> dict[int, reports.DayCheck]:
-    found = reports.day_checks(biller=biller, start=datetime.date(2026, 11, 1), end=datetime.date(2026, 11, 30))
+def checks(biller: Biller) -> dict[int, DayCheck]:
+    found = day_checks(biller=biller, start=datetime.date(2026, 11, 1), end=datetime.date(2026, 11, 30))
     return {one.day.day: one for one in found}
 
 
@@ -104,7 +107,7 @@ def test_the_three_books_are_compared_day_by_day() -> None:
     Record.objects.filter(pk=one.pk).update(state="delivered")
     Record.objects.filter(pk=two.pk).update(state="failed")
     found = checks(biller)
-    assert found[10] == reports.DayCheck(
+    assert found[10] == DayCheck(
         datetime.date(2026, 11, 10),
         *(2, Decimal("30.00"), Decimal("0.00"), 2, Decimal("30.00"), Decimal("0.00"), 1, Decimal("10.00"), 1),
     )
@@ -152,12 +155,12 @@ def test_fees_stand_apart_from_what_the_billers_system_hears_and_add_up_to_what_
     paid(card, "20.00", at(10, 10))
     paid(card, "4.00", at(10, 11), fee="1.00", result=8)
     day = datetime.date(2026, 11, 10)
-    (total,) = reports.daily_totals(biller=biller, start=day, end=day)
+    (total,) = daily_totals(biller=biller, start=day, end=day)
     assert (total.count, total.amount, total.fees, total.taken) == (
         2, Decimal("30.00"), Decimal("2.95"), Decimal("32.95"),
     )  # fmt: skip
     Record.objects.update(state="delivered")
-    (check,) = reports.day_checks(biller=biller, start=day, end=day)
+    (check,) = day_checks(biller=biller, start=day, end=day)
     assert check.agrees and check.all_told
     assert (check.journal_taken, check.payments_taken, check.told) == (
         Decimal("32.95"), Decimal("32.95"), Decimal("30.00"),
@@ -200,7 +203,7 @@ def test_payments_are_counted_by_the_billers_day_and_channel() -> None:
     paid(card, "30.00", at(10, 9), channel=Channel.CSR)
     paid(card, "40.00", at(11, 0, 30), result=8)
     day = datetime.date(2026, 11, 10)
-    assert reports.by_day_and_channel(biller=biller, start=day, end=datetime.date(2026, 11, 11)) == {
+    assert by_day_and_channel(biller=biller, start=day, end=datetime.date(2026, 11, 11)) == {
         (day, Channel.WEB): (1, Decimal("10.00")), (day, Channel.CSR): (2, Decimal("50.00")),
     }  # fmt: skip
     file = client_of(make_staff(biller)).get(
@@ -262,8 +265,8 @@ def test_the_forecast_is_what_a_run_would_take() -> None:
     trial = collections.plan(
         biller=biller, options=collections.Options.usual(today), actor=ACTOR, now=timezone.now(), dry_run=True
     )
-    planned = reports.run_totals(trial)
-    found = reports.autopay_forecast(biller=biller, start=today, end=today + datetime.timedelta(days=30))
+    planned = run_totals(trial)
+    found = autopay_forecast(biller=biller, start=today, end=today + datetime.timedelta(days=30))
     assert [(one.day, one.count, one.amount) for one in found] == [(today, planned.expected, planned.expected_total)]
     assert (planned.expected, planned.expected_total) == (2, Decimal("80.00"))
     shown = client_of(make_staff(biller)).get(reverse("biller-report-forecast")).content.decode()

@@ -17,13 +17,13 @@ from billing.actors import Actor
 from billing.errors import Conflict
 from billing.models import AuditEntry, Biller, Customer, Entry, Item, Notice
 from datapump.models import Record
-from payments import reports
 from payments.gateways import base
 from payments.gateways.base import Answer, OutcomeUnknown, Result
 from payments.models import Attempt, Case, Channel, Checkpoint, Instrument, Payment, Reversal, ReversalDebit, Route
 from payments.operations import cases, charges, declines, recoveries, refunds, returns, settlements
 from payments.operations.charges import ChargingStopped
 from payments.operations.refunds import RefundRefused
+from payments.reports.daily_totals import daily_totals, day_checks
 from tests.contracts.test_gateways import charge
 from tests.factories import (
     make_autopay,
@@ -313,9 +313,9 @@ def test_a_returned_payment_opens_its_bill_once_and_is_told(biller: Biller, proc
     assert Record.objects.get(type=5).facts["code"] == "R01"
     assert Notice.objects.get(kind="returned").facts["amount"] == "86.60"
     day = timezone.now().date()
-    (total,) = reports.daily_totals(biller=biller, start=day, end=day)
+    (total,) = daily_totals(biller=biller, start=day, end=day)
     assert (total.count, str(total.amount), str(total.fees), str(total.back)) == (1, "84.10", "2.50", "86.60")
-    (check,) = reports.day_checks(biller=biller, start=day, end=day)
+    (check,) = day_checks(biller=biller, start=day, end=day)
     assert check.agrees
     assert taken(processor, biller) == ("86.60", "0.00", "86.60")
     books_hold()

@@ -43,7 +43,7 @@ from payments.operations import (
 )
 from payments.operations.debits import Agreement, AgreementRefused
 from payments.operations.instruments import MethodRefused, ProcessorUnavailable
-from payments.reports import unresolved_by_command
+from payments.reports.unresolved_attempts import unresolved_by_command
 from payments.tasks import recover
 from tests.factories import (
     make_biller,

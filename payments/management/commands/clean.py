@@ -16,7 +16,7 @@ from payments.gateways.base import Command as GatewayCommand
 from payments.management.arguments import billers_named, count
 from payments.models import Attempt, Verification
 from payments.operations import cleanings, verifications
-from payments.reports import AGES, unresolved_by_command
+from payments.reports.unresolved_attempts import AGES, unresolved_by_command
 
 
 class Command(BaseCommand):

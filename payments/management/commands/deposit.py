@@ -13,7 +13,7 @@ from billing.models import Biller, Chunk, Run
 from payments.management.arguments import date_of, day, route_named
 from payments.management.run_commands import RunCommand
 from payments.operations import deposits
-from payments.reports import late_deposits
+from payments.reports.runs import late_deposits
 
 
 class Command(RunCommand):
