@@ -491,6 +491,7 @@ class World:
             took = attempt.state == "applied" and attempt.result == 0 and attempt.command != "authorize"
             if payments[attempt.payment_id].state in {"posted", "reversed"} and key not in book and took:
                 wrong.append(f"payment {attempt.payment_id} is posted and was never charged")
+        wrong += [f"another message went out as {key}" for key, row in book.items() if row["altered"]]
         if self.deduplicates and cases:
             wrong.append(f"{len(cases)} cases although the processor recognises repeats")
         wrong += steps.judge_cis(self.cis, [p for p in payments.values() if p.state in {"posted", "reversed"}])

@@ -1296,12 +1296,13 @@ class EveryRule(RuleBasedStateMachine):
         assert served == {pk: book.status.get(who, "active") for pk, who in self.who_is.items()}
 
     def _compare_theirs(self) -> None:
-        """What the processor charged is known here, once, for that amount; what we call paid was charged (13, 16)."""
+        """What the processor charged is known here, once, for that amount; what we call paid was charged (13, 16, 24)."""
         theirs = self._theirs()
         asked = [*Attempt.objects.values_list("id", "amount"), *Verification.objects.values_list("id", "amount")]
         ours = {str(pk): amount for pk, amount in asked}
         for key, row in theirs.items():
             assert row["times_charged"] <= 1, f"{key} was charged {row['times_charged']} times"
+            assert not row["altered"], f"another message went out as {key}"
             assert ours.get(key) == Decimal(row["amount"]), f"{key} is {row['amount']} there, {ours.get(key)} here"
         charged = Counter[str]()
         leading = dict(Payment.objects.filter(group_id__isnull=False).values_list("id", "group_id"))

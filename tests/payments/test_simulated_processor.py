@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,11 @@ def test_duplicates_are_known_for_the_window_and_no_longer(processor: Processor)
     processor.control(duplicate_window_seconds=0.4)
     assert results(gateway, requests) == results(gateway, requests) == [Result.PASS]
     assert processor.charges() == {requests[0].key: 1}
+    # Another message under the same key is no repeat: it is refused, and counted.
+    (refused,) = gateway.send([replace(requests[0], transaction_type="moto")])
+    assert isinstance(refused, Lost)
+    row = processor.book()["rows"][0]
+    assert (row["times_charged"], row["altered"], row["type"]) == (1, 1, requests[0].transaction_type)
     time.sleep(0.5)
     assert results(gateway, requests) == [Result.PASS]
     book = processor.book()

@@ -49,7 +49,7 @@ create table if not exists entry (
     parent integer, code text not null, at integer not null, repeats integer not null default 0,
     expired integer not null default 0, voided integer not null default 0, payment text not null default '',
     descriptor text not null default '', descriptor_phone text not null default '', avs text not null default '',
-    cvv text not null default '', debit_method text not null default ''
+    cvv text not null default '', debit_method text not null default '', altered integer not null default 0
 );
 create index if not exists entry_key on entry (merchant, key);
 create index if not exists entry_parent on entry (parent) where parent is not null;
@@ -122,6 +122,7 @@ class Entry(NamedTuple):
     avs: str = ""
     cvv: str = ""
     debit_method: str = ""  # how the holder of the bank account agreed
+    altered: int = 0  # how often another message came under its key
 
     @property
     def amount(self) -> str:
@@ -157,12 +158,14 @@ class Book:
         self._db.executescript(SCHEMA)
         # A book that was begun before there were all of these columns goes on.
         columns = {row[1] for row in self._db.execute("pragma table_info(entry)")}
-        for column in ("expired", "voided"):
+        text, number = "text not null default ''", "integer not null default 0"
+        for column, kind in (
+            *((name, number) for name in ("expired", "voided")),
+            *((name, text) for name in ("payment", "descriptor", "descriptor_phone", "avs", "cvv", "debit_method")),
+            ("altered", number),
+        ):
             if column not in columns:
-                self._db.execute(f"alter table entry add column {column} integer not null default 0")
-        for column in ("payment", "descriptor", "descriptor_phone", "avs", "cvv", "debit_method"):
-            if column not in columns:
-                self._db.execute(f"alter table entry add column {column} text not null default ''")
+                self._db.execute(f"alter table entry add column {column} {kind}")
         columns = {row[1] for row in self._db.execute("pragma table_info(token)")}
         for column in ("avs", "cvv"):
             if column not in columns:
@@ -206,6 +209,7 @@ class Book:
                 entry = Entry(*known)
                 self._db.execute("update entry set repeats = repeats + 1 where id = ?", (entry.id,))
                 if not _same_message(entry, message):
+                    self._db.execute("update entry set altered = altered + 1 where id = ?", (entry.id,))
                     return {"key": entry.key, "error": "this key was used for another message"}
                 return entry.answer()
         entry = self._decide(merchant, message, switches, now)
@@ -528,7 +532,7 @@ class Book:
                    min(account), count(*), sum(code = ? and command in ('charge', 'deposit', 'refund')),
                    sum(repeats),
                    min(case when code = ? then '' else code end), min(at), max(at), min(id), max(expired),
-                   min(descriptor), min(descriptor_phone), min(debit_method)
+                   min(descriptor), min(descriptor_phone), min(debit_method), sum(altered)
             from entry where ? is null or merchant = ? group by merchant, key order by min(id)
             """,
             (APPROVED, APPROVED, merchant, merchant),
@@ -555,6 +559,7 @@ class Book:
                 "descriptor": row[17],
                 "descriptor_phone": row[18],
                 "debit_method": row[19],
+                "altered": row[20],
             }
             for row in found
         ]
@@ -640,11 +645,9 @@ _TEXTS = (
 def _same_message(entry: Entry, message: Mapping[str, Any]) -> bool:
     if entry.code == FORMAT_ERROR:
         return True
-    return (entry.command, entry.minor, entry.currency, entry.token) == (
-        message.get("command"),
-        to_minor(message.get("amount"), message.get("currency")),
-        message.get("currency"),
-        message.get("token"),
+    names = ("command", "currency", "token", "tender", "type", "account", "payment", "debit_method")
+    return entry.minor == to_minor(message.get("amount"), message.get("currency")) and all(
+        getattr(entry, name) == message.get(name, "") for name in names
     )
 
 
