@@ -26,7 +26,7 @@ import pytest
 from payments.gateways import registry
 from payments.gateways.base import Answer, ChargeRequest, Command, Gateway, Lost, Refused, Result
 from payments.gateways.test_numbers import CARDS
-from tests.contracts.test_gateways import charge, only
+from tests.contracts.gateways import charge, only
 
 SECRET = "sk_test_water"
 START_SECONDS = 20.0

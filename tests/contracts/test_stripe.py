@@ -39,7 +39,7 @@ from payments.gateways.base import (
 from payments.gateways.stripe import StripeGateway, answers
 from payments.gateways.stripe.amounts import major_units, minor_units
 from payments.gateways.stripe.codes import RESULTS
-from tests.contracts.test_gateways import charge, error_of, only
+from tests.contracts.gateways import charge, error_of, only
 from tests.stripe_server import StripeServer, signature
 
 ACCOUNT = "acct_water"

@@ -24,7 +24,7 @@ from payments.operations import cases, charges, declines, recoveries, refunds, r
 from payments.operations.charges import ChargingStopped
 from payments.operations.refunds import RefundRefused
 from payments.reports.daily_totals import daily_totals, day_checks
-from tests.contracts.test_gateways import charge
+from tests.contracts.gateways import charge
 from tests.factories import (
     make_autopay,
     make_biller,
