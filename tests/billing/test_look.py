@@ -44,7 +44,7 @@ class TestInBrowser:
         assert violations(page) == []
         page.emulate_media(color_scheme="dark")
         page.set_viewport_size({"width": 320, "height": 640})
-        page.wait_for_function("document.documentElement.dataset.bsTheme === 'dark'")
+        page.locator("html[data-bs-theme='dark']").wait_for(state="attached")
         assert page.evaluate("document.documentElement.scrollWidth") == 320
         assert violations(page) == []
 
