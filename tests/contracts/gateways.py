@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Protocol
 
-
 from payments.gateways import registry
 from payments.gateways.base import Answer, ChargeRequest, Command, Gateway, GatewayError, Lost
 from tests.processor import SECRET, Processor
