@@ -20,7 +20,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.utils import timezone
 
 from billing import audit
@@ -306,8 +306,15 @@ def claim(run: Run) -> Chunk | None:
 
 
 def fail(run: Run, why: str) -> None:
-    """Say why a run is to end early; it ends once no worker is at it."""
-    Run.objects.filter(pk=run.pk).update(failure=why[:300])
+    """Say why a run is to end early; it ends once no worker is at it.
+
+    Another worker, whose clock is ahead, may have taken this one for dead and called the run done: it has failed all the same.
+    """
+    Run.objects.filter(pk=run.pk).update(
+        failure=why[:300],
+        state=Case(When(state=RunState.DONE, then=Value(RunState.FAILED)), default=F("state")),
+        finished_at=Case(When(state=RunState.DONE, then=Value(timezone.now())), default=F("finished_at")),
+    )
 
 
 def _take_over(biller: Biller, chunk: Chunk, actor: Actor) -> None:

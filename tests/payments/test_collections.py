@@ -335,6 +335,20 @@ def test_stop_switch_ends_the_run_before_the_next_chunk(biller: Biller, processo
     assert Item.objects.exclude(reserved=0).count() == 0
 
 
+def test_a_run_that_another_worker_called_done_has_failed_all_the_same(biller: Biller, processor: Processor) -> None:
+    due_bill(biller, processor)
+    run = collect(biller)
+    assert (run.state, run.failure) == ("done", "")
+    # A worker that was taken for dead finds only now that nobody can be reached.
+    before = run.finished_at
+    runs.fail(run, "The payment processor could not be reached.")
+    run.refresh_from_db()
+    assert (run.state, run.failure) == ("failed", "The payment processor could not be reached.")
+    assert before is not None
+    assert run.finished_at is not None
+    assert run.finished_at > before
+
+
 def test_unreachable_processor_fails_the_run_and_keeps_the_bills_for_the_next(
     biller: Biller, processor: Processor
 ) -> None:
